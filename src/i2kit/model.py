@@ -1,0 +1,246 @@
+"""The values that cross a stage boundary. All frozen, units in the names, no I/O.
+
+manifest makes Workloads and Services; image makes MachineImages of Workloads; app joins both
+into Releases; providers make Releases true and tell what they found as Deployments.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from i2kit.errors import Position
+
+Pairs = tuple[tuple[str, str], ...]
+"""An ordered mapping of strings, as a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port that a container listens on. `name` can be used as a Service's target port."""
+
+    number: int
+    name: str | None = None
+    protocol: Literal["TCP"] = "TCP"
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a container asks for and may use at most; None where the manifest says nothing."""
+
+    cpu_request_millis: int | None = None
+    cpu_limit_millis: int | None = None
+    memory_request_bytes: int | None = None
+    memory_limit_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container of a pod. `command` replaces the image's entrypoint, `args` its command.
+
+    The meaning of (command, args, image config) is Kubernetes': a command without args drops
+    the image's own command. `env` is as written, `$(VAR)` not yet expanded.
+    """
+
+    name: str
+    image: str
+    command: tuple[str, ...] | None = None
+    args: tuple[str, ...] | None = None
+    env: Pairs = ()
+    working_dir: str | None = None
+    ports: tuple[Port, ...] = ()
+    resources: Resources = Resources()
+    position: Position | None = field(default=None, compare=False)
+    """Where the image is written, for errors that are found after reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A pod and how many of it: what Kubernetes calls a Deployment.
+
+    `labels` are the pod's: what Services select by.
+    """
+
+    name: str
+    containers: tuple[Container, ...]
+    replicas: int = 1
+    namespace: str = "default"
+    labels: Pairs = ()
+    position: Position | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, unique among the workloads of a provider."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """The ports of all containers; no number occurs twice in a valid workload."""
+        return tuple(port for container in self.containers for port in container.ports)
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """A port of a Service and the port of the pods that it leads to (a number or a port's name)."""
+
+    number: int
+    target: int | str
+    name: str | None = None
+    protocol: Literal["TCP"] = "TCP"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A stable name and address in front of all pods whose labels contain the selector.
+
+    `public` is what Kubernetes calls type LoadBalancer: meant for callers outside the network.
+    """
+
+    name: str
+    selector: Pairs
+    ports: tuple[ServicePort, ...]
+    namespace: str = "default"
+    public: bool = False
+    position: Position | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, unique among the services of a provider."""
+        return f"{self.namespace}/{self.name}"
+
+    def selects(self, workload: Workload) -> bool:
+        """Whether the workload's pods stand behind this service."""
+        return (
+            bool(self.selector)
+            and self.namespace == workload.namespace
+            and set(self.selector) <= set(workload.labels)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that a set of files says, checked as a whole. `warnings` are for the user, in order."""
+
+    workloads: tuple[Workload, ...]
+    services: tuple[Service, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """The part of an OCI image's config that decides how a container starts."""
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: Pairs = ()
+    working_dir: str = "/"
+    user: str = ""
+    labels: Pairs = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer blob of an image: the digest of the blob as stored, and of its uncompressed tar."""
+
+    digest: str
+    diff_id: str
+    media_type: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedImage:
+    """An image pinned by content. `reference` is as written, `digest` the manifest's sha256:….
+
+    `pinned` is the canonical reference with the digest, such as
+    `docker.io/library/nginx@sha256:…`: it is what templates and status show.
+    """
+
+    reference: str
+    pinned: str
+    digest: str
+    config: ImageConfig
+    layers: tuple[Layer, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The numeric identity that a container runs as (image USER, names looked up in the image)."""
+
+    uid: int = 0
+    gid: int = 0
+    additional_gids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MachineImage:
+    """A bootable image in the store. `id` is the hash of its files' contents.
+
+    `kernel` is an ELF vmlinux with a PVH note, or a bzImage; `initrd` finds the root; `root` is
+    a read-only erofs filesystem; `cmdline` are the kernel arguments that the image needs on any
+    machine. `memory_floor_bytes` is what the image itself needs beside the containers.
+    """
+
+    id: str
+    kernel: Path
+    initrd: Path
+    root: Path
+    cmdline: str
+    memory_floor_bytes: int
+    containers: Pairs = ()
+    """Container name → pinned image reference."""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(path.stat().st_size for path in (self.kernel, self.initrd, self.root))
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One workload as it should run: the pod, its machine image, the services in front of it."""
+
+    workload: Workload
+    image: MachineImage
+    services: tuple[Service, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address that answers for a deployment, such as http://127.0.0.1:30080."""
+
+    url: str
+    public: bool
+    service: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One VM. `ready` means that the load balancer sends it requests."""
+
+    id: str
+    address: str
+    ready: bool
+    image: str
+    started_at: str
+    """RFC 3339, UTC."""
+    state: Literal["starting", "ready", "draining", "failed"] = "starting"
+    detail: str = ""
+    """Why it is not ready, where that is known: a container's exit status, a port nobody listens on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What a provider found: a workload that runs, as `status` shows it."""
+
+    name: str
+    namespace: str
+    provider: str
+    revision: int
+    image: str
+    endpoints: tuple[Endpoint, ...]
+    replicas_wanted: int
+    replicas_ready: int
+    instances: tuple[Instance, ...]
+    fingerprint: str = ""
+    """Equal for two releases exactly when a deploy of the second has nothing to do."""

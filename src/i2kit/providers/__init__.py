@@ -1,0 +1,78 @@
+"""Where releases run. Each provider is one folder that passes tests/test_provider_contract.py.
+
+In: a Release. Out: a Deployment that answers. `observe` looks, `plan` decides without I/O,
+`apply` does what the plan says and nothing else. Providers do not know each other.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from i2kit.events import Watcher
+from i2kit.model import Deployment, Release
+from i2kit.settings import Settings
+
+NAMES = ("local",)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One change, in words: `verb` what happens, `subject` to what, `reason` why."""
+
+    verb: Literal["create", "replace", "scale", "change", "remove"]
+    subject: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What has to change so that `wanted` holds; `wanted` None means the deployment goes away.
+
+    Without actions there is nothing to do.
+    """
+
+    key: str
+    wanted: Release | None
+    found: Deployment | None
+    actions: tuple[Action, ...]
+
+
+class Provider(Protocol):
+    """The five things that a place to run must be able to do. Keys are `namespace/name`."""
+
+    name: str
+
+    def observe(self, key: str) -> Deployment | None:
+        """What runs under this key now; None if nothing does."""
+        ...
+
+    def list(self) -> Sequence[Deployment]:
+        """Everything that runs here, by key."""
+        ...
+
+    def plan(self, key: str, wanted: Release | None, found: Deployment | None) -> Plan:
+        """Compare wanted with found. Pure."""
+        ...
+
+    def apply(self, plan: Plan, watch: Watcher) -> Deployment | None:
+        """Make the plan true and wait until it is: every replica answers, or everything is gone.
+
+        Raises OperationError (nothing served before) or RolloutError (the previous revision
+        serves). Interrupted at any point, a second call continues.
+        """
+        ...
+
+    def logs(
+        self, key: str, *, container: str | None, replica: int | None, follow: bool
+    ) -> Iterator[tuple[str, str, str]]:
+        """Log lines as (instance id, container, line), oldest first; with `follow` until interrupted."""
+        ...
+
+
+def load(name: str, settings: Settings) -> Provider:
+    """The provider of this name. Imports only that provider."""
+    if name == "local":
+        from i2kit.providers.local import LocalProvider
+
+        return LocalProvider(settings)
+    raise ValueError(name)

@@ -1,0 +1,76 @@
+"""Where things are kept and how this run differs from the defaults: flags > I2KIT_* variables > defaults.
+
+In: an environment and what the command line gave. Out: one frozen Settings that is passed down.
+Never reads files that belong to a deployment.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from i2kit.errors import InputError, Problem
+
+NetworkMode = Literal["auto", "namespace", "user"]
+Accelerator = Literal["auto", "kvm", "tcg"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that may differ from one machine or run to the next.
+
+    `state_dir` survives reboots (what should run), `run_dir` does not need to (sockets, locks),
+    `store_dir` holds content by hash. `lock_file` records the base packages.
+    """
+
+    state_dir: Path
+    run_dir: Path
+    store_dir: Path
+    lock_file: Path
+    locked: bool = False
+    docker_config: str | None = None
+    """I2KIT_DOCKER_CONFIG: the base64 of a docker config.json; else the file in the usual places."""
+    network: NetworkMode = "auto"
+    accelerator: Accelerator = "auto"
+
+
+def load(environ: Mapping[str, str] = os.environ, *, locked: bool = False) -> Settings:
+    """Read the settings of this run. Raises InputError for a variable whose value makes no sense."""
+    root = os.geteuid() == 0
+    home = Path(environ.get("HOME") or "/nonexistent")
+
+    def directory(variable: str, as_root: str, xdg: str, fallback: Path) -> Path:
+        if given := environ.get(variable):
+            return Path(given).absolute()
+        if root:
+            return Path(as_root)
+        base = environ.get(xdg)
+        return (Path(base) if base else fallback) / "i2kit"
+
+    problems = []
+    choices = {"I2KIT_LOCAL_NETWORK": ("auto", "namespace", "user"), "I2KIT_ACCEL": ("auto", "kvm", "tcg")}
+    for variable, allowed in choices.items():
+        if (value := environ.get(variable, "auto")) not in allowed:
+            problems.append(
+                Problem(
+                    f"the environment variable {variable} is `{value}`", hint=f"use {' or '.join(allowed)}"
+                )
+            )
+    if problems:
+        raise InputError(problems)
+
+    state_dir = directory("I2KIT_STATE_DIR", "/var/lib/i2kit", "XDG_STATE_HOME", home / ".local/state")
+    return Settings(
+        state_dir=state_dir,
+        # Without a session (no XDG_RUNTIME_DIR) sockets live beside the state.
+        run_dir=directory("I2KIT_RUN_DIR", "/run/i2kit", "XDG_RUNTIME_DIR", state_dir / "run"),
+        store_dir=directory(
+            "I2KIT_STORE_DIR", "/var/lib/i2kit/store", "XDG_DATA_HOME", home / ".local/share"
+        ),
+        lock_file=Path(environ.get("I2KIT_LOCK_FILE") or "i2kit.lock").absolute(),
+        locked=locked,
+        docker_config=environ.get("I2KIT_DOCKER_CONFIG"),
+        network=cast(NetworkMode, environ.get("I2KIT_LOCAL_NETWORK", "auto")),
+        accelerator=cast(Accelerator, environ.get("I2KIT_ACCEL", "auto")),
+    )
