@@ -102,17 +102,24 @@ def run(
     off) or is not done after `timeout_s`.
     """
     words = [str(require(str(argv[0]))), *(os.fspath(word) for word in argv[1:])]
-    given = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin or subprocess.DEVNULL}
+    text: bytes | None = None
+    source: int | IO[bytes] | None = subprocess.DEVNULL
+    if isinstance(stdin, bytes):
+        text, source = stdin, None
+    elif stdin is not None:
+        source = stdin
+    sink: int | IO[bytes] = subprocess.PIPE if stdout is None else stdout
     try:
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[bytes] = subprocess.run(
             words,
-            stdout=stdout or subprocess.PIPE,
+            input=text,
+            stdin=source,
+            stdout=sink,
             stderr=subprocess.PIPE,
             cwd=cwd,
             env={**os.environ, "PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", **(env or {})},
             timeout=timeout_s,
             check=False,
-            **given,  # type: ignore[call-overload]
         )
     except subprocess.TimeoutExpired as error:
         raise ProgramError(f"not done after {timeout_s:g} s: {command_line(words)}") from error
