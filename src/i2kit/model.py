@@ -189,6 +189,8 @@ class MachineImage:
     memory_floor_bytes: int
     containers: Pairs = ()
     """Container name → pinned image reference."""
+    cached: bool = field(default=False, compare=False)
+    """Whether the build that gave this value found all of it in the store."""
 
     @property
     def size_bytes(self) -> int:
@@ -244,3 +246,8 @@ class Deployment:
     instances: tuple[Instance, ...]
     fingerprint: str = ""
     """Equal for two releases exactly when a deploy of the second has nothing to do."""
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, as that of its workload."""
+        return f"{self.namespace}/{self.name}"
