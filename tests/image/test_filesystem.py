@@ -1,0 +1,415 @@
+"""The erofs writer against two judges: a reader written from the format's text, and fsck.erofs."""
+
+import errno
+import os
+import shutil
+import stat
+import struct
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from i2kit.errors import OperationError
+from i2kit.image.filesystem import crc32c, write_erofs
+from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
+
+XATTR_NAMES = {
+    1: "user.",
+    2: "system.posix_acl_access",
+    3: "system.posix_acl_default",
+    4: "trusted.",
+    6: "security.",
+}
+KINDS = {
+    stat.S_IFREG: Kind.FILE,
+    stat.S_IFDIR: Kind.DIRECTORY,
+    stat.S_IFLNK: Kind.SYMLINK,
+    stat.S_IFCHR: Kind.CHARACTER_DEVICE,
+    stat.S_IFBLK: Kind.BLOCK_DEVICE,
+    stat.S_IFIFO: Kind.FIFO,
+}
+DIRENT_KINDS = dict(
+    enumerate((Kind.FILE, Kind.DIRECTORY, Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE, Kind.FIFO), start=1)
+) | {7: Kind.SYMLINK}
+
+
+@dataclass
+class Found:
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    mtime_s: int
+    links: int
+    number: int
+    data: bytes
+    device: tuple[int, int]
+    xattrs: tuple[tuple[str, bytes], ...]
+
+
+class Reader:
+    """Reads what the image holds, checking on the way what Linux checks."""
+
+    def __init__(self, path: Path) -> None:
+        self.image = path.read_bytes()
+        magic, checksum, compat, bits, slots, root = struct.unpack_from("<IIIBBH", self.image, 1024)
+        assert (magic, compat, bits, slots) == (0xE0F5E1E2, 3, 12, 0)
+        block = bytearray(self.image[1024:4096])
+        block[4:8] = bytes(4)
+        assert crc32c(bytes(block)) == checksum
+        self.root = root
+        (self.count,) = struct.unpack_from("<Q", self.image, 1024 + 16)
+        blocks, self.metadata_block = struct.unpack_from("<II", self.image, 1024 + 36)
+        assert len(self.image) == blocks * 4096
+
+    def inode(self, number: int) -> Found:
+        at = self.metadata_block * 4096 + number * 32
+        form, icount, mode, size, union, _, uid, gid, mtime, nsec, links = struct.unpack_from(
+            "<HHHxxQIIIIqII", self.image, at
+        )
+        assert form & 1
+        assert nsec == 0
+        layout = form >> 1
+        xattr_bytes = 12 + 4 * (icount - 1) if icount else 0
+        kind = KINDS[stat.S_IFMT(mode)]
+        device = (0, 0)
+        data = b""
+        if kind in (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE):
+            device = (union >> 8 & 0xFFF, union & 0xFF | union >> 12 & 0xFFF00)
+        elif layout == 0:
+            data = self.image[union * 4096 :][:size] if size else b""
+        else:
+            assert layout == 2
+            body = size // 4096 * 4096
+            inline = at + 64 + xattr_bytes
+            assert inline // 4096 == (inline + size - body - 1) // 4096, "inline data cross a block"
+            data = self.image[union * 4096 :][:body] + self.image[inline:][: size - body]
+        assert len(data) == size
+        xattrs = tuple(self.xattrs(at + 64 + 12, at + 64 + xattr_bytes))
+        return Found(kind, mode & 0o7777, uid, gid, mtime, links, number, data, device, xattrs)
+
+    def xattrs(self, at: int, end: int) -> Iterator[tuple[str, bytes]]:
+        while at < end:
+            name_bytes, prefix, value_bytes = struct.unpack_from("<BBH", self.image, at)
+            name = self.image[at + 4 :][:name_bytes].decode(errors="surrogateescape")
+            yield XATTR_NAMES[prefix] + name, self.image[at + 4 + name_bytes :][:value_bytes]
+            at += -(-(4 + name_bytes + value_bytes) // 4) * 4
+
+    def names(self, directory: Found) -> Iterator[tuple[bytes, int, Kind]]:
+        last = b""
+        for start in range(0, len(directory.data), 4096):
+            block = directory.data[start : start + 4096]
+            (first_name,) = struct.unpack_from("<H", block, 8)
+            heads = [struct.unpack_from("<QHB", block, offset) for offset in range(0, first_name, 12)]
+            ends = [offset for _, offset, _ in heads[1:]] + [len(block)]
+            for (number, offset, kind), end in zip(heads, ends, strict=True):
+                name = block[offset:end].rstrip(b"\0")
+                assert name > last, "the entries must be sorted: Linux searches them by halves"
+                last = name
+                yield name, number, DIRENT_KINDS[kind]
+
+    def tree(self) -> dict[str, Found]:
+        found: dict[str, Found] = {}
+
+        def visit(path: str, number: int, parent: int) -> None:
+            here = found[path] = self.inode(number)
+            if here.kind is not Kind.DIRECTORY:
+                return
+            names = {name: (child, kind) for name, child, kind in self.names(here)}
+            assert names.pop(b".") == (number, Kind.DIRECTORY)
+            assert names.pop(b"..") == (parent, Kind.DIRECTORY)
+            for name, (child, kind) in names.items():
+                text = name.decode(errors="surrogateescape")
+                visit(f"{path}/{text}" if path else text, child, number)
+                assert found[f"{path}/{text}" if path else text].kind is kind
+
+        visit("", self.root, self.root)
+        return found
+
+
+def bytes_of(entry: Entry) -> bytes:
+    if entry.kind is Kind.SYMLINK:
+        return os.fsencode(entry.target)
+    content = entry.content
+    if content is None:
+        return b""
+    if content.source is None:
+        return content.data
+    with content.source.open("rb") as source:
+        source.seek(content.offset_bytes)
+        return source.read(content.size_bytes)
+
+
+def check(tree: Tree, image: Path) -> None:
+    """The image holds exactly the tree."""
+    reader = Reader(image)
+    found = reader.tree()
+    assert sorted(found) == sorted(entry.path for entry in tree)
+    assert reader.count == len({there.number for there in found.values()})
+    groups: dict[int, set[int]] = {}
+    for entry in tree:
+        there = found[entry.path]
+        assert (there.kind, there.mode, there.uid, there.gid, there.mtime_s, there.device) == (
+            entry.kind,
+            entry.mode,
+            entry.uid,
+            entry.gid,
+            entry.mtime_s,
+            entry.device,
+        )
+        assert there.xattrs == tuple(sorted(entry.xattrs))
+        if entry.kind is Kind.DIRECTORY:
+            inside = f"{entry.path}/" if entry.path else ""
+            folders = [
+                other.path
+                for other in tree
+                if other.kind is Kind.DIRECTORY
+                and other.path.startswith(inside)
+                and other.path != entry.path
+                and "/" not in other.path[len(inside) :]
+            ]
+            assert there.links == 2 + len(folders)
+        else:
+            assert there.data == bytes_of(entry)
+            group = [other for other in tree if entry.link_group and other.link_group == entry.link_group]
+            assert there.links == max(1, len(group))
+            if group:
+                groups.setdefault(entry.link_group, set()).add(there.number)
+    assert all(len(numbers) == 1 for numbers in groups.values())
+
+
+def with_parents(entries: list[Entry]) -> Tree:
+    paths = {"": Entry("", Kind.DIRECTORY, 0o755), **{entry.path: entry for entry in entries}}
+    for entry in entries:
+        path = entry.path
+        while path:
+            path = path.rpartition("/")[0]
+            paths.setdefault(path, Entry(path, Kind.DIRECTORY, 0o755))
+    return tuple(sorted(paths.values(), key=lambda entry: sort_key(entry.path)))
+
+
+def file(path: str, data: bytes = b"", **fields: object) -> Entry:
+    entry = Entry(path, Kind.FILE, 0o644, content=Content(len(data), data=data))
+    return replace(entry, **fields)  # type: ignore[arg-type]
+
+
+names = st.one_of(
+    st.sampled_from(["a", "!", "-", ".x", "..y", "~", "ä", "日本", "with space", "\udcff\udc80", "n" * 255]),
+    st.text(st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"]), min_size=1, max_size=12),
+).filter(lambda name: name not in (".", "..") and len(os.fsencode(name)) <= 255)
+sizes = st.sampled_from([0, 1, 100, 2000, 4031, 4032, 4033, 4095, 4096, 4097, 8128, 8192, 12345, 100_000])
+xattrs = st.lists(
+    st.tuples(
+        st.sampled_from(["user.a", "user.longer.name", "trusted.t", "security.capability", "security.x"]),
+        st.binary(max_size=300),
+    ),
+    max_size=3,
+    unique_by=lambda pair: pair[0],
+).map(lambda pairs: tuple(sorted(pairs)))
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> Tree:
+    directories = [""]
+    entries: list[Entry] = []
+    taken = {""}
+    for _ in range(draw(st.integers(0, 14))):
+        parent = draw(st.sampled_from(directories))
+        name = draw(names)
+        path = f"{parent}/{name}" if parent else name
+        if path in taken:
+            continue
+        taken.add(path)
+        kind = draw(st.sampled_from(list(Kind)))
+        entry = Entry(
+            path,
+            kind,
+            draw(st.integers(0, 0o7777)),
+            uid=draw(st.sampled_from([0, 1000, 65535, 65536, 2**32 - 2])),
+            gid=draw(st.sampled_from([0, 33, 2**31])),
+            mtime_s=draw(st.sampled_from([0, 1492533000, 2**33, -5])),
+            xattrs=draw(xattrs),
+        )
+        if kind is Kind.DIRECTORY:
+            directories.append(path)
+        elif kind is Kind.FILE:
+            size = draw(sizes)
+            entry = replace(entry, content=Content(size, data=os.fsencode(path)[:1] * size))
+        elif kind is Kind.SYMLINK:
+            entry = replace(entry, target=draw(names))
+        elif kind is not Kind.FIFO:
+            entry = replace(entry, device=draw(st.sampled_from([(1, 3), (8, 0), (254, 70000), (4095, 255)])))
+        entries.append(entry)
+        if kind is Kind.FILE and draw(st.booleans()):
+            group = len(taken)
+            entries[-1] = replace(entry, link_group=group)
+            other = f"{parent}/{name[:60]}.link" if parent else f"{name[:60]}.link"
+            if other not in taken:
+                taken.add(other)
+                entries.append(replace(entries[-1], path=other))
+    return with_parents(entries)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tree=trees())
+def test_the_image_holds_the_tree(tree: Tree, tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.unlink(missing_ok=True)
+    write_erofs(tree, image)
+    check(tree, image)
+
+
+def judged(tree: Tree, folder: Path) -> Path:
+    """Extract the tree by erofs-utils; skips the test where that is not installed."""
+    if shutil.which("fsck.erofs") is None:
+        pytest.skip("fsck.erofs is not installed")
+    image, out = folder / "image", folder / "out"
+    write_erofs(tree, image)
+    subprocess.run(["fsck.erofs", f"--extract={out}", image], check=True, capture_output=True)
+    return out
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tree=trees())
+def test_erofs_utils_agrees(tree: Tree, tmp_path: Path) -> None:
+    # Devices and other owners can be made by root alone, and a directory must stay readable.
+    tree = tuple(
+        replace(
+            entry, mode=entry.mode & 0o777 | 0o700, uid=os.getuid(), gid=os.getgid(), mtime_s=7, xattrs=()
+        )
+        for entry in tree
+        if entry.kind not in (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
+    )
+    folder = tmp_path / "case"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    out = judged(tree, folder)
+    found = sorted(str(path.relative_to(out)) for path in out.rglob("*"))
+    assert found == sorted(entry.path for entry in tree if entry.path)
+    for entry in tree:
+        path = out / entry.path
+        status = path.lstat()
+        assert KINDS[stat.S_IFMT(status.st_mode)] is entry.kind
+        if entry.kind is Kind.SYMLINK:
+            assert str(path.readlink()) == entry.target
+        elif entry.kind is Kind.FILE:
+            assert path.read_bytes() == bytes_of(entry)
+            assert stat.S_IMODE(status.st_mode) == entry.mode
+
+
+def test_regions_of_files(tmp_path: Path) -> None:
+    """Contents come from regions of a layer's tar; equal regions are stored once."""
+    layer = tmp_path / "layer.tar"
+    layer.write_bytes(bytes(range(256)) * 400)
+    region = Content(50_000, layer, 512)
+    tree = with_parents(
+        [
+            Entry("a", Kind.FILE, 0o644, content=region),
+            Entry("b", Kind.FILE, 0o644, content=replace(region)),
+            Entry("c", Kind.FILE, 0o644, content=Content(9000, layer, 70_001)),
+            Entry("d", Kind.FILE, 0o644, content=Content(10, layer, 3)),
+        ]
+    )
+    image = tmp_path / "image"
+    write_erofs(tree, image)
+    check(tree, image)
+    once = tmp_path / "once"
+    write_erofs(tree[:2] + tree[3:], once)
+    assert image.stat().st_size == once.stat().st_size
+
+
+def test_big_directory_and_deep_paths(tmp_path: Path) -> None:
+    many = [file(f"many/{number:05}-{'x' * (number % 200)}", b"%d" % number) for number in range(10_000)]
+    deep = file("/".join("d" * 60), b"deep")
+    tree = with_parents([*many, deep])
+    image = tmp_path / "image"
+    write_erofs(tree, image)
+    found = Reader(image).tree()
+    assert len(found) == len(tree)
+    assert all(found[entry.path].data == bytes_of(entry) for entry in many)
+
+
+def test_contents_keep_their_place(tmp_path: Path) -> None:
+    """Only blocks of the changed layer and the metadata differ after a change in the last layer."""
+    base, app = tmp_path / "base", tmp_path / "app"
+    base.write_bytes(os.urandom(1 << 20))
+
+    def image(name: str, app_bytes: int) -> bytes:
+        app.write_bytes(b"app" * app_bytes)
+        tree = with_parents(
+            [
+                # The application stands before the base in the tree, but behind it in `order`.
+                Entry("containers/app", Kind.FILE, 0o755, content=Content(app_bytes, app)),
+                Entry("lib/one", Kind.FILE, 0o755, content=Content(600_000, base)),
+                Entry("lib/two", Kind.FILE, 0o755, content=Content(400_000, base, 600_000)),
+            ]
+        )
+        write_erofs(tree, tmp_path / name, order=[base, app])
+        return (tmp_path / name).read_bytes()
+
+    before, after = image("before", 100_000), image("after", 900_000)
+    kept = (1 + 600_000 // 4096 + 400_000 // 4096) * 4096
+    assert before[4096:kept] == after[4096:kept]
+
+
+def test_same_bytes_whatever_the_folder(tmp_path: Path) -> None:
+    images = []
+    for folder in (tmp_path / "one", tmp_path / "two" / "deeper"):
+        folder.mkdir(parents=True)
+        (folder / "layer").write_bytes(b"layer" * 5000)
+        tree = with_parents([Entry("x", Kind.FILE, 0o644, content=Content(25_000, folder / "layer"))])
+        write_erofs(tree, folder / "image", label="i2kit", uuid=bytes(range(16)))
+        images.append((folder / "image").read_bytes())
+    assert images[0] == images[1]
+    assert images[0][1024 + 48 : 1024 + 48 + 21] == bytes(range(16)) + b"i2kit"
+
+
+def test_unknown_xattrs_are_left_out(tmp_path: Path) -> None:
+    entry = file(
+        "a", xattrs=(("com.apple.provenance", b"1"), ("security.capability", b"\1\0\0\2" + bytes(16)))
+    )
+    write_erofs(with_parents([entry]), tmp_path / "image")
+    found = Reader(tmp_path / "image").tree()["a"]
+    assert found.xattrs == (("security.capability", b"\1\0\0\2" + bytes(16)),)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (file("n" * 256), "longer than 255 bytes"),
+        (Entry("l", Kind.SYMLINK, 0o777, target="t" * 4090), "too long"),
+        (file("x", xattrs=(("user.a", bytes(70_000)),)), "`user.a` of `x` is too long"),
+    ],
+)
+def test_what_erofs_cannot_hold(entry: Entry, message: str, tmp_path: Path) -> None:
+    with pytest.raises(OperationError, match=message):
+        write_erofs(with_parents([entry]), tmp_path / "image")
+
+
+def test_copies_where_the_kernel_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    (tmp_path / "layer").write_bytes(os.urandom(3_000_000))
+    entry = Entry("a", Kind.FILE, 0o644, content=Content(2_999_000, tmp_path / "layer", 1000))
+    write_erofs(with_parents([entry]), tmp_path / "image")
+    check(with_parents([entry]), tmp_path / "image")
+
+
+@pytest.mark.parametrize(("offset", "size"), [(0, 10_001), (9_990, 11), (10_001, 8192)])
+def test_a_source_that_ends_early(offset: int, size: int, tmp_path: Path) -> None:
+    (tmp_path / "layer").write_bytes(bytes(10_000))
+    entry = Entry("usr", Kind.FILE, 0o644, content=Content(size, tmp_path / "layer", offset))
+    with pytest.raises(OperationError, match=r"`usr` from .*layer: the file ends too early"):
+        write_erofs(with_parents([entry]), tmp_path / "image")
+
+
+def test_crc32c() -> None:
+    # The check value of CRC-32C (RFC 3720, B.4), which is inverted at the end.
+    assert crc32c(b"123456789") ^ 0xFFFFFFFF == 0xE3069283
