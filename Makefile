@@ -1,0 +1,30 @@
+# Each target works alone on a clean clone.
+.PHONY: help setup lint test demo demo-stop
+
+VENV := .venv
+
+help:
+	@echo 'make setup      install everything that i2kit needs: packages by apt, Python into $(VENV)'
+	@echo 'make demo       build an nginx image and deploy it as three virtual machines'
+	@echo 'make demo-stop  take the demo down again, with its registry'
+	@echo 'make lint       formatting, types, layers'
+	@echo 'make test       lint, then all tests, also those with real virtual machines'
+
+setup:
+	@.ci/install-packages
+	@.ci/install-python $(VENV)
+
+lint: setup
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+test: lint
+	$(VENV)/bin/pytest
+
+demo: setup
+	@examples/demo.sh
+
+demo-stop:
+	@examples/demo.sh stop
