@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from i2kit.errors import OperationError
+
 
 class Kind(StrEnum):
     """What an entry is."""
@@ -31,6 +33,14 @@ class Content:
     source: Path | None = None
     offset_bytes: int = 0
     data: bytes = b""
+
+    def read(self) -> bytes:
+        """All bytes, for small files. Raises OSError; gives less when the source ends early."""
+        if self.source is None:
+            return self.data
+        with self.source.open("rb") as source:
+            source.seek(self.offset_bytes)
+            return source.read(self.size_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +71,58 @@ Tree = tuple[Entry, ...]
 def sort_key(path: str) -> tuple[str, ...]:
     """Order paths so that a directory comes right before what is in it."""
     return tuple(path.split("/")) if path else ()
+
+
+MAX_READ_BYTES = 16 << 20
+"""Most that read_file reads: files such as etc/passwd are small, a hostile one is not."""
+
+
+def find(tree: Tree, path: str) -> Entry | None:
+    """The entry at `path` (leading slash or not), symlinks followed inside the root, also the last."""
+    entries = {entry.path: entry for entry in tree}
+    here: list[str] = []
+    todo = path.split("/")[::-1]
+    symlinks = 0
+    while todo:
+        part = todo.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            del here[-1:]
+            continue
+        entry = entries.get("/".join([*here, part]))
+        if entry is None:
+            return None
+        if entry.kind is not Kind.SYMLINK:
+            here.append(part)
+            continue
+        symlinks += 1
+        if symlinks > 40:  # as in Linux
+            return None
+        if entry.target.startswith("/"):
+            here.clear()
+        todo.extend(entry.target.split("/")[::-1])
+    return entries.get("/".join(here))
+
+
+def read_file(tree: Tree, path: str) -> bytes | None:
+    """The bytes of a regular file, symlinks followed inside the root; None where there is none.
+
+    Raises OperationError when it is larger than MAX_READ_BYTES or its source cannot be read.
+    """
+    entry = find(tree, path)
+    if entry is None or entry.content is None:
+        return None
+    content = entry.content
+    if content.size_bytes > MAX_READ_BYTES:
+        raise OperationError(
+            f"/{entry.path} of the image has {content.size_bytes} bytes, which is too much to read"
+        )
+    if content.source is None:
+        return content.data
+    try:
+        with content.source.open("rb") as file:
+            file.seek(content.offset_bytes)
+            return file.read(content.size_bytes)
+    except OSError as error:
+        raise OperationError(f"cannot read {content.source}: {error.strerror}") from error

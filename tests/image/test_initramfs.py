@@ -1,0 +1,78 @@
+"""The cpio writer, judged by cpio itself and by busybox, whichever is installed."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from i2kit.image.initramfs import write_cpio
+from i2kit.image.tree import Content, Entry, Kind, Tree
+
+
+def tree(source: Path) -> Tree:
+    source.write_bytes(b"0123456789")
+    entries = (
+        Entry("", Kind.DIRECTORY, 0o755),
+        Entry("bin", Kind.DIRECTORY, 0o755),
+        Entry("bin/busybox", Kind.FILE, 0o755, content=Content(5, source, 3), link_group=7),
+        Entry("bin/empty", Kind.FILE, 0o600, content=Content(0)),
+        Entry("bin/sh", Kind.FILE, 0o755, content=Content(5, source, 3), link_group=7),
+        Entry("init", Kind.SYMLINK, 0o777, target="bin/sh"),
+        Entry("n\udcff", Kind.FILE, 0o444, content=Content(3, data=b"abc")),
+        Entry("pipe", Kind.FIFO, 0o640),
+    )
+    return tuple(replace(entry, uid=os.getuid(), gid=os.getgid(), mtime_s=1492533000) for entry in entries)
+
+
+def cpio() -> list[str]:
+    if shutil.which("cpio"):
+        return ["cpio"]
+    if shutil.which("busybox"):
+        return ["busybox", "cpio"]
+    pytest.skip("neither cpio nor busybox is installed")
+
+
+def test_cpio_extracts_the_tree(tmp_path: Path) -> None:
+    archive, out = tmp_path / "initrd", tmp_path / "out"
+    out.mkdir()
+    write_cpio(tree(tmp_path / "source"), archive)
+    with archive.open("rb") as data:
+        subprocess.run([*cpio(), "-i", "-d", "-m"], stdin=data, cwd=out, check=True, capture_output=True)
+    assert sorted(os.fsencode(path.relative_to(out)) for path in out.rglob("*")) == [
+        b"bin",
+        b"bin/busybox",
+        b"bin/empty",
+        b"bin/sh",
+        b"init",
+        b"n\xff",
+        b"pipe",
+    ]
+    assert (out / "bin/busybox").read_bytes() == b"34567"
+    assert (out / "bin/busybox").stat().st_mode == 0o100755
+    assert (out / "bin/busybox").stat().st_mtime == 1492533000
+    assert (out / "bin/busybox").samefile(out / "bin/sh")
+    assert (out / "bin/empty").stat().st_size == 0
+    assert (out / "init").readlink() == Path("bin/sh")
+    assert (out / "pipe").stat().st_mode == 0o010640
+
+
+def test_devices_and_the_trailer(tmp_path: Path) -> None:
+    console = Entry("console", Kind.CHARACTER_DEVICE, 0o600, device=(5, 1))
+    write_cpio((Entry("", Kind.DIRECTORY, 0o755), console), tmp_path / "initrd")
+    data = (tmp_path / "initrd").read_bytes()
+    assert data.startswith(b"070701" + b"00000001" + b"00002180")
+    assert data[78:94] == b"0000000500000001"
+    assert data.endswith(b"TRAILER!!!\0\0\0\0")
+    assert len(data) % 4 == 0
+
+
+def test_same_bytes_whatever_the_folder(tmp_path: Path) -> None:
+    archives = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        write_cpio(tree(folder / "source"), folder / "initrd")
+        archives.append((folder / "initrd").read_bytes())
+    assert archives[0] == archives[1]
