@@ -1,0 +1,123 @@
+# Make each container's bundle for this start of the machine.
+#
+# In:  pairs of runtime.json and config.json below /containers (OCI runtime spec, written by LinuxKit or
+#      i2kit with an indent of four spaces); $run/env with lines NAME=VALUE from the user data.
+# Out: $run/NAME/config.json with absolute root, own cgroup, seccomp profile and the additional
+#      environment; lines for the file systems to mount in $run/fstab.tmp and $run/fstab.rootfs.
+
+function json(text) {
+    gsub(/\\/, "\\\\", text)
+    gsub(/"/, "\\\"", text)
+    gsub(/\t/, "\\t", text)
+    gsub(/[\001-\037]/, "", text)
+    return "\"" text "\""
+}
+
+function read_file(path,    line, text) {
+    while ((getline line < path) > 0)
+        text = text line "\n"
+    close(path)
+    return text
+}
+
+# The variables of the user data that the container does not set itself, each with a comma before it.
+function additions(    i, text) {
+    for (i = 1; i <= variables; i++)
+        if (!(names[i] in own))
+            text = text ",\n            " json(values[i])
+    return text
+}
+
+function finish(    i, text, out) {
+    if (lines == 0)
+        return
+    out = run "/" name "/config.json"
+    text = additions()
+    for (i = 1; i <= lines; i++) {
+        if (i == env_end) {
+            # The last variable of the list has no comma yet; an empty list must not begin with one.
+            printf "%s", (env_empty ? substr(text, 2) : text) > out
+            print "\n" line[i] > out
+        } else if (i + 1 == env_end) {
+            printf "%s", line[i] > out
+        } else
+            print line[i] > out
+        if (i == process_at && !env_end && text != "")
+            print "        \"env\": [" substr(text, 2) "\n        ]," > out
+        if (i == linux_at) {
+            if (!cgroup_at)
+                print "        \"cgroupsPath\": \"/" name "/container\"," > out
+            if (runtime_default && !seccomp_at)
+                print "        \"seccomp\": " profile "," > out
+        }
+    }
+    close(out)
+}
+
+BEGIN {
+    while ((getline variable < (run "/env")) > 0) {
+        values[++variables] = variable
+        names[variables] = substr(variable, 1, index(variable, "=") - 1)
+    }
+    profile = read_file("/usr/lib/i2kit/seccomp.json")
+    sub(/\n$/, "", profile)
+}
+
+FNR == 1 {
+    finish()
+    lines = env_at = env_end = env_empty = process_at = linux_at = cgroup_at = seccomp_at = runtime_default = 0
+    split("", own)
+    split(FILENAME, part, "/")
+    name = part[4]
+    directory = "/" part[2] "/" part[3] "/" part[4]
+}
+
+FILENAME ~ /\/runtime\.json$/ {
+    if (match($0, /lowerdir=[^,"]*/)) {
+        layers = substr($0, RSTART, RLENGTH)
+        print "tmpfs " directory "/tmp tmpfs nosuid,nodev 0 0" >> (run "/fstab.tmp")
+        print "overlay " directory "/rootfs overlay " layers ",upperdir=" directory "/tmp/upper,workdir=" \
+            directory "/tmp/work 0 0" >> (run "/fstab.rootfs")
+    }
+    next
+}
+
+{
+    line[++lines] = $0
+}
+
+/^    "process": \{/ { process_at = lines }
+/^    "linux": \{/   { linux_at = lines }
+/^        "seccomp":/ { seccomp_at = lines }
+/"io.i2kit.seccomp": *"runtime-default"/ { runtime_default = 1 }
+
+/^        "cgroupsPath":/ {
+    cgroup_at = lines
+    sub(/"cgroupsPath": *"[^"]*"/, "\"cgroupsPath\": \"/" name "/container\"", line[lines])
+}
+
+/^        "path": "rootfs"/ { sub(/"rootfs"/, json(directory "/rootfs"), line[lines]) }
+
+/^        "env": \[\]/ {
+    # Opened here, so that there is one way to add variables.
+    env_empty = 1
+    comma = /,$/ ? "," : ""
+    line[lines] = "        \"env\": ["
+    line[++lines] = "        ]" comma
+    env_end = lines
+    next
+}
+
+/^        "env": \[$/ { env_at = lines; next }
+
+env_at && !env_end {
+    if (/^        \]/)
+        env_end = lines
+    else {
+        variable = $0
+        sub(/^ *"/, "", variable)
+        own[substr(variable, 1, index(variable, "=") - 1)] = 1
+    }
+}
+
+END { finish() }
