@@ -1,0 +1,273 @@
+"""A pod becomes a LinuxKit template: the text that says all about its machine image.
+
+In: a Workload, its images as resolved, and the base. Out: YAML that `linuxkit build` accepts, the
+same text for the same pod. Never reads anything and never asks a registry: pure.
+
+LinuxKit replaces an image's env and command as a whole, ignores its USER and gives no
+capabilities, so everything that a container runtime would take from the image or by default is
+written out here. The meaning of command, args and env is Kubernetes' (kubelet, container
+environment; CRI, container config). What depends on the name, labels or number of replicas of
+the workload is left out: equal pods have equal images.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from i2kit.errors import InputError, Problem
+from i2kit.model import Container, Identity, Pairs, ResolvedImage, Resources, Workload
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""For images that set none, as container runtimes have it."""
+
+# The container runtimes' defaults: containerd, pkg/oci/spec.go; moby, daemon/pkg/oci/defaults.go.
+CAPABILITIES = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FSETID",
+    "CAP_FOWNER",
+    "CAP_MKNOD",
+    "CAP_NET_RAW",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETFCAP",
+    "CAP_SETPCAP",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SYS_CHROOT",
+    "CAP_KILL",
+    "CAP_AUDIT_WRITE",
+)
+MASKED_PATHS = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+READONLY_PATHS = (
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+)
+BINDS = ("/etc/resolv.conf:/etc/resolv.conf", "/etc/hosts:/etc/hosts")
+
+SECCOMP_ANNOTATION = "io.i2kit.seccomp"
+"""LinuxKit has no key for seccomp: the guest's supervisor applies the profile of this name."""
+
+CPU_PERIOD_US = 100_000
+MIN_CPU_QUOTA_US = 1_000
+MIN_CPU_SHARES = 2
+
+UNSAID_MEMORY_BYTES = 128 << 20
+MEMORY_STEP_BYTES = 2 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What every machine image has beside the pod: pinned references, and what they need.
+
+    `cmdline` are the kernel arguments; `memory_floor_bytes` is the machine's memory use with no
+    container in it.
+    """
+
+    kernel: str
+    init: tuple[str, ...]
+    cmdline: str
+    memory_floor_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerImage:
+    """An image and the identity that its USER means."""
+
+    resolved: ResolvedImage
+    identity: Identity
+
+
+def render(workload: Workload, images: Mapping[str, ContainerImage], base: Base) -> str:
+    """The LinuxKit template of the pod. `images` has every container's `image`, as it is written.
+
+    Raises InputError with one problem for each container that has nothing to run.
+    """
+    problems = [
+        Problem(
+            f"container `{container.name}` has nothing to run: neither it nor its image says a command",
+            container.position,
+            hint="add `command`, such as command: [/bin/app]",
+        )
+        for container in workload.containers
+        if not arguments(container, images[container.image])
+    ]
+    if problems:
+        raise InputError(problems)
+    document = {
+        "kernel": {"image": base.kernel, "cmdline": base.cmdline},
+        "init": list(base.init),
+        "services": [service(container, images[container.image]) for container in workload.containers],
+    }
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=float("inf"), allow_unicode=True)
+
+
+def machine_memory_bytes(workload: Workload, floor_bytes: int) -> int:
+    """The memory of a machine for the pod: what the image needs, and what its containers may use.
+
+    A container counts with the larger of request and limit, with 128 MiB if it says neither. The
+    sum is rounded up to 2 MiB, the size of a huge page.
+    """
+    total = floor_bytes
+    for container in workload.containers:
+        resources = container.resources
+        said = [n for n in (resources.memory_request_bytes, resources.memory_limit_bytes) if n is not None]
+        total += max(said, default=UNSAID_MEMORY_BYTES)
+    return -(-total // MEMORY_STEP_BYTES) * MEMORY_STEP_BYTES
+
+
+def service(container: Container, image: ContainerImage) -> dict[str, Any]:
+    """The container as an entry of LinuxKit's `services`."""
+    identity = image.identity
+    entry: dict[str, Any] = {
+        "name": container.name,
+        "image": image.resolved.pinned,
+        "command": _Flow(arguments(container, image)),
+        "env": [f"{name}={value}" for name, value in environment(container, image)],
+        "cwd": working_dir(container, image),
+    }
+    if identity.uid or identity.gid:
+        entry |= {"uid": identity.uid, "gid": identity.gid}
+    if identity.additional_gids:
+        entry["additionalGids"] = _Flow(identity.additional_gids)
+    if resources := limits(container.resources):
+        entry["resources"] = resources
+    return entry | {
+        "capabilities": list(CAPABILITIES),
+        "mounts": [
+            mount("sysfs", "sysfs", "/sys", "nosuid", "noexec", "nodev", "ro"),
+            mount("tmpfs", "shm", "/dev/shm", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),  # noqa: S108
+            mount("mqueue", "mqueue", "/dev/mqueue", "nosuid", "noexec", "nodev"),
+        ],
+        "binds": list(BINDS),
+        "maskedPaths": list(MASKED_PATHS),
+        "readonlyPaths": list(READONLY_PATHS),
+        "annotations": {SECCOMP_ANNOTATION: "runtime-default"},
+    }
+
+
+def mount(kind: str, source: str, destination: str, *options: str) -> dict[str, Any]:
+    return {"type": kind, "source": source, "destination": destination, "options": _Flow(options)}
+
+
+def arguments(container: Container, image: ContainerImage) -> list[str]:
+    """What the container runs, the program first. An empty list is the same as none given."""
+    config = image.resolved.config
+    if container.command:
+        words = [*container.command, *(container.args or ())]
+    elif container.args:
+        words = [*config.entrypoint, *container.args]
+    else:
+        return [*config.entrypoint, *config.cmd]
+    known = dict(own_environment(container))
+    # The image's own words are not expanded: they may hold text for a shell.
+    image_words = 0 if container.command else len(config.entrypoint)
+    return words[:image_words] + [expand(word, known) for word in words[image_words:]]
+
+
+def environment(container: Container, image: ContainerImage) -> Pairs:
+    """The image's variables, then the container's; one that both set has the container's value."""
+    merged = {"PATH": DEFAULT_PATH}
+    merged.update(image.resolved.config.env)
+    merged.update(own_environment(container))
+    return tuple(merged.items())
+
+
+def own_environment(container: Container) -> Pairs:
+    """The container's variables with `$(NAME)` expanded: a value can use the variables before it."""
+    known: dict[str, str] = {}
+    for name, value in container.env:
+        known[name] = expand(value, known)
+    return tuple(known.items())
+
+
+_REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
+
+
+def expand(text: str, variables: Mapping[str, str]) -> str:
+    """Replace `$(NAME)`; `$$` is a `$` that starts nothing, and unknown names stay as written.
+
+    Source: Kubernetes, third_party/forked/golang/expansion.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        return variables.get(match[1], match[0])
+
+    return _REFERENCE.sub(value, text)
+
+
+def working_dir(container: Container, image: ContainerImage) -> str:
+    folder = container.working_dir or image.resolved.config.working_dir or "/"
+    return folder if folder.startswith("/") else f"/{folder}"
+
+
+def limits(resources: Resources) -> dict[str, Any]:
+    """LinuxKit's `resources`, with Kubernetes' conversions (kubelet, cm/helpers_linux.go).
+
+    A limit without a request asks for the limit.
+    """
+    found: dict[str, Any] = {}
+    if resources.memory_limit_bytes is not None:
+        found["memory"] = {"limit": resources.memory_limit_bytes}
+    cpu: dict[str, int] = {}
+    request, limit = resources.cpu_request_millis, resources.cpu_limit_millis
+    if (share := limit if request is None else request) is not None:
+        cpu["shares"] = max(MIN_CPU_SHARES, share * 1024 // 1000)
+    if limit:
+        cpu |= {"quota": max(MIN_CPU_QUOTA_US, limit * CPU_PERIOD_US // 1000), "period": CPU_PERIOD_US}
+    if cpu:
+        found["cpu"] = cpu
+    return found
+
+
+class _Flow(list[Any]):
+    """A list that is written on one line."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text so that every YAML reader takes it for text, lists indented under their key."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+# Letters first, so that no version of YAML sees a number or a date; words that some version takes
+# for true, false or null are quoted as well.
+_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./@=+-]*(?::[A-Za-z0-9_./@=+-]+)*")
+_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    plain = _PLAIN.fullmatch(text) and text.lower() not in _WORDS
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+def _flow(dumper: yaml.SafeDumper, items: _Flow) -> yaml.SequenceNode:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.add_representer(_Flow, _flow)
