@@ -246,6 +246,8 @@ class Deployment:
     instances: tuple[Instance, ...]
     fingerprint: str = ""
     """Equal for two releases exactly when a deploy of the second has nothing to do."""
+    machine: str = ""
+    """The same for the VM alone: another one means that every VM is replaced."""
 
     @property
     def key(self) -> str:

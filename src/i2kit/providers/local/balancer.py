@@ -1,0 +1,135 @@
+"""HAProxy as a process: started, told which slots serve, reloaded, asked what it sees.
+
+In: the configuration text of `haproxy` and inherited listeners. Out: commands on its runtime
+socket (management guide, "Unix Socket commands"). Decides nothing.
+"""
+
+import csv
+import io
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from i2kit.providers.local import control
+
+Spawn = Callable[[Sequence[str], Sequence[int]], subprocess.Popen[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What HAProxy says of one slot: requests in flight, and its last check's result (L4OK, L4TOUT, …)."""
+
+    backend: str
+    server: str
+    requests: int
+    down: bool
+    check: str
+
+
+class Balancer:
+    """One HAProxy at a time; the ones before finish their last responses."""
+
+    def __init__(self, config: Path, stats_path: Path, spawn: Spawn) -> None:
+        self._config = config
+        self._stats_path = stats_path
+        self._spawn = spawn
+        self._stats = control.listen(stats_path)
+        self._listeners: tuple[int, ...] = ()
+        self._text = ""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def stats_fd(self) -> int:
+        return self._stats.fileno()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def configure(self, text: str, listeners: Iterable[int]) -> None:
+        """Serve this configuration from now on; the same as before is no work."""
+        given = tuple(listeners)
+        if self._process and text == self._text and given == self._listeners:
+            return
+        self._text, self._listeners = text, given
+        self._start(finish=self._process)
+
+    def ended(self) -> None:
+        """HAProxy died: start it again. The listeners stayed open, so that nobody was refused."""
+        self._process = None
+        self._start(finish=None)
+
+    def _start(self, finish: subprocess.Popen[bytes] | None) -> None:
+        self._config.write_text(self._text)
+        words = ["haproxy", "-db", "-q", "-f", str(self._config)]
+        if finish:
+            words += ["-sf", str(finish.pid)]
+        started = self._spawn(words, (self.stats_fd, *self._listeners))
+        self._process = started
+        # Commands must not go to the process that is leaving: wait until the new one answers.
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and _alive(started.pid):
+            if f"Pid: {started.pid}\n" in self.command("show info"):
+                return
+            time.sleep(0.005)
+
+    def command(self, text: str) -> str:
+        """Run one command; "" if HAProxy cannot answer now."""
+        if self._process is None:
+            return ""
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(2)
+                with control.reachable(self._stats_path) as address:
+                    connection.connect(address)
+                connection.sendall(text.encode() + b"\n")
+                chunks = []
+                while chunk := connection.recv(1 << 16):
+                    chunks.append(chunk)
+                return b"".join(chunks).decode(errors="replace")
+        except OSError:
+            return ""
+
+    def switch_on(self, backend: str, server: str) -> None:
+        """Send requests there: the guest said that it is ready, and is believed before the first check."""
+        self.command(f"set server {backend}/{server} state ready")
+
+    def switch_off(self, backend: str, server: str) -> None:
+        """Send nothing there: there is no VM, or it is not ready."""
+        self.command(f"set server {backend}/{server} state maint")
+
+    def drain(self, backend: str, server: str) -> None:
+        """Send nothing new there; what runs may finish."""
+        self.command(f"set server {backend}/{server} state drain")
+
+    def seen(self) -> Sequence[Seen]:
+        """All slots as HAProxy sees them now."""
+        text = self.command("show stat -1 4 -1").removeprefix("# ")
+        return [
+            Seen(
+                backend=row["pxname"],
+                server=row["svname"],
+                requests=int(row["scur"] or 0),
+                down=row["status"].startswith("DOWN"),
+                check=row.get("check_status") or "",
+            )
+            for row in csv.DictReader(io.StringIO(text))
+            if row.get("svname")
+        ]
+
+    def stop(self) -> None:
+        """End it now."""
+        if self._process:
+            os.kill(self._process.pid, signal.SIGKILL)
+            self._process = None
+        self._stats.close()
+
+
+def _alive(pid: int) -> bool:
+    """Whether it runs, without taking its exit status from whoever waits for it."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None

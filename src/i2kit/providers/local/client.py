@@ -1,0 +1,145 @@
+"""The command line's side: one deploy at a time, a keeper that runs, questions to its supervisor.
+
+In: requests as plain data. Out: the supervisor's answers. Decides nothing about VMs.
+"""
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from i2kit.errors import OperationError
+from i2kit.events import Note, Watcher
+from i2kit.providers.local import capabilities, control, desired
+from i2kit.providers.local.layout import Layout
+from i2kit.settings import Settings
+
+START_S = 30.0
+STOP_S = 15.0
+
+
+class Client:
+    """Talks to the supervisor; starts the keeper when something should run and it does not."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.layout = Layout(settings.state_dir, settings.run_dir)
+
+    def deployments(self, watch: Watcher) -> list[dict[str, Any]]:
+        """All deployments as the supervisor describes them. What a reboot ended is brought back first."""
+        try:
+            found: list[dict[str, Any]] = self.ask({"do": "status"})["deployments"]
+        except ConnectionError:
+            wanted = self._on_disk()
+            if not wanted.deployments:
+                return []
+            watch(Note(f"bringing back {len(wanted.deployments)} deployment(s) that should run"))
+            self.start(wanted.deployments[0].machine, watch)
+            found = self.ask({"do": "status"})["deployments"]
+        return found
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """One question, one answer; ConnectionError when no supervisor runs."""
+        return control.ask(self.layout.control, request)
+
+    def order(self, order: desired.Order) -> None:
+        """Hand in what should run from now on."""
+        self.ask({"do": "apply", "order": asdict(order)})
+
+    def _on_disk(self) -> desired.Desired:
+        try:
+            return desired.from_json(self.layout.desired.read_text())
+        except (OSError, ValueError, KeyError, TypeError):
+            return desired.Desired()
+
+    def start(self, machine: desired.Machine, watch: Watcher) -> None:
+        """Make sure that a keeper runs. `machine` is what KVM is tried with."""
+        with contextlib.suppress(ConnectionError):
+            self.ask({"do": "status"})
+            return
+        found = capabilities.inspect_with(self._settings, machine, watch)
+        for folder in (self.layout.state_dir, self.layout.run_dir):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        words = [sys.executable, "-P", "-m", "i2kit.providers.local.keeper"]
+        words += [str(self.layout.state_dir), str(self.layout.run_dir)]
+        words += [found.network, found.accelerator, found.egress if found.network == "namespace" else "none"]
+        deadline = time.monotonic() + START_S
+        keeper: subprocess.Popen[bytes] | None = None
+        while time.monotonic() < deadline:
+            # One that ends at once met a keeper that was just leaving: then it is our turn.
+            if keeper is None or keeper.poll() is not None:
+                with self.layout.keeper_log.open("ab") as log:
+                    keeper = subprocess.Popen(
+                        words,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        cwd="/",
+                        start_new_session=True,
+                    )
+            with contextlib.suppress(ConnectionError):
+                self.ask({"do": "status"})
+                return
+            time.sleep(0.05)
+        said = self.layout.keeper_log.read_text(errors="replace").strip().splitlines()[-12:]
+        if keeper:
+            keeper.terminate()
+        lines = "".join(f"\n    {line}" for line in said)
+        raise OperationError(
+            f"the supervisor did not start within {START_S:g} s{lines}", hint="run `i2kit doctor`"
+        )
+
+    def wait_until_gone(self) -> None:
+        """After the last deployment was removed: until the keeper is gone, and its files with it."""
+        deadline = time.monotonic() + STOP_S
+        while time.monotonic() < deadline and self.layout.keeper_lock.exists():
+            with contextlib.suppress(OSError), self.layout.keeper_lock.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Nobody holds it: it was left by a keeper that was killed.
+                self.layout.keeper_lock.unlink(missing_ok=True)
+            time.sleep(0.01)
+
+    @contextlib.contextmanager
+    def alone(self, watch: Watcher) -> Iterator[None]:
+        """Only one command changes this machine at a time; the others wait here."""
+        path = self.layout.deploy_lock
+        lock = _lock(path, watch)
+        try:
+            yield
+        finally:
+            # Waiters notice that the file they locked is no longer the one with this name.
+            if not self.layout.desired.exists():
+                path.unlink(missing_ok=True)
+            os.close(lock)
+            for folder in (self.layout.run_dir, self.layout.state_dir):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+
+
+def _lock(path: Path, watch: Watcher) -> int:
+    told = False
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not told:
+                watch(Note("waiting for another i2kit command to finish"))
+                told = True
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            if os.path.samestat(os.fstat(lock), path.stat()):
+                return lock
+        except FileNotFoundError:
+            pass
+        os.close(lock)

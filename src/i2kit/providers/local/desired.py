@@ -1,0 +1,378 @@
+"""What should run on this machine, as values and as the JSON text that survives a reboot. Pure.
+
+In: Releases. Out: `Desired`, the whole wanted state; `admit` and `remove` return a new one.
+Addresses and published ports are handed out here, once, and stay with their name.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from i2kit.errors import OperationError
+from i2kit.model import Release, Service, Workload
+
+SUBNET = "10.77"
+"""The /16 of the deployments' network. VMs: 10.77.<deployment>.<slot + 1>, see `address`."""
+
+VIP_SUBNET = 255
+GATEWAY = f"{SUBNET}.0.1"
+MAX_DEPLOYMENTS = 250
+MAX_REPLICAS = 250
+SURGE = 1
+"""How many VMs more than wanted there may be while a revision replaces another."""
+
+HTTP_PORTS = frozenset({80, 8080})
+PUBLISHED_PORTS = range(30000, 32768)
+"""Where published ports are taken from: what Kubernetes calls node ports."""
+
+DEFAULT_CONTAINER_MEMORY_BYTES = 128 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The VM of one pod revision: what QEMU needs. `fingerprint` is equal for equal VMs."""
+
+    fingerprint: str
+    image: str
+    kernel: str
+    initrd: str
+    root: str
+    cmdline: str
+    memory_bytes: int
+    cpus: int
+    containers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A port that a deployment's VMs answer on for a service: `number` outside, `target` on the VM."""
+
+    service: str
+    number: int
+    target: int
+    http: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A release, reduced to what this machine must do: what a deploy asks the supervisor for.
+
+    `public` are the services meant for callers outside; `fingerprint` is equal for two orders
+    exactly when the second changes nothing.
+    """
+
+    name: str
+    namespace: str
+    replicas: int
+    machine: Machine
+    backends: tuple[Backend, ...]
+    ready_ports: tuple[int, ...]
+    public: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One deployment: how many of which machine, and the service ports that lead to it.
+
+    `index` is its place in the network; `previous` the machine before this revision, to go back to.
+    """
+
+    name: str
+    namespace: str
+    index: int
+    revision: int
+    fingerprint: str
+    replicas: int
+    machine: Machine
+    backends: tuple[Backend, ...]
+    ready_ports: tuple[int, ...]
+    previous: Machine | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def target_ports(self) -> tuple[int, ...]:
+        """The ports of a VM that services lead to, each once."""
+        return tuple(sorted({backend.target for backend in self.backends}))
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A service port on the loopback address of the host."""
+
+    number: int
+    host_port: int
+    http: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRecord:
+    """A service's name and the address that is its own for as long as anything stands behind it."""
+
+    name: str
+    namespace: str
+    index: int
+    public: bool
+    ports: tuple[Published, ...]
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def vip(self) -> str:
+        return f"{SUBNET}.{VIP_SUBNET}.{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """Everything that should run here."""
+
+    deployments: tuple[Wanted, ...] = ()
+    services: tuple[ServiceRecord, ...] = ()
+
+    def deployment(self, key: str) -> Wanted | None:
+        return next((one for one in self.deployments if one.key == key), None)
+
+
+def address(wanted: Wanted, slot: int) -> str:
+    """The address of a deployment's VM in this slot. It stays with the slot, whichever VM is in it."""
+    return f"{SUBNET}.{wanted.index}.{slot + 1}"
+
+
+def mac(wanted: Wanted, slot: int) -> str:
+    """A locally administered MAC address that tells the same as the address."""
+    return f"52:54:00:4d:{wanted.index:02x}:{slot + 1:02x}"
+
+
+def machine_of(release: Release) -> Machine:
+    """The VM that a release's pod runs in: sizes from the containers' requests and limits.
+
+    A container counts with the larger of its memory request and limit, 128 MiB if it has neither;
+    the image's own need comes on top. CPUs are whole, at least one.
+    """
+    memory, cpu_millis = release.image.memory_floor_bytes, 0
+    for container in release.workload.containers:
+        given = container.resources
+        memory += (
+            max(given.memory_request_bytes or 0, given.memory_limit_bytes or 0)
+            or DEFAULT_CONTAINER_MEMORY_BYTES
+        )
+        cpu_millis += max(given.cpu_request_millis or 0, given.cpu_limit_millis or 0)
+    memory = -(-memory // (2 << 20)) * (2 << 20)
+    cpus = max(1, -(-cpu_millis // 1000))
+    text = json.dumps([release.image.id, memory, cpus])
+    return Machine(
+        fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
+        image=release.image.id,
+        kernel=str(release.image.kernel),
+        initrd=str(release.image.initrd),
+        root=str(release.image.root),
+        cmdline=release.image.cmdline,
+        memory_bytes=memory,
+        cpus=cpus,
+        containers=release.image.containers,
+    )
+
+
+def target_number(workload: Workload, target: int | str) -> int | None:
+    """The container port that a service port leads to; None for a name that no container has."""
+    if isinstance(target, int):
+        return target
+    return next((port.number for port in workload.ports if port.name == target), None)
+
+
+def is_http(service: Service, number: int, target: int, name: str | None) -> bool:
+    """Whether requests, not just connections, can be balanced: by port, or by a port name `http…`."""
+    if name:
+        return name == "http" or name.startswith("http-")
+    return number in HTTP_PORTS or target in HTTP_PORTS
+
+
+def backends_of(release: Release) -> tuple[Backend, ...]:
+    """Which service ports lead to which ports of this release's VMs."""
+    found = []
+    for service in release.services:
+        for port in service.ports:
+            target = target_number(release.workload, port.target)
+            if target is not None:
+                http = is_http(service, port.number, target, port.name)
+                found.append(Backend(service.key, port.number, target, http))
+    return tuple(found)
+
+
+def order_of(release: Release) -> Order:
+    """What a release means on this machine.
+
+    A VM is ready when it listens on every port that a Service asks for; the deployment's own
+    service, which has all declared ports, counts only where there is no other.
+    """
+    workload, machine, backends = release.workload, machine_of(release), backends_of(release)
+    explicit = {service.key for service in release.services if service.name != workload.name}
+    counted = [backend for backend in backends if backend.service in explicit] or backends
+    public = tuple(sorted(service.key for service in release.services if service.public))
+    parts = [machine.fingerprint, workload.replicas, [asdict(backend) for backend in backends], public]
+    return Order(
+        name=workload.name,
+        namespace=workload.namespace,
+        replicas=workload.replicas,
+        machine=machine,
+        backends=backends,
+        ready_ports=tuple(sorted({backend.target for backend in counted})),
+        public=public,
+        fingerprint=hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16],
+    )
+
+
+def admit(desired: Desired, order: Order, *, taken: Iterable[int] = ()) -> Desired:
+    """The desired state with this order in it; what it had before (addresses, ports) it keeps.
+
+    `taken` are host ports that other programs use. Raises OperationError when the network is full.
+    """
+    old = desired.deployment(order.key)
+    others = tuple(one for one in desired.deployments if one.key != order.key)
+    index = old.index if old else _free_index((one.index for one in others), MAX_DEPLOYMENTS, "deployments")
+    changed = old is not None and old.machine.fingerprint != order.machine.fingerprint
+    wanted = Wanted(
+        name=order.name,
+        namespace=order.namespace,
+        index=index,
+        revision=(old.revision + changed) if old else 1,
+        fingerprint=order.fingerprint,
+        replicas=order.replicas,
+        machine=order.machine,
+        backends=order.backends,
+        ready_ports=order.ready_ports,
+        previous=old.machine if old and changed else (old.previous if old else None),
+    )
+    deployments = tuple(sorted((*others, wanted), key=lambda one: one.key))
+    public = {backend.service: backend.service in order.public for backend in order.backends}
+    records = _records(desired, deployments, public, frozenset(taken))
+    return Desired(deployments, records)
+
+
+def remove(desired: Desired, key: str) -> Desired:
+    """The desired state without this deployment, and without services that nothing stands behind."""
+    deployments = tuple(one for one in desired.deployments if one.key != key)
+    return Desired(deployments, _records(desired, deployments, {}, frozenset()))
+
+
+def go_back(desired: Desired, key: str) -> Desired:
+    """The desired state with the deployment's previous machine as a new revision."""
+    wanted = desired.deployment(key)
+    if wanted is None or wanted.previous is None:
+        return desired
+    back = replace(
+        wanted,
+        machine=wanted.previous,
+        previous=wanted.machine,
+        revision=wanted.revision + 1,
+        fingerprint="",  # no release says exactly this: the next deploy has something to decide
+    )
+    deployments = tuple(back if one.key == key else one for one in desired.deployments)
+    return replace(desired, deployments=deployments)
+
+
+def _records(
+    desired: Desired,
+    deployments: tuple[Wanted, ...],
+    public: Mapping[str, bool],
+    taken: frozenset[int],
+) -> tuple[ServiceRecord, ...]:
+    """The services that something stands behind, each with its address and ports as it had them."""
+    old = {record.key: record for record in desired.services}
+    used = {record.index for record in desired.services}
+    ports_used = {port.host_port for record in desired.services for port in record.ports} | taken
+    wanted: dict[str, dict[int, bool]] = {}
+    for deployment in deployments:
+        for backend in deployment.backends:
+            wanted.setdefault(backend.service, {})[backend.number] = backend.http
+    records = []
+    for key, numbers in sorted(wanted.items()):
+        namespace, name = key.split("/")
+        before = old.get(key)
+        index = before.index if before else _free_index(used, MAX_DEPLOYMENTS, "services")
+        used.add(index)
+        known = {port.number: port.host_port for port in before.ports} if before else {}
+        ports = []
+        for number, http in sorted(numbers.items()):
+            host_port = known.get(number) or free_port(f"{key}:{number}", ports_used)
+            ports_used.add(host_port)
+            ports.append(Published(number, host_port, http))
+        is_public = public.get(key, before.public if before else False)
+        records.append(ServiceRecord(name, namespace, index, is_public, tuple(ports)))
+    return tuple(records)
+
+
+def free_port(label: str, taken: Iterable[int]) -> int:
+    """A port for this label: the same on every machine where nothing else has it."""
+    used = frozenset(taken)
+    start = int.from_bytes(hashlib.sha256(label.encode()).digest()[:4], "big")
+    for step in range(len(PUBLISHED_PORTS)):
+        port = PUBLISHED_PORTS[(start + step) % len(PUBLISHED_PORTS)]
+        if port not in used:
+            return port
+    raise OperationError("all ports from 30000 to 32767 are in use", hint="destroy a deployment")
+
+
+def _free_index(used: Iterable[int], limit: int, what: str) -> int:
+    taken = frozenset(used)
+    for index in range(1, limit + 1):
+        if index not in taken:
+            return index
+    raise OperationError(f"no room for more than {limit} {what} on one machine", hint="destroy one first")
+
+
+def to_json(desired: Desired) -> str:
+    """The text that is kept on disk."""
+    return json.dumps(asdict(desired), indent=1) + "\n"
+
+
+def from_json(text: str) -> Desired:
+    """The inverse of `to_json`. Raises ValueError or KeyError or TypeError for any other text."""
+    data = json.loads(text)
+    return Desired(
+        tuple(_wanted(one) for one in data["deployments"]),
+        tuple(
+            ServiceRecord(**{**one, "ports": tuple(Published(**port) for port in one["ports"])})
+            for one in data["services"]
+        ),
+    )
+
+
+def order_from_data(data: Mapping[str, Any]) -> Order:
+    """The inverse of `asdict` for an Order, as it comes through the control socket."""
+    return Order(
+        **{
+            **data,
+            "machine": _machine(data["machine"]),
+            "backends": tuple(Backend(**one) for one in data["backends"]),
+            "ready_ports": tuple(data["ready_ports"]),
+            "public": tuple(data["public"]),
+        }
+    )
+
+
+def _wanted(data: Mapping[str, Any]) -> Wanted:
+    return Wanted(
+        **{
+            **data,
+            "machine": _machine(data["machine"]),
+            "previous": _machine(data["previous"]) if data["previous"] else None,
+            "backends": tuple(Backend(**one) for one in data["backends"]),
+            "ready_ports": tuple(data["ready_ports"]),
+        }
+    )
+
+
+def _machine(data: Mapping[str, Any]) -> Machine:
+    return Machine(**{**data, "containers": tuple((name, image) for name, image in data["containers"])})

@@ -1,0 +1,163 @@
+"""The keeper: the one process of ours in the host's network, as small as can be.
+
+It holds the lock that says "running", puts the supervisor into namespaces of its own, opens the
+published ports on the host's loopback address for it, and runs the way out (slirp4netns or pasta).
+When it dies, the kernel ends everything below it. Started by `control` from the command line:
+python -m i2kit.providers.local.keeper STATE_DIR RUN_DIR NETWORK ACCELERATOR EGRESS
+"""
+
+import contextlib
+import fcntl
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from i2kit.process import SEARCH_PATH
+from i2kit.providers.local import network
+from i2kit.providers.local.layout import Layout
+from i2kit.providers.local.namespaces import can_isolate, isolated
+
+RESTART_S = 1.0
+
+
+def egress_command(kind: str, pid: int) -> list[str]:
+    """The program that lets the namespace of process `pid` reach the outside, as its ordinary user."""
+    if kind == "pasta":
+        words = ["pasta", "-f", "-q", "-4", "--config-net", "--ns-ifname", network.OUTSIDE]
+        words += ["-a", "10.76.0.2", "-n", "24", "-g", "10.76.0.1", "--no-map-gw", "-m", "1500"]
+        words += ["-t", "none", "-u", "none", "-T", "none", "-U", "none", "--dns-forward", "10.76.0.3"]
+        words += ["--runas", "0:0"] if os.geteuid() == 0 else []
+        words += [str(pid)]
+    else:
+        words = ["slirp4netns", "-c", "-m", "1500", "--cidr=10.76.0.0/24", "--disable-host-loopback"]
+        words += ["--enable-sandbox", "--enable-seccomp", str(pid), network.OUTSIDE]
+    return ["setpriv", "--pdeathsig", "KILL", *words]
+
+
+class Keeper:
+    """Runs until the supervisor says that nothing is left to run."""
+
+    def __init__(self, layout: Layout, network_mode: str, accelerator: str, egress: str) -> None:
+        self._layout = layout
+        self._mode = network_mode
+        self._accelerator = accelerator
+        self._egress_kind = egress
+        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._egress: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> None:
+        """Keep a supervisor running; start it again when it dies for another reason than being done."""
+        while True:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with ours:
+                self._supervisor = self._start_supervisor(theirs)
+                theirs.close()
+                self._serve(ours, self._supervisor)
+            status = self._supervisor.wait()
+            self._stop(self._egress)
+            self._egress = None
+            if status == 0:
+                return
+            _log(f"the supervisor ended with status {status}; starting it again")
+            time.sleep(RESTART_S)
+
+    def _start_supervisor(self, link: socket.socket) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-P", "-m", "i2kit.providers.local.supervisor"]
+        words += [str(self._layout.state_dir), str(self._layout.run_dir), self._mode, self._accelerator]
+        words += [str(link.fileno())]
+        if self._mode == "namespace":
+            words = isolated(words, network_too=True)
+        elif can_isolate():
+            words = isolated(words, network_too=False)
+        else:
+            words = ["setpriv", "--pdeathsig", "KILL", *words]
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, pass_fds=[link.fileno()])
+
+    def _serve(self, link: socket.socket, supervisor: subprocess.Popen[bytes]) -> None:
+        """Answer the supervisor's requests until it closes the link by ending."""
+        while True:
+            readable, _, _ = select.select([link], [], [], 1.0)
+            if self._egress is not None and self._egress.poll() is not None:
+                _log(f"{self._egress_kind} ended with status {self._egress.returncode}; starting it again")
+                self._start_egress(supervisor)
+            if not readable:
+                continue
+            try:
+                words = link.recv(4096).decode().split()
+            except ConnectionError:
+                return
+            match words:
+                case ["listen", port]:
+                    self._open(link, int(port))
+                case ["up"]:
+                    self._start_egress(supervisor)
+                    link.send(b"ok")
+                case _:
+                    return
+
+    def _open(self, link: socket.socket, port: int) -> None:
+        try:
+            with network.listen("127.0.0.1", port) as listener:
+                socket.send_fds(link, [b"ok"], [listener.fileno()])
+        except OSError as error:
+            link.send(f"error {error.errno}".encode())
+
+    def _start_egress(self, supervisor: subprocess.Popen[bytes]) -> None:
+        if self._egress_kind == "none":
+            return
+        inside = _first_child(supervisor.pid)
+        if inside is not None:
+            words = egress_command(self._egress_kind, inside)
+            self._egress = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def _stop(self, process: subprocess.Popen[bytes] | None) -> None:
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
+def _first_child(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+    except (OSError, IndexError):
+        return None
+
+
+def _log(text: str) -> None:
+    sys.stderr.write(f"keeper: {text}\n")
+    sys.stderr.flush()
+
+
+def main() -> None:
+    """Become the keeper, or end at once if there is one."""
+    state_dir, run_dir, mode, accelerator, egress = sys.argv[1:]
+    layout = Layout(Path(state_dir), Path(run_dir))
+    os.environ["PATH"] = SEARCH_PATH
+    os.umask(0o077)
+    layout.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(layout.keeper_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    Keeper(layout, mode, accelerator, egress).run()
+    # The deploy lock stays: somebody may be waiting on it right now.
+    for path in (*layout.run_dir.glob("*"),):
+        if path not in (layout.keeper_lock, layout.deploy_lock):
+            path.unlink(missing_ok=True)
+    shutil.rmtree(layout.logs, ignore_errors=True)
+    layout.keeper_lock.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        layout.run_dir.rmdir()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Where provider `local` keeps its files. Pure.
+
+`state_dir` says what should run and what it said (survives a reboot); `run_dir` holds sockets, locks and
+generated configuration (does not need to). Nothing is left in either when nothing should run.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """All paths, from the two folders."""
+
+    state_dir: Path
+    run_dir: Path
+
+    @property
+    def desired(self) -> Path:
+        return self.state_dir / "desired.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.state_dir / "logs"
+
+    @property
+    def control(self) -> Path:
+        return self.run_dir / "control.sock"
+
+    @property
+    def keeper_lock(self) -> Path:
+        return self.run_dir / "keeper.lock"
+
+    @property
+    def deploy_lock(self) -> Path:
+        return self.run_dir / "deploy.lock"
+
+    @property
+    def keeper_log(self) -> Path:
+        return self.run_dir / "keeper.log"
+
+    @property
+    def haproxy_config(self) -> Path:
+        return self.run_dir / "haproxy.cfg"
+
+    @property
+    def haproxy_socket(self) -> Path:
+        return self.run_dir / "haproxy.sock"
+
+    @property
+    def dnsmasq_config(self) -> Path:
+        return self.run_dir / "dnsmasq.conf"
+
+    @property
+    def hosts(self) -> Path:
+        return self.run_dir / "hosts"
+
+    @property
+    def dhcp_hosts(self) -> Path:
+        return self.run_dir / "dhcp-hosts"
+
+    @property
+    def leases(self) -> Path:
+        return self.run_dir / "leases"
+
+    def userdata(self, instance: str) -> Path:
+        return self.run_dir / f"{instance}.user-data"
+
+    def deployment_logs(self, namespace: str, name: str) -> Path:
+        return self.logs / namespace / name
+
+    def container_log(self, namespace: str, name: str, instance: str) -> Path:
+        return self.deployment_logs(namespace, name) / instance / "containers.log"
+
+    def console_log(self, namespace: str, name: str, instance: str) -> Path:
+        return self.deployment_logs(namespace, name) / instance / "console.log"

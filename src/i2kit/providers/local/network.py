@@ -1,0 +1,106 @@
+"""The network of the deployments, made inside a namespace that is ours: bridge, taps, rules.
+
+In: nothing but the namespace that the caller is in. Never touches the host's network: every
+function here runs after `unshare`.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import struct
+import time
+from pathlib import Path
+
+from i2kit.errors import OperationError
+from i2kit.process import ProgramError, run
+from i2kit.providers.local.desired import GATEWAY, SUBNET, VIP_SUBNET
+
+BRIDGE = "br0"
+OUTSIDE = "ext0"
+"""The interface that slirp4netns or pasta makes."""
+
+METADATA = "169.254.169.254"
+
+TUNSETIFF = 0x400454CA
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+"""linux/if_tun.h"""
+
+
+def make() -> None:
+    """Bridge, addresses of all services (the whole range is local: no address per service), rules."""
+    commands = [
+        "link set lo up",
+        f"addr add {METADATA}/32 dev lo",
+        f"link add {BRIDGE} type bridge",
+        f"addr add {GATEWAY}/16 dev {BRIDGE}",
+        f"link set {BRIDGE} up",
+        f"route add local {SUBNET}.{VIP_SUBNET}.0/24 dev lo",
+    ]
+    run(["ip", "-batch", "-"], stdin=("\n".join(commands) + "\n").encode())
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    rules = f"""
+table ip i2kit {{
+  chain forward {{
+    type filter hook forward priority filter
+    # Link-local addresses of the host's network (a cloud's metadata!) are not for guests.
+    ip daddr 169.254.0.0/16 drop
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority srcnat
+    oifname "{OUTSIDE}" masquerade
+  }}
+}}
+"""
+    run(["nft", "-f", "-"], stdin=rules.encode())
+
+
+def open_tap(name: str) -> int:
+    """A new tap device on the bridge, as a file descriptor; it vanishes when the last copy is closed."""
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    request = struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
+    for attempt in range(50):
+        try:
+            fcntl.ioctl(fd, TUNSETIFF, request)
+            break
+        except OSError as error:
+            # The device of a VM that just died is busy for a moment.
+            if error.errno != errno.EBUSY or attempt == 49:
+                os.close(fd)
+                raise OperationError(f"cannot make a network device: {error.strerror}") from error
+            time.sleep(0.01)
+    run(["ip", "link", "set", name, "master", BRIDGE, "up"])
+    return fd
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """A TCP listener. Raises OSError when somebody else has the port."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen(4096)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def forget_connections(address: str) -> None:
+    """End all connections to a VM that is gone: without this they hang until they time out."""
+    # Kernels without INET_DIAG_DESTROY cannot; then the load balancer's retries do it, slower.
+    with contextlib.suppress(ProgramError):
+        run(["ss", "-K", "dst", address], check=False)
+
+
+def unused_port() -> int:
+    """A port on the loopback address that nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":  # a trial of all that the supervisor will need, in namespaces of its own
+    make()
+    os.close(open_tap("trial"))

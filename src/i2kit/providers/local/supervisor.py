@@ -1,0 +1,660 @@
+"""The supervisor: makes the VMs of this machine what `desired.json` says, and keeps them so.
+
+PID 1 of its own namespaces (where the machine allows them). In: orders on the control socket and
+the words of guests. Out: QEMU, HAProxy and dnsmasq processes. What to do is decided by `plan`;
+this module only does it, in one thread, one event at a time.
+Started by the keeper: python -m i2kit.providers.local.supervisor STATE RUN NETWORK ACCELERATOR LINK_FD
+"""
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import resource
+import secrets
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from i2kit.errors import I2kitError, OperationError
+from i2kit.process import SEARCH_PATH, require
+from i2kit.providers.local import control, desired, dns, haproxy, network, plan, userdata, vm
+from i2kit.providers.local.balancer import Balancer
+from i2kit.providers.local.desired import Backend, Desired, Wanted
+from i2kit.providers.local.layout import Layout
+from i2kit.providers.local.machine import Vm
+from i2kit.providers.local.metadata import MetadataServer, Subject
+
+DRAIN_S = 30.0
+"""How long requests of a leaving VM may still run."""
+
+GRACE_S = 10
+"""How long its containers then have between SIGTERM and SIGKILL."""
+
+HUNG_S = 3.0
+"""A VM that was ready and whose checks time out for this long is killed and replaced."""
+
+KEEP_DEAD_LOGS = 5
+PR_SET_THP_DISABLE = 41
+"""linux/prctl.h: QEMU's memory in huge pages costs 4–6 MB a VM that it never touches."""
+
+
+class Supervisor:
+    """The state of this machine's VMs and the loop that keeps it true."""
+
+    def __init__(self, layout: Layout, mode: str, accelerator: Literal["kvm", "tcg"], keeper: socket.socket):
+        self._layout = layout
+        self._in_namespace = mode == "namespace"
+        self._accelerator = accelerator
+        self._keeper = keeper
+        self._selector = selectors.DefaultSelector()
+        self._desired = Desired()
+        self._served = False
+        self._vms: dict[str, Vm] = {}
+        self._failures: dict[tuple[str, int], int] = {}
+        self._not_before: dict[tuple[str, int], float] = {}
+        self._dead_details: dict[str, str] = {}
+        self._listeners: dict[tuple[str, int], socket.socket] = {}
+        self._unpublished: set[int] = set()
+        self._suspects: dict[str, float] = {}
+        self._dnsmasq: subprocess.Popen[bytes] | None = None
+        self._metadata: MetadataServer | None = None
+        self._next_check_s = 0.0
+        self._hosts_text = ""
+
+    # ---- start and loop
+
+    def run(self) -> None:
+        """Set everything up, bring back what should run, then serve until nothing should."""
+        wakeup, wakeup_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wakeup_end, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        self._selector.register(wakeup, selectors.EVENT_READ, lambda: self._drain_pipe(wakeup))
+        if self._in_namespace:
+            network.make()
+            self._metadata = MetadataServer(network.METADATA)
+            self._ask_keeper("up")
+        self._balancer = Balancer(self._layout.haproxy_config, self._layout.haproxy_socket, self._spawn)
+        self._desired = self._load()
+        self._served = bool(self._desired.deployments)
+        self._publish()
+        requests = control.listen(self._layout.control)
+        requests.setblocking(False)
+        self._selector.register(requests, selectors.EVENT_READ, lambda: self._accept(requests))
+        while not (self._served and not self._desired.deployments and not self._vms):
+            self._reconcile()
+            for key, _ in self._selector.select(self._patience_s()):
+                cast(Callable[[], None], key.data)()
+            self._reap()
+            self._look_after()
+        self._end()
+
+    def _drain_pipe(self, fd: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(fd, 4096):
+                pass
+
+    def _patience_s(self) -> float:
+        """Until when nothing needs to be done unless something happens."""
+        now = time.monotonic()
+        if any(one.state == "draining" for one in self._vms.values()):
+            return 0.05
+        waiting = [when - now for when in self._not_before.values() if when > now]
+        return max(0.01, min([*waiting, 1.0]))
+
+    def _end(self) -> None:
+        self._balancer.stop()
+        if self._dnsmasq:
+            os.kill(self._dnsmasq.pid, signal.SIGKILL)
+            self._dnsmasq.wait()
+        for path in (self._layout.desired, self._layout.control):
+            path.unlink(missing_ok=True)
+
+    # ---- what should run, on disk
+
+    def _load(self) -> Desired:
+        try:
+            return desired.from_json(self._layout.desired.read_text())
+        except FileNotFoundError:
+            return Desired()
+        except (ValueError, KeyError, TypeError) as error:
+            aside = self._layout.desired.with_suffix(f".unreadable-{int(time.time())}")
+            self._layout.desired.replace(aside)
+            _log(f"{self._layout.desired} is unreadable ({error!r}); kept as {aside.name}")
+            return Desired()
+
+    def _save(self, wanted: Desired) -> None:
+        """Written aside, synced and renamed before anything is done about it."""
+        path = self._layout.desired
+        aside = path.with_suffix(".new")
+        try:
+            with aside.open("w") as file:
+                file.write(desired.to_json(wanted))
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise OperationError(
+                f"cannot write {path}: {error.strerror}",
+                hint="nothing was changed; free some space, then try again",
+            ) from error
+        self._desired = wanted
+
+    # ---- orders
+
+    def _accept(self, requests: socket.socket) -> None:
+        try:
+            connection, _ = requests.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        text = bytearray()
+
+        def read() -> None:
+            try:
+                chunk = connection.recv(1 << 16)
+            except BlockingIOError:
+                return
+            except OSError:
+                chunk = b""
+            text.extend(chunk)
+            if chunk and b"\n" not in chunk and len(text) < control.MAX_MESSAGE_BYTES:
+                return
+            self._selector.unregister(connection)
+            with connection:
+                if b"\n" in text:
+                    answer = json.dumps(self._answer(bytes(text))).encode()
+                    connection.settimeout(5)
+                    with contextlib.suppress(OSError):
+                        connection.sendall(answer)
+
+        self._selector.register(connection, selectors.EVENT_READ, read)
+
+    def _answer(self, text: bytes) -> dict[str, Any]:
+        try:
+            match json.loads(text):
+                case {"do": "apply", "order": dict() as order}:
+                    self._admit(desired.order_from_data(order))
+                    return {}
+                case {"do": "remove", "key": str() as key}:
+                    self._remove(key)
+                    return {}
+                case {"do": "go-back", "key": str() as key}:
+                    self._save(desired.go_back(self._desired, key))
+                    return {}
+                case {"do": "status"}:
+                    return {"deployments": [self._describe(one) for one in self._desired.deployments]}
+                case _:
+                    return {"error": "the supervisor does not know this request"}
+        except I2kitError as error:
+            return {"error": error.message, "hint": error.hint}
+
+    def _admit(self, order: desired.Order) -> None:
+        """Take an order in. Ports that others use are passed over as long as they were not promised."""
+        promised = {port.host_port for record in self._desired.services for port in record.ports}
+        taken: set[int] = set()
+        while True:
+            wanted = desired.admit(self._desired, order, taken=taken)
+            busy = {
+                port.host_port
+                for record in wanted.services
+                for port in record.ports
+                if port.host_port not in promised and not self._open_host_port(record.key, port)
+            }
+            if not busy:
+                break
+            taken |= busy
+        self._save(wanted)
+        self._served = True
+        for slot_key in [one for one in self._not_before if one[0] == order.key]:
+            self._not_before.pop(slot_key)
+            self._failures.pop(slot_key, None)
+        self._publish()
+
+    def _remove(self, key: str) -> None:
+        wanted = self._desired.deployment(key)
+        self._save(desired.remove(self._desired, key))
+        self._served = True
+        for one in [one for one in self._vms.values() if one.key == key]:
+            one.kill()
+        if wanted:
+            shutil.rmtree(self._layout.deployment_logs(wanted.namespace, wanted.name), ignore_errors=True)
+        self._dead_details.pop(key, None)
+        self._publish()
+
+    # ---- services: listeners, HAProxy, names
+
+    def _ask_keeper(self, request: str) -> tuple[str, int | None]:
+        self._keeper.send(request.encode())
+        answer, fds, _, _ = socket.recv_fds(self._keeper, 4096, 1)
+        if not answer:
+            raise SystemExit("the keeper is gone")
+        return answer.decode(), fds[0] if fds else None
+
+    def _open_host_port(self, service: str, port: desired.Published) -> bool:
+        """Open a published port on the host's loopback address; False if another program has it."""
+        key = ("host", port.host_port)
+        if key in self._listeners:
+            return True
+        answer, fd = self._ask_keeper(f"listen {port.host_port}")
+        if fd is None:
+            if answer != f"error {errno.EADDRINUSE}":
+                raise OperationError(f"cannot listen on 127.0.0.1:{port.host_port} for {service}: {answer}")
+            return False
+        self._listeners[key] = socket.socket(fileno=fd)
+        return True
+
+    def _publish(self) -> None:
+        """Listeners, load balancer and names as the services and VMs now are."""
+        wanted: set[tuple[str, int]] = set()
+        self._unpublished.clear()
+        for record in self._desired.services:
+            for port in record.ports:
+                wanted.add(("host", port.host_port))
+                if not self._open_host_port(record.key, port):
+                    self._unpublished.add(port.host_port)
+                if self._in_namespace:
+                    key = (record.vip, port.number)
+                    wanted.add(key)
+                    if key not in self._listeners:
+                        self._listeners[key] = network.listen(*key)
+        frontends = tuple(self._frontends())
+        text = haproxy.render(frontends, stats_fd=self._balancer.stats_fd, check=self._in_namespace)
+        self._balancer.configure(text, sorted(fd for one in frontends for fd in one.listeners))
+        # Only now: the HAProxy before may still have accepted on these.
+        for key in set(self._listeners) - wanted:
+            self._listeners.pop(key).close()
+        self._name()
+
+    def _frontends(self) -> Iterator[haproxy.Frontend]:
+        for record in self._desired.services:
+            for port in record.ports:
+                keys = [("host", port.host_port), (record.vip, port.number)]
+                listeners = tuple(self._listeners[key].fileno() for key in keys if key in self._listeners)
+                servers = tuple(
+                    self._server(wanted, slot, backend)
+                    for wanted in self._desired.deployments
+                    for backend in wanted.backends
+                    if (backend.service, backend.number) == (record.key, port.number)
+                    for slot in range(wanted.replicas + desired.SURGE)
+                )
+                yield haproxy.Frontend(_frontend_name(record.key, port.number), port.http, listeners, servers)
+
+    def _server(self, wanted: Wanted, slot: int, backend: Backend) -> haproxy.Server:
+        one = self._in_slot(wanted.key, slot)
+        on = one is not None and one.state == "ready"
+        name = _server_name(wanted.key, slot)
+        if self._in_namespace:
+            return haproxy.Server(name, desired.address(wanted, slot), backend.target, on)
+        return haproxy.Server(name, "127.0.0.1", one.forwards[backend.target] if one else 1, on)
+
+    def _name(self) -> None:
+        """Tell dnsmasq all names and addresses; it rereads them on SIGHUP."""
+        if not self._in_namespace:
+            return
+        machines = [(one.address, one.id, one.key.split("/")[0]) for one in self._vms.values()]
+        text = dns.host_lines(self._desired.services, machines)
+        self._layout.dhcp_hosts.write_text(dns.dhcp_lines(self._desired.deployments))
+        self._layout.hosts.write_text(text)
+        if self._dnsmasq is None:
+            config = dns.configuration(
+                hosts=self._layout.hosts, leases=self._layout.leases, dhcp_hosts=self._layout.dhcp_hosts
+            )
+            self._layout.dnsmasq_config.write_text(config)
+            self._dnsmasq = self._spawn(
+                ["dnsmasq", f"--conf-file={self._layout.dnsmasq_config}"], (), root=True
+            )
+        else:
+            os.kill(self._dnsmasq.pid, signal.SIGHUP)
+
+    # ---- VMs
+
+    def _in_slot(self, key: str, slot: int) -> Vm | None:
+        return next((one for one in self._vms.values() if (one.key, one.slot) == (key, slot)), None)
+
+    def _reconcile(self) -> None:
+        """Take every step that `plan` knows for now."""
+        now = time.monotonic()
+        for wanted in self._desired.deployments:
+            mine = [one for one in self._vms.values() if one.key == wanted.key]
+            running = [plan.Running(one.id, one.slot, one.machine, one.state) for one in mine]
+            waits = {slot: when for (key, slot), when in self._not_before.items() if key == wanted.key}
+            for step in plan.next_steps(wanted, running, waits, now):
+                match step:
+                    case plan.Start(slot):
+                        self._start(wanted, slot)
+                    case plan.Drain(id):
+                        self._drain(self._vms[id])
+                    case plan.Kill(id):
+                        self._vms[id].kill()
+                        self._vms[id].state = "draining"
+        keys = {wanted.key for wanted in self._desired.deployments}
+        for one in self._vms.values():
+            if one.key not in keys:
+                one.kill()
+
+    def _start(self, wanted: Wanted, slot: int) -> None:
+        """Boot one VM. Failing to start QEMU counts as a VM that ended at once."""
+        instance = f"{wanted.name[:57]}-{secrets.token_hex(3)[:5]}"
+        fds: list[int] = []
+        try:
+            one = self._boot(wanted, slot, instance, fds)
+        except (I2kitError, OSError) as error:
+            self._dead_details[wanted.key] = str(error)
+            self._count_failure(wanted.key, slot, lived_s=0.0)
+            self._layout.userdata(instance).unlink(missing_ok=True)
+            return
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self._vms[one.id] = one
+        self._selector.register(one.control, selectors.EVENT_READ, lambda: self._hear(one))
+        self._selector.register(one.log, selectors.EVENT_READ, lambda: self._keep_log(one))
+        if not self._in_namespace:
+            self._publish()  # the slot's ports on the host changed
+        else:
+            self._name()
+
+    def _boot(self, wanted: Wanted, slot: int, instance: str, fds: list[int]) -> Vm:
+        """Start QEMU for this slot; descriptors that only QEMU needs are added to `fds`."""
+        log_path = self._layout.container_log(wanted.namespace, wanted.name, instance)
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._forget_old_logs(wanted)
+        text = userdata.render(wanted, instance, self._desired.services, namespace_network=self._in_namespace)
+        where = desired.address(wanted, slot) if self._in_namespace else "127.0.0.1"
+        forwards: dict[int, int] = {}
+        told: Path | None = None
+        net: vm.TapNetwork | vm.UserNetwork
+        if self._in_namespace:
+            assert self._metadata
+            self._metadata.tell(Subject(instance, where, wanted.machine.image, text))
+            fds.append(network.open_tap(f"vm{wanted.index}.{slot}"))
+            net = vm.TapNetwork(fds[-1], desired.mac(wanted, slot))
+        else:
+            told = self._layout.userdata(instance)
+            told.write_text(text)
+            forwards = {port: network.unused_port() for port in wanted.target_ports}
+            net = vm.UserNetwork(
+                tuple((outside, inside) for inside, outside in forwards.items()), desired.mac(wanted, slot)
+            )
+        control_end, control_theirs = socket.socketpair()
+        log_end, log_theirs = socket.socketpair()
+        for ours in (control_end, log_end):
+            ours.setblocking(False)
+        fds += [control_theirs.detach(), log_theirs.detach()]
+        console = self._layout.console_log(wanted.namespace, wanted.name, instance)
+        channels = vm.Channels(fds[-2], fds[-1], console)
+        words = vm.argv(instance, wanted.machine, net, channels, accelerator=self._accelerator, userdata=told)
+        try:
+            process = self._spawn(words, fds, own_network=self._in_namespace, stderr=console)
+        except (I2kitError, OSError):
+            control_end.close()
+            log_end.close()
+            raise
+        return Vm(
+            id=instance,
+            key=wanted.key,
+            slot=slot,
+            machine=wanted.machine.fingerprint,
+            image=wanted.machine.image,
+            address=where,
+            process=process,
+            control=control_end,
+            log=log_end,
+            log_path=log_path,
+            forwards=forwards,
+        )
+
+    def _forget_old_logs(self, wanted: Wanted) -> None:
+        """Keep the logs of living VMs and of the last few dead ones."""
+        folder = self._layout.deployment_logs(wanted.namespace, wanted.name)
+        dead = [path for path in folder.iterdir() if path.name not in self._vms]
+        for path in sorted(dead, key=lambda path: path.stat().st_mtime)[:-KEEP_DEAD_LOGS]:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _hear(self, one: Vm) -> None:
+        if not one.hear():
+            return
+        if one.state == "ready":
+            self._switch(one, on=True)
+        elif one.state == "starting":
+            self._switch(one, on=False)
+
+    def _keep_log(self, one: Vm) -> None:
+        if not one.keep_log():
+            self._selector.unregister(one.log)
+
+    def _slots_of(self, one: Vm) -> Iterator[tuple[str, str]]:
+        """The (backend, server) names of this VM in HAProxy."""
+        wanted = self._desired.deployment(one.key)
+        for backend in wanted.backends if wanted else ():
+            yield _frontend_name(backend.service, backend.number), _server_name(one.key, one.slot)
+
+    def _switch(self, one: Vm, *, on: bool) -> None:
+        for backend, server in self._slots_of(one):
+            if on:
+                self._balancer.switch_on(backend, server)
+            else:
+                self._balancer.switch_off(backend, server)
+
+    def _drain(self, one: Vm) -> None:
+        one.state = "draining"
+        one.stop_at_s = time.monotonic() + DRAIN_S
+        for backend, server in self._slots_of(one):
+            self._balancer.drain(backend, server)
+
+    def _look_after(self) -> None:
+        """Move draining VMs on; every second, see which VMs no longer answer and which ports got free."""
+        now = time.monotonic()
+        draining = [one for one in self._vms.values() if one.state == "draining" and one.kill_at_s is None]
+        if draining:
+            busy = {seen.server for seen in self._balancer.seen() if seen.requests}
+            for one in draining:
+                if one.stop_at_s is None:
+                    continue
+                if _server_name(one.key, one.slot) not in busy or now >= one.stop_at_s:
+                    one.say(f"stop {GRACE_S}")
+                    one.kill_at_s = now + GRACE_S + 5
+        for one in self._vms.values():
+            if one.kill_at_s is not None and now >= one.kill_at_s:
+                one.kill()
+        if now >= self._next_check_s:
+            self._next_check_s = now + 1.0
+            self._kill_hung(now)
+            if self._unpublished:
+                self._publish()
+
+    def _kill_hung(self, now: float) -> None:
+        ready = {_server_name(one.key, one.slot): one for one in self._vms.values() if one.state == "ready"}
+        silent = {
+            seen.server for seen in self._balancer.seen() if seen.down and seen.check in ("L4TOUT", "L7TOUT")
+        }
+        for server in set(self._suspects) - silent:
+            del self._suspects[server]
+        for server in silent & ready.keys():
+            if now - self._suspects.setdefault(server, now) >= HUNG_S:
+                self._dead_details[ready[server].key] = f"{ready[server].id} no longer answered"
+                ready[server].kill()
+
+    def _reap(self) -> None:
+        """Take the exit status of every process that ended, and act on those that matter."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            if pid == self._balancer.pid:
+                _log(f"haproxy ended with status {code}; starting it again")
+                self._balancer.ended()
+            elif self._dnsmasq and pid == self._dnsmasq.pid:
+                _log(f"dnsmasq ended with status {code}; starting it again")
+                self._dnsmasq = None
+                time.sleep(0.05)  # a program that cannot start must not take all the time
+                self._name()
+            else:
+                for one in list(self._vms.values()):
+                    if one.process.pid == pid:
+                        one.process.returncode = code
+                        self._ended(one, code)
+
+    def _ended(self, one: Vm, code: int) -> None:
+        """A VM is gone: no more requests there, its connections end, its slot is free."""
+        asked = one.state == "draining"
+        self._switch(one, on=False)
+        if self._in_namespace:
+            network.forget_connections(one.address)
+            assert self._metadata
+            self._metadata.forget(one.address)
+        for channel in (one.control, one.log):
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(channel)
+        one.close()
+        del self._vms[one.id]
+        self._suspects.pop(_server_name(one.key, one.slot), None)
+        self._layout.userdata(one.id).unlink(missing_ok=True)
+        if not asked and self._desired.deployment(one.key):
+            how = f"QEMU was ended by signal {-code}" if code < 0 else f"QEMU ended with status {code}"
+            self._dead_details[one.key] = f"{one.id}: {how}" + (f"; {one.detail}" if one.detail else "")
+            self._count_failure(one.key, one.slot, lived_s=time.monotonic() - one.started_s)
+        self._name()
+
+    def _count_failure(self, key: str, slot: int, *, lived_s: float) -> None:
+        before = 0 if lived_s > plan.STABLE_S else self._failures.get((key, slot), 0)
+        self._failures[key, slot] = before + 1
+        self._not_before[key, slot] = time.monotonic() + plan.retry_delay_s(before + 1)
+
+    # ---- programs
+
+    def _spawn(
+        self,
+        words: Sequence[str],
+        fds: Sequence[int],
+        *,
+        own_network: bool = False,
+        root: bool = False,
+        stderr: Path | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start a program that stays: without privileges (dnsmasq needs its own), ended with us."""
+        if root:
+            command = ["setpriv", "--pdeathsig", "KILL", *words]
+        else:
+            command = list(vm.confined(words, in_namespace=own_network, privileged=self._privileged))
+        require(words[0])
+        with stderr.open("ab") if stderr else contextlib.nullcontext() as said:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                pass_fds=fds,
+                cwd="/",
+            )
+
+    @property
+    def _privileged(self) -> bool:
+        return os.geteuid() == 0
+
+    # ---- status
+
+    def _describe(self, wanted: Wanted) -> dict[str, Any]:
+        mine = sorted((one for one in self._vms.values() if one.key == wanted.key), key=lambda one: one.slot)
+        services = {backend.service for backend in wanted.backends}
+        endpoints = [
+            {
+                "url": f"{'http' if port.http else 'tcp'}://127.0.0.1:{port.host_port}",
+                "public": record.public,
+                "service": record.key,
+                "port": port.number,
+            }
+            for record in self._desired.services
+            if record.key in services
+            for port in record.ports
+        ]
+        ready = [one for one in mine if one.state == "ready"]
+        return {
+            "name": wanted.name,
+            "namespace": wanted.namespace,
+            "revision": wanted.revision,
+            "image": wanted.machine.image,
+            "machine": wanted.machine.fingerprint,
+            "fingerprint": wanted.fingerprint,
+            "has_previous": wanted.previous is not None,
+            "endpoints": endpoints,
+            "unpublished": sorted(
+                self._unpublished
+                & {p.host_port for r in self._desired.services if r.key in services for p in r.ports}
+            ),
+            "wanted": wanted.replicas,
+            "ready": len(ready),
+            "detail": self._dead_details.get(wanted.key, ""),
+            "failures": max(
+                (count for (key, _), count in self._failures.items() if key == wanted.key), default=0
+            ),
+            "instances": [
+                {
+                    "id": one.id,
+                    "address": one.address,
+                    "state": one.state,
+                    "image": one.image,
+                    "machine": one.machine,
+                    "started_at": one.started_at,
+                    "detail": one.detail,
+                    "failures": one.failures,
+                    "memory_kb": one.memory_kb,
+                    "last_lines": one.last_lines(10) if one.failures else [],
+                }
+                for one in mine
+            ],
+        }
+
+
+def _frontend_name(service: str, number: int) -> str:
+    return f"{service.replace('/', ':')}:{number}"
+
+
+def _server_name(key: str, slot: int) -> str:
+    return f"{key.replace('/', ':')}:{slot}"
+
+
+def _log(text: str) -> None:
+    sys.stderr.write(f"supervisor: {text}\n")
+    sys.stderr.flush()
+
+
+def main() -> None:
+    """Become the supervisor."""
+    state_dir, run_dir, mode, accelerator, link = sys.argv[1:]
+    os.umask(0o077)
+    os.environ["PATH"] = SEARCH_PATH
+    ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
+    # HAProxy sizes its tables by this limit, which can be a billion.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    layout = Layout(Path(state_dir), Path(run_dir))
+    keeper = socket.socket(fileno=int(link))
+    keeper.set_inheritable(False)
+    Supervisor(layout, mode, cast(Literal["kvm", "tcg"], accelerator), keeper).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What a VM is told when it boots, as the text that its metadata service hands out. Pure.
+
+The format is the guest's: lines of `key=value`, the same here and on a cloud. Never holds secrets.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from i2kit.providers.local.desired import ServiceRecord, Wanted
+from i2kit.providers.local.dns import search
+
+USER_NETWORK_HOST = "10.0.2.2"
+"""How a guest in QEMU's user network reaches the host's loopback address."""
+
+
+def render(
+    wanted: Wanted,
+    instance: str,
+    services: Sequence[ServiceRecord],
+    *,
+    namespace_network: bool,
+) -> str:
+    """The user data of one VM: its name, where names are looked up, when it is ready, its services."""
+    lines = [f"hostname={instance}"]
+    if namespace_network:
+        lines.append(f"search={search(wanted.namespace)}")
+    lines += [f"ready_port={port}" for port in wanted.ready_ports]
+    found = discovery(wanted.namespace, services, namespace_network=namespace_network)
+    lines += [f"env={name}={value}" for name, value in found.items()]
+    return "\n".join(lines) + "\n"
+
+
+def discovery(
+    namespace: str, services: Sequence[ServiceRecord], *, namespace_network: bool
+) -> Mapping[str, str]:
+    """NAME_SERVICE_HOST and NAME_SERVICE_PORT of the namespace's services, as Kubernetes sets them."""
+    found = {}
+    for service in services:
+        if service.namespace != namespace or not service.ports:
+            continue
+        prefix = service.name.upper().replace("-", "_")
+        first = service.ports[0]
+        found[f"{prefix}_SERVICE_HOST"] = service.vip if namespace_network else USER_NETWORK_HOST
+        found[f"{prefix}_SERVICE_PORT"] = str(first.number if namespace_network else first.host_port)
+        for port in service.ports[1:]:
+            reached = port.number if namespace_network else port.host_port
+            found[f"{prefix}_SERVICE_PORT_{port.number}"] = str(reached)
+    return found

@@ -1,0 +1,101 @@
+"""A VM as QEMU's argument list. Pure.
+
+The form was chosen by measurement: q35 boots faster than pc under emulation, an ELF kernel by PVH
+is shared between VMs, virtio-serial needs no root. Options are qemu(1)'s, version 7.2 and later.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from i2kit.providers.local.desired import Machine
+
+
+@dataclass(frozen=True, slots=True)
+class TapNetwork:
+    """A tap device that is open as this file descriptor."""
+
+    fd: int
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserNetwork:
+    """QEMU's user network; `forwards` are (port on the host's loopback address, port of the guest)."""
+
+    forwards: tuple[tuple[int, int], ...]
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Connected sockets for the guest's virtio-serial ports, and where its console goes."""
+
+    control_fd: int
+    log_fd: int
+    console: Path
+
+
+def argv(
+    name: str,
+    machine: Machine,
+    network: TapNetwork | UserNetwork,
+    channels: Channels,
+    *,
+    accelerator: Literal["kvm", "tcg"],
+    userdata: Path | None,
+) -> Sequence[str]:
+    """QEMU's arguments for this VM. `userdata` is a file for machines without a metadata service."""
+    words = [
+        "qemu-system-x86_64",
+        *("-name", name),
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        *("-display", "none"),
+        *("-machine", "q35,graphics=off,i8042=off,vmport=off"),
+        *("-accel", accelerator),
+        *("-cpu", "host" if accelerator == "kvm" else "max"),
+        *("-m", f"{machine.memory_bytes >> 20}M"),
+        *("-smp", str(machine.cpus)),
+        *("-kernel", machine.kernel),
+        *("-initrd", machine.initrd),
+        *("-append", machine.cmdline),
+        *("-drive", f"if=none,id=root,file={_escape(machine.root)},format=raw,readonly=on"),
+        *("-device", "virtio-blk-pci,drive=root"),
+        *("-device", "virtio-rng-pci"),
+        *("-device", "virtio-balloon-pci,free-page-reporting=on"),
+        *("-device", "virtio-serial-pci"),
+        *("-chardev", f"file,id=console,path={_escape(str(channels.console))},append=on"),
+        *("-device", "virtconsole,chardev=console"),
+        *("-chardev", f"socket,id=control,fd={channels.control_fd}"),
+        *("-device", "virtserialport,chardev=control,name=io.i2kit.control"),
+        *("-chardev", f"socket,id=log,fd={channels.log_fd}"),
+        *("-device", "virtserialport,chardev=log,name=io.i2kit.log"),
+    ]
+    match network:
+        case TapNetwork(fd=fd, mac=mac):
+            words += ["-netdev", f"tap,id=net,fd={fd}"]
+        case UserNetwork(forwards=forwards, mac=mac):
+            rules = "".join(f",hostfwd=tcp:127.0.0.1:{outside}-:{inside}" for outside, inside in forwards)
+            words += ["-netdev", f"user,id=net,ipv6=off{rules}"]
+    words += ["-device", f"virtio-net-pci,netdev=net,mac={mac},romfile="]
+    if userdata is not None:
+        words += ["-fw_cfg", f"name=opt/i2kit/user-data,file={_escape(str(userdata))}"]
+    # Last, after QEMU opened what it needs: no new programs, no privileges, no old system calls.
+    words += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
+    return words
+
+
+def confined(words: Sequence[str], *, in_namespace: bool, privileged: bool) -> Sequence[str]:
+    """The same command without capabilities and, in our namespace, without any network but its tap."""
+    drop = ["setpriv", "--pdeathsig", "KILL", "--no-new-privs"]
+    if privileged:
+        drop += ["--inh-caps=-all", "--bounding-set=-all"]
+    return [*(["unshare", "--net"] if in_namespace else []), *drop, *words]
+
+
+def _escape(path: str) -> str:
+    """A path inside one of QEMU's comma-separated options."""
+    return path.replace(",", ",,")
