@@ -53,6 +53,7 @@ class Backend:
     number: int
     target: int
     http: bool
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class Published:
     number: int
     host_port: int
     http: bool
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,7 @@ def backends_of(release: Release) -> tuple[Backend, ...]:
             target = target_number(release.workload, port.target)
             if target is not None:
                 http = is_http(service, port.number, target, port.name)
-                found.append(Backend(service.key, port.number, target, http))
+                found.append(Backend(service.key, port.number, target, http, port.name))
     return tuple(found)
 
 
@@ -292,10 +294,10 @@ def _records(
     old = {record.key: record for record in desired.services}
     used = {record.index for record in desired.services}
     ports_used = {port.host_port for record in desired.services for port in record.ports} | taken
-    wanted: dict[str, dict[int, bool]] = {}
+    wanted: dict[str, dict[int, Backend]] = {}
     for deployment in deployments:
         for backend in deployment.backends:
-            wanted.setdefault(backend.service, {})[backend.number] = backend.http
+            wanted.setdefault(backend.service, {})[backend.number] = backend
     records = []
     for key, numbers in sorted(wanted.items()):
         namespace, name = key.split("/")
@@ -304,10 +306,10 @@ def _records(
         used.add(index)
         known = {port.number: port.host_port for port in before.ports} if before else {}
         ports = []
-        for number, http in sorted(numbers.items()):
+        for number, backend in sorted(numbers.items()):
             host_port = known.get(number) or free_port(f"{key}:{number}", ports_used)
             ports_used.add(host_port)
-            ports.append(Published(number, host_port, http))
+            ports.append(Published(number, host_port, backend.http, backend.name))
         is_public = public.get(key, before.public if before else False)
         records.append(ServiceRecord(name, namespace, index, is_public, tuple(ports)))
     return tuple(records)

@@ -39,7 +39,6 @@ def render(frontends: Sequence[Frontend], *, stats_fd: int, check: bool) -> str:
         f"  stats socket fd@{stats_fd} level admin",
         # Long downloads may finish after a reload, but not for ever.
         "  hard-stop-after 10m",
-        "  maxconn 20000",
         "",
         "defaults",
         "  timeout connect 1s",

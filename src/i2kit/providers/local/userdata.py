@@ -38,10 +38,10 @@ def discovery(
         if service.namespace != namespace or not service.ports:
             continue
         prefix = service.name.upper().replace("-", "_")
-        first = service.ports[0]
         found[f"{prefix}_SERVICE_HOST"] = service.vip if namespace_network else USER_NETWORK_HOST
-        found[f"{prefix}_SERVICE_PORT"] = str(first.number if namespace_network else first.host_port)
-        for port in service.ports[1:]:
-            reached = port.number if namespace_network else port.host_port
-            found[f"{prefix}_SERVICE_PORT_{port.number}"] = str(reached)
+        reached = [port.number if namespace_network else port.host_port for port in service.ports]
+        found[f"{prefix}_SERVICE_PORT"] = str(reached[0])
+        for port, number in zip(service.ports, reached, strict=True):
+            if port.name:
+                found[f"{prefix}_SERVICE_PORT_{port.name.upper().replace('-', '_')}"] = str(number)
     return found

@@ -1,0 +1,140 @@
+"""What should run: addresses and ports are handed out once and stay."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from i2kit.errors import OperationError
+from i2kit.model import Port, Resources, Service, ServicePort
+from i2kit.providers.local import desired
+from i2kit.providers.local.desired import Desired, admit, order_of, remove
+
+from .releases import image, release
+
+
+def test_a_first_deployment_gets_the_first_address_and_a_port_of_its_own() -> None:
+    wanted = admit(Desired(), order_of(release()))
+    (web,) = wanted.deployments
+    (service,) = wanted.services
+    assert (web.revision, web.replicas, web.ready_ports) == (1, 3, (80,))
+    assert desired.address(web, 0) == "10.77.1.1"
+    assert service.vip == "10.77.255.1"
+    assert [(port.number, port.http) for port in service.ports] == [(80, True)]
+    assert 30000 <= service.ports[0].host_port < 32768
+
+
+def test_the_same_order_again_changes_nothing() -> None:
+    once = admit(Desired(), order_of(release()))
+    assert admit(once, order_of(release())) == once
+
+
+def test_a_new_image_is_a_new_revision_with_the_same_addresses() -> None:
+    once = admit(Desired(), order_of(release()))
+    twice = admit(once, order_of(release(machine=image("sha256:" + "c" * 64))))
+    assert twice.services == once.services
+    assert twice.deployments[0].revision == 2
+    assert twice.deployments[0].previous == once.deployments[0].machine
+
+
+def test_scaling_is_not_a_new_revision() -> None:
+    once = admit(Desired(), order_of(release()))
+    twice = admit(once, order_of(release(replicas=5)))
+    assert (twice.deployments[0].revision, twice.deployments[0].replicas) == (1, 5)
+    assert twice.deployments[0].fingerprint != once.deployments[0].fingerprint
+
+
+def test_going_back_restores_the_machine_and_leaves_the_next_deploy_something_to_decide() -> None:
+    first = order_of(release())
+    wanted = admit(admit(Desired(), first), order_of(release(machine=image("sha256:" + "c" * 64))))
+    back = desired.go_back(wanted, "default/web").deployments[0]
+    assert back.machine == first.machine
+    assert back.revision == 3
+    assert back.fingerprint != first.fingerprint
+
+
+def test_a_port_that_another_program_has_is_passed_over_and_the_next_taken() -> None:
+    first = admit(Desired(), order_of(release())).services[0].ports[0].host_port
+    other = admit(Desired(), order_of(release()), taken={first}).services[0].ports[0].host_port
+    assert other != first
+
+
+def test_a_promised_port_is_kept_even_if_another_program_takes_it() -> None:
+    once = admit(Desired(), order_of(release()))
+    promised = once.services[0].ports[0].host_port
+    twice = admit(once, order_of(release(replicas=1)), taken={promised})
+    assert twice.services[0].ports[0].host_port == promised
+
+
+def test_removing_the_last_deployment_behind_a_service_removes_the_service() -> None:
+    both = admit(admit(Desired(), order_of(release("a"))), order_of(release("b")))
+    left = remove(both, "default/a")
+    assert [one.name for one in left.deployments] == ["b"]
+    assert [one.name for one in left.services] == ["b"]
+    assert left.services[0] == both.services[1]
+
+
+def test_two_deployments_behind_one_service_share_its_address() -> None:
+    shop = Service("shop", (("app", "x"),), (ServicePort(80, 8080),))
+    wanted = admit(Desired(), order_of(release("a", services=(shop,))))
+    wanted = admit(wanted, order_of(release("b", services=(shop,))))
+    assert [one.key for one in wanted.services] == ["default/shop"]
+    assert [one.name for one in remove(wanted, "default/a").services] == ["shop"]
+
+
+def test_a_named_target_port_is_looked_up_in_the_pod() -> None:
+    service = Service("web", (("app", "web"),), (ServicePort(80, "www"),))
+    order = order_of(release(ports=(Port(8123, "www"),), services=(service,)))
+    assert [(one.number, one.target, one.http) for one in order.backends] == [(80, 8123, True)]
+
+
+def test_readiness_asks_for_the_ports_of_services_where_there_are_any() -> None:
+    service = Service("front", (("app", "web"),), (ServicePort(80, 80),))
+    own = Service("web", (("app", "web"),), (ServicePort(80, 80), ServicePort(9090, 9090)))
+    order = order_of(release(ports=(Port(80), Port(9090)), services=(service, own)))
+    assert order.ready_ports == (80,)
+    assert order_of(release(ports=(Port(80), Port(9090)))).ready_ports == (80, 9090)
+
+
+@pytest.mark.parametrize(
+    ("resources", "memory_mib", "cpus"),
+    [
+        (Resources(), 96 + 128, 1),
+        (Resources(memory_limit_bytes=64 << 20), 96 + 64, 1),
+        (Resources(memory_request_bytes=200 << 20, memory_limit_bytes=64 << 20), 96 + 200, 1),
+        (Resources(memory_request_bytes=(1 << 20) + 1), 96 + 2, 1),
+        (Resources(cpu_request_millis=1001), 96 + 128, 2),
+        (Resources(cpu_request_millis=100, cpu_limit_millis=2500), 96 + 128, 3),
+    ],
+)
+def test_a_vm_is_as_large_as_its_containers_and_its_image_need(
+    resources: Resources, memory_mib: int, cpus: int
+) -> None:
+    machine = desired.machine_of(release(resources=resources))
+    assert (machine.memory_bytes, machine.cpus) == (memory_mib << 20, cpus)
+
+
+def test_the_network_holds_250_deployments_and_says_so() -> None:
+    wanted = Desired()
+    for number in range(desired.MAX_DEPLOYMENTS):
+        wanted = admit(wanted, order_of(release(f"d{number}", ports=())))
+    with pytest.raises(OperationError, match="250 deployments"):
+        admit(wanted, order_of(release("one-more", ports=())))
+
+
+names = st.sampled_from(["a", "b", "c", "d"])
+
+
+@given(st.lists(st.tuples(names, st.integers(0, 4), st.booleans()), max_size=12))
+def test_what_is_kept_on_disk_is_what_was_wanted(steps: list[tuple[str, int, bool]]) -> None:
+    """After any orders: it survives the disk, and no address or port is given twice."""
+    wanted = Desired()
+    for name, replicas, gone in steps:
+        if gone:
+            wanted = remove(wanted, f"default/{name}")
+        else:
+            wanted = admit(wanted, order_of(release(name, replicas=replicas)))
+    assert desired.from_json(desired.to_json(wanted)) == wanted
+    assert len({one.index for one in wanted.deployments}) == len(wanted.deployments)
+    ports = [port.host_port for service in wanted.services for port in service.ports]
+    assert len(set(ports)) == len(ports)
+    assert {one.name for one in wanted.services} == {one.name for one in wanted.deployments}

@@ -1,0 +1,104 @@
+"""Everything that provider `local` generates, as golden files: haproxy.cfg, dnsmasq, user data, QEMU argv."""
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from i2kit.model import Port, Service, ServicePort
+from i2kit.process import which
+from i2kit.providers.local import dns, haproxy, userdata, vm
+from i2kit.providers.local.desired import Desired, admit, order_of
+from tests.golden import check as golden
+
+from .releases import release
+
+FRONTENDS = (
+    haproxy.Frontend(
+        "default:web:80",
+        http=True,
+        listeners=(7, 8),
+        servers=(
+            haproxy.Server("default:web:0", "10.77.1.1", 80, on=True),
+            haproxy.Server("default:web:1", "10.77.1.2", 80, on=False),
+        ),
+    ),
+    haproxy.Frontend(
+        "default:db:5432",
+        http=False,
+        listeners=(9,),
+        servers=(haproxy.Server("default:db:0", "10.77.2.1", 5432, on=True),),
+    ),
+)
+
+
+def two_deployments() -> Desired:
+    ports = (ServicePort(80, 8080, "http"), ServicePort(9000, 9000, "for-admins"))
+    shop = Service("web-shop", (("app", "web"),), ports, public=True)
+    wanted = admit(Desired(), order_of(release("web", services=(shop,), ports=(Port(8080), Port(9000)))))
+    return admit(wanted, order_of(release("db", ports=(Port(5432),), replicas=1, namespace="data")))
+
+
+def test_haproxy_configuration() -> None:
+    golden("local/haproxy.cfg", haproxy.render(FRONTENDS, stats_fd=5, check=True))
+
+
+def test_without_checks_only_the_guests_word_counts() -> None:
+    assert "check inter" not in haproxy.render(FRONTENDS, stats_fd=5, check=False)
+
+
+@pytest.mark.skipif(which("haproxy") is None, reason="haproxy is not installed")
+def test_haproxy_takes_the_configuration(tmp_path: Path) -> None:
+    text = haproxy.render(FRONTENDS, stats_fd=5, check=True)
+    # `-c` wants to see real listeners: addresses stand in for inherited descriptors.
+    for number in (5, 7, 8, 9):
+        text = text.replace(f"fd@{number}", f"127.0.0.1:{40000 + number}")
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(text)
+    done = subprocess.run([which("haproxy") or "", "-c", "-f", config], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+
+
+def test_dnsmasq_configuration_and_names() -> None:
+    wanted = two_deployments()
+    config = dns.configuration(hosts=Path("/r/hosts"), leases=Path("/r/leases"), dhcp_hosts=Path("/r/dhcp"))
+    hosts = dns.host_lines(wanted.services, [("10.77.2.1", "web-0a1b2", "default")])
+    golden("local/dnsmasq.conf", config)
+    golden("local/hosts", hosts)
+    golden("local/dhcp-hosts", dns.dhcp_lines(wanted.deployments))
+
+
+def test_user_data_in_both_networks() -> None:
+    wanted = two_deployments()
+    web = next(one for one in wanted.deployments if one.name == "web")
+    for mode in (True, False):
+        text = userdata.render(web, "web-0a1b2", wanted.services, namespace_network=mode)
+        golden(f"local/user-data-{'namespace' if mode else 'user'}", text)
+
+
+def test_a_vm_is_told_only_of_services_of_its_own_namespace() -> None:
+    wanted = two_deployments()
+    found = userdata.discovery("data", wanted.services, namespace_network=True)
+    assert list(found) == ["DB_SERVICE_HOST", "DB_SERVICE_PORT"]
+
+
+@pytest.mark.parametrize("network", ["tap", "user"])
+def test_qemu_arguments(network: str) -> None:
+    machine = two_deployments().deployments[0].machine
+    net: vm.TapNetwork | vm.UserNetwork = vm.TapNetwork(9, "52:54:00:4d:01:01")
+    if network == "user":
+        net = vm.UserNetwork(((41000, 80),), "52:54:00:4d:01:01")
+    words = vm.argv(
+        "web-0a1b2",
+        replace(machine, root="/odd,path/root.erofs"),
+        net,
+        vm.Channels(10, 11, Path("/s/console.log")),
+        accelerator="tcg",
+        userdata=Path("/r/web-0a1b2.user-data") if network == "user" else None,
+    )
+    golden(f"local/qemu-{network}.txt", "\n".join(words) + "\n")
+    confined = vm.confined(words, in_namespace=network == "tap", privileged=True)
+    assert confined[-len(words) :] == words
+    assert ("unshare" in confined) == (network == "tap")
