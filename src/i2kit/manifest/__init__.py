@@ -1,0 +1,142 @@
+"""The first stage: what the user wrote becomes Workloads and Services, or every problem at once.
+
+In: files, folders or the bytes of stdin. Out: a Manifest. Kubernetes' words end here: what comes
+out is the model's. Only `read` opens files; everything else is pure.
+
+  source      bytes → documents with a place for every key and value (with jsontext, places)
+  fields, kinds   the table of every field and kind: its type, its verdict, its words
+  shape       how the types in the table read and describe themselves (with names, quantity)
+  native, kubernetes, pod     documents → model values
+  checks      what only shows across documents
+  reference   the table → JSON Schema and docs/manifest.md
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from i2kit.errors import InputError, Position, Problem
+from i2kit.manifest import checks, kubernetes, native, source
+from i2kit.manifest.shape import Log
+from i2kit.model import Manifest
+
+__all__ = ["STDIN", "parse", "read", "schema"]
+
+STDIN = "stdin"
+"""What `-` is called in positions."""
+
+_SUFFIXES = (".yml", ".yaml", ".json")
+
+
+def read(paths: Sequence[str], stdin: bytes | None = None) -> Manifest:
+    """Read files, folders (the .yml, .yaml and .json directly in them, by name) and `-` as one manifest.
+
+    `stdin` is what stands for `-`. Raises InputError with every problem of every file.
+    """
+    sources: list[tuple[str, bytes]] = []
+    problems: list[Problem] = []
+    seen: set[str] = set()
+    for path in paths:
+        if path == "-":
+            if stdin is None:
+                problems.append(Problem("nothing was given on stdin", Position(STDIN, 1, 1)))
+            elif "-" not in seen:
+                sources.append((STDIN, stdin))
+            seen.add("-")
+            continue
+        try:
+            for file in _files(path):
+                # `-f web.yml -f .` names a file twice but means it once.
+                if (real := os.path.realpath(file)) not in seen:
+                    seen.add(real)
+                    sources.append((file, _contents(file)))
+        except InputError as error:
+            problems.extend(error.problems)
+    return _parse(sources, problems)
+
+
+def parse(sources: Sequence[tuple[str, bytes]]) -> Manifest:
+    """The manifest that the sources (name, contents) make together. Raises InputError with every problem."""
+    return _parse(sources, ())
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of what `parse` accepts, for editors: i2kit's form and Kubernetes'."""
+    from i2kit.manifest import reference  # not needed to deploy, and this keeps `i2kit --help` quick
+
+    return reference.schema()
+
+
+def _parse(sources: Sequence[tuple[str, bytes]], unreadable: Iterable[Problem]) -> Manifest:
+    log = Log()
+    log.problems.extend(unreadable)
+    reading = kubernetes.Reading(complete=not log.problems)
+    count = 0
+    for name, data in sources:
+        documents, problems = source.documents(name, data)
+        log.problems.extend(problems)
+        reading.complete = reading.complete and not problems
+        count += len(documents)
+        for document in documents:
+            if isinstance(document, source.MappingNode) and kubernetes.is_kubernetes(document):
+                kubernetes.read(document, reading, log)
+            elif workload := native.read(document, log):
+                reading.workloads.append(workload)
+            else:
+                reading.complete = False
+    checks.whole(reading, log)
+    if not log.problems and not reading.workloads:
+        where = Position(sources[0][0], 1, 1) if sources else None
+        message = "there is no deployment in it" if count else "there are no documents in it"
+        log.problems.append(Problem(message, where, "a manifest begins with name: and containers:"))
+    if log.problems:
+        order = {name: index for index, (name, _) in enumerate(sources)}
+        raise InputError(sorted(log.problems, key=lambda problem: _place(problem, order)))
+    return Manifest(
+        workloads=tuple(reading.workloads),
+        services=tuple(found.service for found in reading.services),
+        warnings=log.warnings,
+    )
+
+
+def _place(problem: Problem, order: dict[str, int]) -> tuple[int, int, int]:
+    if problem.position is None:
+        return (-1, 0, 0)
+    return (order.get(problem.position.file, -1), problem.position.line, problem.position.column)
+
+
+def _files(path: str) -> Iterator[str]:
+    """The files that a path stands for. Raises InputError where there are none."""
+    try:
+        if not Path(path).is_dir():
+            yield path
+            return
+        names = sorted(entry.name for entry in Path(path).iterdir())
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    found = [name for name in names if name.endswith(_SUFFIXES) and not name.startswith(".")]
+    if not found:
+        message = "there are no .yml, .yaml or .json files in this folder"
+        hint = "folders below it are not searched: name them"
+        raise InputError([Problem(message, Position(path, 1, 1), hint)])
+    yield from (str(Path(path, name)) for name in found)
+
+
+def _contents(file: str) -> bytes:
+    try:
+        # Opening a FIFO waits for a writer, and /dev/zero never ends: look before.
+        if not stat.S_ISREG(Path(file).stat().st_mode):
+            hint = "pipe it in: … | i2kit deploy -f -"
+            raise InputError([Problem("is not a regular file", Position(file, 1, 1), hint)])
+        with Path(file).open("rb") as opened:
+            return opened.read(source.MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(path: str, error: OSError | ValueError) -> InputError:
+    reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    words = reason[:1].lower() + reason[1:]
+    return InputError([Problem(f"cannot be read: {words}", Position(path, 1, 1))])

@@ -1,0 +1,75 @@
+"""What only shows when all documents are there: names used twice, Services that lead nowhere.
+
+In: what was read from all files. Out: problems in the log. Pure.
+"""
+
+from collections.abc import Iterable
+
+from i2kit.errors import Position
+from i2kit.manifest.kubernetes import FoundService, Reading
+from i2kit.manifest.shape import Log
+from i2kit.model import Pairs, Workload
+
+
+def whole(reading: Reading, log: Log) -> None:
+    """Check everything that was read against each other."""
+    _unique(
+        "deployment",
+        ((workload.name, workload.key, workload.position) for workload in reading.workloads),
+        log,
+    )
+    services = [found.service for found in reading.services]
+    _unique("service", ((service.name, service.key, service.position) for service in services), log)
+    for found in reading.services:
+        _leads_somewhere(found, reading, log)
+    grants = {grant.account: grant.binding for grant in reading.grants}
+    for account in reading.accounts:
+        if binding := grants.get(account.key):
+            message = f"{binding} lets these pods use the Kubernetes API, and a machine has none"
+            log.problem(
+                account.position, account.path, message, "leave the binding out if they can do without"
+            )
+
+
+def _unique(kind: str, found: Iterable[tuple[str, str, Position | None]], log: Log) -> None:
+    first: dict[str, Position] = {}
+    for name, key, position in found:
+        if not name or position is None:
+            continue
+        if key in first:
+            message = f"the {kind} `{key}` is given twice; the first is at {first[key]}"
+            log.problem(position, "", message, "remove one of them, or give one file only")
+        else:
+            first[key] = position
+
+
+def _leads_somewhere(found: FoundService, reading: Reading, log: Log) -> None:
+    service = found.service
+    if not service.selector:
+        return
+    selected = [workload for workload in reading.workloads if service.selects(workload)]
+    if not selected and reading.complete:
+        message = f"service `{service.name}`: no deployment here has pods with {_written(service.selector)}"
+        log.problem(found.selector, "spec.selector", message, _nearest(found, reading.workloads))
+    for port, place in zip(service.ports, found.targets, strict=True):
+        for workload in selected:
+            names = [known.name for known in workload.ports if known.name]
+            if isinstance(port.target, str) and port.target not in names:
+                message = f"deployment `{workload.name}` has no port named `{port.target}`"
+                hint = f"its named ports: {', '.join(names)}" if names else "give the port's number"
+                log.problem(place, "spec.ports", message, hint)
+
+
+def _nearest(found: FoundService, workloads: Iterable[Workload]) -> str:
+    service = found.service
+    for workload in workloads:
+        if workload.namespace != service.namespace and set(service.selector) <= set(workload.labels):
+            return f"deployment `{workload.name}` has, but in namespace `{workload.namespace}`"
+    here = [workload for workload in workloads if workload.namespace == service.namespace]
+    if here:
+        return "; ".join(f"deployment `{w.name}` has {_written(w.labels) or 'no labels'}" for w in here[:3])
+    return "give the deployment's file too, with another -f"
+
+
+def _written(pairs: Pairs) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in pairs)

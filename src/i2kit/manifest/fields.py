@@ -1,0 +1,357 @@
+"""The one table of what a manifest may say. Reading, messages, JSON Schema and docs/manifest.md come from it.
+
+Nothing is computed here. Four verdicts:
+  accepted  i2kit gives it the same effect as Kubernetes;
+  silent    it changes nothing, because each pod has a machine of its own, or because it only
+            concerns the cluster;
+  warned    comfort is lost, but the application runs right;
+  refused   ignoring it could lose data, weaken security, break reachability, or start a pod
+            without something that it needs.
+A key in no table is an error too. Fields are Kubernetes' (API reference, v1.31).
+"""
+
+from i2kit.manifest import names
+from i2kit.manifest.shape import (
+    LATER,
+    Anything,
+    Choice,
+    Field,
+    Flag,
+    ListOf,
+    MapOf,
+    Object,
+    Quantity,
+    Text,
+    Type,
+    Whole,
+)
+
+MAX_REPLICAS = 250
+"""What one load balancer and one /24 of addresses hold."""
+
+
+def accepted(name: str, type_: Type, about: str, *, required: bool = False, hint: str | None = None) -> Field:
+    return Field(name, type_, about, required=required, hint=hint)
+
+
+def silent(name: str, about: str, type_: Type | None = None) -> Field:
+    return Field(name, type_ or Anything(), about, "silent")
+
+
+def warned(name: str, about: str, *unless: str | int | bool) -> Field:
+    return Field(name, Anything(), about, "warned", unless=unless)
+
+
+def refused(name: str, about: str, hint: str | None = None, *unless: str | int | bool) -> Field:
+    return Field(name, Anything(), about, "refused", hint=hint, unless=unless)
+
+
+def later(name: str, hint: str | None = None, *unless: str | int | bool) -> Field:
+    return refused(name, LATER, hint, *unless)
+
+
+NAME = Text(names.dns_label, names.DNS_LABEL, names.LABEL_LENGTH, "DNS label")
+PORT = Whole(1, 65535)
+PORT_NAME = Text(names.port_name, names.PORT_NAME, 15, "port name")
+LABELS = MapOf(
+    Text(names.label_value, names.LABEL_VALUE, names.LABEL_LENGTH, null=True),
+    names.label_key,
+    names.LABEL_KEY,
+)
+NOTES = MapOf(Text(null=True))
+WORDS = ListOf(Text(names.no_nul), hint="write one item per argument: [sh, -c, …]")
+REPLICAS = Whole(0, MAX_REPLICAS, f"a deployment may have {MAX_REPLICAS} replicas: split it into several")
+TCP = Choice(
+    ("TCP",),
+    (
+        ("UDP", LATER, "load balancers here speak TCP"),
+        ("SCTP", "is not possible: load balancers do not speak it", None),
+    ),
+)
+VALUE = Text(names.no_nul, null=True)
+LINUX = Choice(("linux",), (("windows", "is not possible: machines run Linux", None),))
+
+AMOUNTS = Object(
+    "Amounts",
+    (
+        accepted("cpu", Quantity("cpu"), "processor time, in cores"),
+        accepted("memory", Quantity("memory"), "memory, in bytes"),
+        later("ephemeral-storage", "leave it out: the machine's disk is sized by the image"),
+        refused(
+            "nvidia.com/gpu",
+            "is not possible: the machine image has no driver for it",
+            "run this pod where GPUs are",
+        ),
+    ),
+    others=refused("", "is not a resource that a machine has", "the resources are cpu and memory"),
+)
+RESOURCES = Object(
+    "Resources",
+    (
+        accepted("requests", AMOUNTS, "what the container needs: the machine is made at least as large"),
+        accepted("limits", AMOUNTS, "what the container may use at most (a cgroup limit)"),
+        later("claims"),
+    ),
+)
+
+_PROBE = "leave it out: a machine is ready when its ports accept connections"
+_PLAIN_VALUE = "give the value with `value` for now"
+_RUN_AS = "the image's USER is used: set it there"
+
+SECCOMP = Object(
+    "SeccompProfile",
+    (
+        silent(
+            "type",
+            "the container runtime's default profile is always on",
+            Choice(
+                ("RuntimeDefault",),
+                (
+                    ("Unconfined", "is not supported yet: the default profile is always on", "leave it out"),
+                    (
+                        "Localhost",
+                        "is not possible: there is no node that holds profiles",
+                        "use RuntimeDefault",
+                    ),
+                ),
+            ),
+        ),
+        refused(
+            "localhostProfile", "is not possible: there is no node that holds profiles", "use RuntimeDefault"
+        ),
+    ),
+)
+_SECURITY = (
+    later("runAsUser", _RUN_AS),
+    later("runAsGroup", _RUN_AS),
+    later("runAsNonRoot", _RUN_AS, False),
+    silent("seccompProfile", "the container runtime's default profile is always on", SECCOMP),
+    warned("seLinuxOptions", "has no effect: the machine runs no SELinux"),
+    warned("appArmorProfile", "has no effect: the machine runs no AppArmor"),
+    refused("windowsOptions", "is not possible: machines run Linux"),
+)
+CONTAINER_SECURITY = Object(
+    "ContainerSecurity",
+    (
+        *_SECURITY,
+        later("readOnlyRootFilesystem", None, False),
+        later("allowPrivilegeEscalation", None, True),
+        later("capabilities", "leave it out: the container runtimes' default set is given"),
+        later("privileged", None, False),
+        silent("procMount", "the default is used", Choice(("Default",), (("Unmasked", LATER, None),))),
+    ),
+)
+POD_SECURITY = Object(
+    "PodSecurity",
+    (
+        *_SECURITY,
+        later("fsGroup", "leave it out: there are no volumes yet"),
+        silent("fsGroupChangePolicy", "there are no volumes yet"),
+        later("supplementalGroups"),
+        later("supplementalGroupsPolicy", None, "Merge"),
+        later("sysctls"),
+    ),
+)
+
+CONTAINER_FIELDS = (
+    accepted(
+        "image",
+        Text(names.image, means="image reference"),
+        "image to run, pinned to its digest at deploy",
+        required=True,
+        hint="name an image, such as image: nginx:1.27",
+    ),
+    accepted("command", WORDS, "replaces the image's entrypoint (and drops its command)"),
+    accepted("args", WORDS, "replaces the image's command"),
+    accepted(
+        "workingDir",
+        Text(names.directory, "/.*", means="absolute path"),
+        "directory that the command starts in",
+    ),
+    accepted("resources", RESOURCES, "what the container needs and may use"),
+    silent(
+        "imagePullPolicy",
+        "images are resolved to a digest once, at deploy",
+        Choice(("Always", "IfNotPresent", "Never")),
+    ),
+    silent("stdin", "nobody attaches to a container", Flag()),
+    silent("stdinOnce", "nobody attaches to a container", Flag()),
+    silent("tty", "nobody attaches to a container", Flag()),
+    silent("terminationMessagePath", "there is no API that would show it"),
+    silent("terminationMessagePolicy", "there is no API that would show it"),
+    later("readinessProbe", _PROBE),
+    later("livenessProbe", "leave it out: a container that exits is restarted"),
+    later("startupProbe", _PROBE),
+    later("lifecycle"),
+    later("envFrom", "give the variables in `env`"),
+    later("volumeMounts", "put the files into the image, or read them from variables"),
+    refused("volumeDevices", "is not possible: there are no block volumes yet"),
+    accepted("securityContext", CONTAINER_SECURITY, "its parts decide"),
+    later("restartPolicy"),
+    silent("resizePolicy", "a machine is replaced, never resized"),
+)
+PORT_FIELDS = (
+    accepted(
+        "containerPort",
+        PORT,
+        "port that the container listens on",
+        required=True,
+        hint="such as containerPort: 80",
+    ),
+    accepted("name", PORT_NAME, "name that a Service can use as its targetPort"),
+    accepted("protocol", TCP, "protocol"),
+    silent("hostPort", "each pod has a machine of its own", PORT),
+    refused("hostIP", "is not possible: a machine has one address", "leave it out"),
+)
+
+VALUE_FROM = Object(
+    "ValueFrom",
+    (
+        later("secretKeyRef", _PLAIN_VALUE),
+        later("configMapKeyRef", _PLAIN_VALUE),
+        later("fieldRef", "the machine's host name is the instance's name"),
+        later("resourceFieldRef", _PLAIN_VALUE),
+        later("fileKeyRef", _PLAIN_VALUE),
+    ),
+)
+VARIABLE = Object(
+    "Variable",
+    (
+        accepted(
+            "name", Text(names.variable, names.VARIABLE, means="name"), "name of the variable", required=True
+        ),
+        accepted(
+            "value", VALUE, "its value; `$(NAME)` is replaced by a variable before it, `$$` is a dollar"
+        ),
+        accepted("valueFrom", VALUE_FROM, "its parts decide"),
+    ),
+    hint="write - name: NAME and value: VALUE",
+)
+CONTAINER_PORT = Object("ContainerPort", PORT_FIELDS, hint="write - containerPort: 80")
+CONTAINER = Object(
+    "Container",
+    (
+        accepted("name", NAME, "name within the pod", required=True, hint="such as name: web"),
+        accepted(
+            "env",
+            ListOf(VARIABLE, hint="write a list of name and value"),
+            "environment, on top of the image's own",
+        ),
+        accepted(
+            "ports",
+            ListOf(CONTAINER_PORT, hint="write a list: - containerPort: 80"),
+            "ports that the container listens on",
+        ),
+        *CONTAINER_FIELDS,
+    ),
+)
+
+AFFINITY = Object(
+    "Affinity",
+    (
+        warned("nodeAffinity", "has no effect: there are no nodes to choose from"),
+        warned("podAffinity", "has no effect: each pod has a machine of its own"),
+        silent("podAntiAffinity", "each pod has a machine of its own"),
+    ),
+)
+NODE_SELECTOR = Object(
+    "NodeSelector",
+    (
+        silent(
+            "kubernetes.io/os",
+            "machines run Linux",
+            LINUX,
+        ),
+        silent(
+            "beta.kubernetes.io/os",
+            "machines run Linux",
+            LINUX,
+        ),
+        refused(
+            "cloud.google.com/gke-accelerator", "is not possible: the machine image has no driver for it"
+        ),
+        refused(
+            "cloud.google.com/gke-tpu-accelerator", "is not possible: the machine image has no driver for it"
+        ),
+        refused(
+            "cloud.google.com/gke-tpu-topology", "is not possible: the machine image has no driver for it"
+        ),
+    ),
+    others=warned("", "has no effect: there are no nodes to choose from"),
+)
+_RESTART = Choice(
+    ("Always",),
+    (
+        ("Never", "is not possible: containers of a deployment are restarted", "use Always"),
+        ("OnFailure", "is not possible: containers of a deployment are restarted", "use Always"),
+    ),
+)
+_GRACE = "leave it out: a machine gets 30 seconds to stop"
+
+POD_LATER = (
+    later("volumes", "put the files into the image; data does not outlive a machine yet"),
+    later("initContainers", "do it in the container's command, before the program starts"),
+    later("imagePullSecrets", "log in with docker login, or set I2KIT_DOCKER_CONFIG"),
+    later("terminationGracePeriodSeconds", _GRACE, 30),
+)
+POD = Object(
+    "Pod",
+    (
+        accepted(
+            "containers",
+            ListOf(CONTAINER, least=1, hint="a pod needs a container"),
+            "the programs of the pod; they share localhost",
+            required=True,
+        ),
+        accepted("restartPolicy", _RESTART, "containers are restarted with growing pauses"),
+        *POD_LATER,
+        accepted("securityContext", POD_SECURITY, "its parts decide"),
+        silent(
+            "serviceAccountName",
+            "there is no Kubernetes API to log in to (refused where a binding grants it rights)",
+            Text(),
+        ),
+        silent("serviceAccount", "the old name of serviceAccountName", Text()),
+        silent("automountServiceAccountToken", "there is no Kubernetes API to log in to", Flag()),
+        silent("hostNetwork", "each pod has a machine of its own", Flag()),
+        silent("hostIPC", "each pod has a machine of its own", Flag()),
+        silent("hostUsers", "each pod has a machine of its own", Flag()),
+        accepted("affinity", AFFINITY, "its parts decide"),
+        silent("topologySpreadConstraints", "each pod has a machine of its own"),
+        silent("tolerations", "there are no nodes"),
+        accepted("nodeSelector", NODE_SELECTOR, "its parts decide"),
+        silent("enableServiceLinks", "services are found by name", Flag()),
+        silent(
+            "dnsPolicy",
+            "services are found by name",
+            Choice(
+                ("ClusterFirst", "Default", "ClusterFirstWithHostNet"), (("None", LATER, "leave it out"),)
+            ),
+        ),
+        later("dnsConfig"),
+        later("hostAliases"),
+        later("hostname", "the machine's host name is the instance's name"),
+        later("subdomain"),
+        later("setHostnameAsFQDN", None, False),
+        later("hostPID", None, False),
+        later("shareProcessNamespace", None, False),
+        warned("priorityClassName", "has no effect: pods do not compete for nodes"),
+        warned("priority", "has no effect: pods do not compete for nodes"),
+        silent("preemptionPolicy", "pods do not compete for nodes"),
+        warned("schedulerName", "has no effect: there is no scheduler", "default-scheduler"),
+        warned("runtimeClassName", "has no effect: every pod is isolated by a virtual machine"),
+        warned("nodeName", "has no effect: there are no nodes to choose from"),
+        refused("activeDeadlineSeconds", "is not possible: a deployment runs until it is destroyed"),
+        refused("readinessGates", "is not possible: there is no controller that would set conditions"),
+        refused("ephemeralContainers", "is not possible in a manifest"),
+        refused("overhead", "is not possible: there are no nodes", "leave it out"),
+        refused("schedulingGates", "is not possible: there is no controller that would remove them"),
+        refused("resourceClaims", "is not possible: there is no controller that would serve them"),
+        later("resources", "give them per container"),
+        silent(
+            "os",
+            "machines run Linux",
+            Object("OperatingSystem", (silent("name", "machines run Linux", LINUX),)),
+        ),
+    ),
+)

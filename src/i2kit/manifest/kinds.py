@@ -1,0 +1,369 @@
+"""The second half of the table in `fields`: the documents themselves, of both forms of a manifest.
+
+Nothing is computed here either.
+"""
+
+from i2kit.manifest import names
+from i2kit.manifest.fields import (
+    CONTAINER_FIELDS,
+    LABELS,
+    NAME,
+    NOTES,
+    POD,
+    POD_LATER,
+    POD_SECURITY,
+    PORT,
+    PORT_FIELDS,
+    REPLICAS,
+    TCP,
+    VALUE,
+    accepted,
+    later,
+    refused,
+    silent,
+    warned,
+)
+from i2kit.manifest.shape import (
+    LATER,
+    Anything,
+    Choice,
+    Either,
+    Field,
+    Flag,
+    ListOf,
+    MapOf,
+    NumberOrName,
+    Object,
+    Text,
+    Whole,
+)
+
+_BOOKKEEPING = tuple(
+    silent(name, "written by the API server")
+    for name in (
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "managedFields",
+        "selfLink",
+        "ownerReferences",
+        "finalizers",
+    )
+)
+_NO_GENERATED_NAME = refused(
+    "generateName", "is not possible: names must stay the same from one deploy to the next", "use name"
+)
+_META = (
+    accepted(
+        "name", NAME, "unique in its namespace, and the DNS name", required=True, hint="such as name: web"
+    ),
+    accepted("namespace", NAME, "groups names; part of the DNS name (default: `default`)"),
+    silent("labels", "nothing selects by them; the pods' labels count", LABELS),
+    _NO_GENERATED_NAME,
+    *_BOOKKEEPING,
+)
+METADATA = Object("Metadata", (*_META, silent("annotations", "notes for other tools", NOTES)))
+POD_METADATA = Object(
+    "PodMetadata",
+    (
+        accepted("labels", LABELS, "labels of the pods: what Services select by"),
+        silent("annotations", "notes for other tools", NOTES),
+        silent("name", "pods are named after the deployment", Text()),
+        silent("namespace", "pods are in the deployment's namespace", Text()),
+        silent("generateName", "pods are named after the deployment", Text()),
+        *_BOOKKEEPING,
+    ),
+)
+EXPRESSION = Object(
+    "Expression",
+    (
+        accepted("key", Text(names.label_key), "label", required=True),
+        accepted(
+            "operator", Choice(("In", "NotIn", "Exists", "DoesNotExist")), "how to compare", required=True
+        ),
+        accepted("values", ListOf(Text(names.label_value)), "what In and NotIn compare with"),
+    ),
+)
+SELECTOR = Object(
+    "Selector",
+    (
+        accepted("matchLabels", LABELS, "labels that the pods must have"),
+        accepted("matchExpressions", ListOf(EXPRESSION), "conditions that the pods' labels must meet"),
+    ),
+    hint="write matchLabels: {app: NAME}",
+)
+TEMPLATE = Object(
+    "PodTemplate",
+    (
+        accepted("metadata", POD_METADATA, "the pods' labels"),
+        accepted("spec", POD, "the pod", required=True),
+    ),
+)
+_DEPLOYMENT_LATER = (
+    later("strategy", "leave it out"),
+    later("minReadySeconds", "leave it out", 0),
+    later("progressDeadlineSeconds", "leave it out", 600),
+)
+DEPLOYMENT_SPEC = Object(
+    "DeploymentSpec",
+    (
+        accepted("replicas", REPLICAS, "how many machines run the pod (default: 1)"),
+        accepted("selector", SELECTOR, "which pods belong to it; must match the template's labels"),
+        accepted("template", TEMPLATE, "the pod", required=True),
+        *_DEPLOYMENT_LATER,
+        silent("revisionHistoryLimit", "machines are not kept as history", Whole(0, 2**31 - 1)),
+        refused("paused", "is not possible: a deploy is done when it returns", "leave it out", False),
+        refused("rollbackTo", "is not possible: deploy the older manifest instead"),
+    ),
+)
+DEPLOYMENT = Object(
+    "Deployment",
+    (
+        accepted(
+            "apiVersion", Text(), "apps/v1 (or apps/v1beta2, apps/v1beta1, extensions/v1beta1)", required=True
+        ),
+        accepted("kind", Text(), "Deployment", required=True),
+        accepted("metadata", METADATA, "name, namespace, labels", required=True),
+        accepted("spec", DEPLOYMENT_SPEC, "what should run", required=True),
+        silent("status", "written by the API server"),
+    ),
+)
+
+_INTERNAL = "use type: ClusterIP for a Service that is not public"
+SERVICE_NOTES = Object(
+    "ServiceAnnotations",
+    tuple(
+        later(name, _INTERNAL)
+        for name in (
+            "service.beta.kubernetes.io/aws-load-balancer-internal",
+            "service.beta.kubernetes.io/aws-load-balancer-scheme",
+            "service.beta.kubernetes.io/azure-load-balancer-internal",
+            "networking.gke.io/load-balancer-type",
+            "cloud.google.com/load-balancer-type",
+        )
+    ),
+    others=silent("", "notes for other tools", Text(null=True)),
+)
+SERVICE_METADATA = Object(
+    "ServiceMetadata", (*_META, silent("annotations", "notes for other tools", SERVICE_NOTES))
+)
+SERVICE_PORT = Object(
+    "ServicePort",
+    (
+        accepted("port", PORT, "port that callers use", required=True, hint="such as port: 80"),
+        accepted(
+            "targetPort", NumberOrName(), "port of the pods, by number or name (default: the same as port)"
+        ),
+        accepted("name", NAME, "name; needed where there are several"),
+        accepted("protocol", TCP, "protocol"),
+        silent("appProtocol", "connections are passed on as they are", Text()),
+        warned("nodePort", "has no effect: there are no nodes", 0),
+    ),
+    hint="write - port: 80",
+)
+_NOT_YOURS = "is not possible: addresses are given by the provider"
+SERVICE_SPEC = Object(
+    "ServiceSpec",
+    (
+        accepted(
+            "type",
+            Choice(
+                ("ClusterIP", "LoadBalancer"),
+                (
+                    ("NodePort", LATER, "use LoadBalancer to be public, ClusterIP for other pods"),
+                    ("ExternalName", LATER, "use the external name itself"),
+                ),
+            ),
+            "ClusterIP: for other pods; LoadBalancer: also for callers from outside (default: ClusterIP)",
+        ),
+        accepted("selector", LABELS, "labels of the pods that answer"),
+        accepted(
+            "ports",
+            ListOf(SERVICE_PORT, least=1, hint="a Service needs a port"),
+            "ports",
+            required=True,
+            hint="such as ports: [{port: 80}]",
+        ),
+        later("sessionAffinity", "leave it out: connections go to the least loaded machine", "None"),
+        later("sessionAffinityConfig"),
+        refused("clusterIP", f"{_NOT_YOURS}, and headless Services are not supported yet", "leave it out"),
+        refused("clusterIPs", _NOT_YOURS, "leave it out"),
+        refused("externalIPs", _NOT_YOURS, "leave it out"),
+        refused("loadBalancerIP", _NOT_YOURS, "leave it out"),
+        later("loadBalancerSourceRanges", _INTERNAL),
+        warned("loadBalancerClass", "has no effect: the provider has one load balancer"),
+        later("externalName", "use the external name itself"),
+        silent("externalTrafficPolicy", "there are no nodes"),
+        silent("internalTrafficPolicy", "there are no nodes"),
+        silent("trafficDistribution", "there are no nodes"),
+        silent("allocateLoadBalancerNodePorts", "there are no nodes", Flag()),
+        silent("healthCheckNodePort", "there are no nodes"),
+        silent("publishNotReadyAddresses", "only machines that answer are used", Flag()),
+        warned("ipFamilies", "has no effect: machines have IPv4 addresses"),
+        warned("ipFamilyPolicy", "has no effect: machines have IPv4 addresses", "SingleStack"),
+    ),
+)
+SERVICE = Object(
+    "Service",
+    (
+        accepted("apiVersion", Text(), "v1", required=True),
+        accepted("kind", Text(), "Service", required=True),
+        accepted("metadata", SERVICE_METADATA, "name, namespace, labels", required=True),
+        accepted("spec", SERVICE_SPEC, "who answers, and where", required=True),
+        silent("status", "written by the API server"),
+    ),
+)
+
+# The i2kit manifest: the same words made shorter, maps instead of lists of named things.
+NATIVE_PORT = Object("Port", PORT_FIELDS)
+NATIVE_CONTAINER = Object(
+    "ManifestContainer",
+    (
+        *CONTAINER_FIELDS[:3],
+        accepted(
+            "env",
+            MapOf(VALUE, names.variable, names.VARIABLE, hint="write a mapping: NAME: value"),
+            "environment, on top of the image's; `$(NAME)` is a variable before it, `$$` a dollar",
+        ),
+        accepted(
+            "ports",
+            ListOf(Either(PORT, NATIVE_PORT, "containerPort"), hint="write a list: [80]"),
+            "ports that the container listens on",
+        ),
+        *CONTAINER_FIELDS[3:],
+    ),
+    hint="write image: below the container's name",
+)
+NATIVE = Object(
+    "Manifest",
+    (
+        accepted(
+            "name", NAME, "unique in its namespace, and the DNS name", required=True, hint="such as name: web"
+        ),
+        accepted("namespace", NAME, "groups names; part of the DNS name (default: `default`)"),
+        accepted("labels", LABELS, "labels of the pods, beside `app: NAME`: what Services select by"),
+        silent("annotations", "notes for other tools", NOTES),
+        accepted("replicas", REPLICAS, "how many machines run the pod (default: 1)"),
+        accepted(
+            "containers",
+            MapOf(
+                NATIVE_CONTAINER,
+                names.dns_label,
+                names.DNS_LABEL,
+                least=1,
+                hint="write containers: {NAME: {image: IMAGE}}",
+            ),
+            "the programs of the pod, by name; they share localhost",
+            required=True,
+            hint="write containers: {NAME: {image: IMAGE}}",
+        ),
+        *POD_LATER,
+        *_DEPLOYMENT_LATER,
+        later("public", "write a Service of type LoadBalancer beside it", False),
+        later("certificate"),
+        later("instanceType", "say what the containers need in resources.requests"),
+        accepted("securityContext", POD_SECURITY, "its parts decide"),
+    ),
+)
+
+MESHES = "there is no controller that would act on it"
+BARE = "write a Deployment around its pod"
+KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
+    (("v1",), silent("Namespace", "a namespace is there once something is in it")),
+    (("v1",), silent("ServiceAccount", "there is no Kubernetes API to log in to")),
+    (("rbac.authorization.k8s.io/v1",), silent("Role", "there is no Kubernetes API to protect")),
+    (
+        ("rbac.authorization.k8s.io/v1",),
+        silent("ClusterRole", "there is no Kubernetes API to protect"),
+    ),
+    (
+        ("rbac.authorization.k8s.io/v1",),
+        silent(
+            "RoleBinding", "there is no Kubernetes API (but a deployment that uses what it grants is refused)"
+        ),
+    ),
+    (
+        ("rbac.authorization.k8s.io/v1",),
+        silent(
+            "ClusterRoleBinding",
+            "there is no Kubernetes API (but a deployment that uses what it grants is refused)",
+        ),
+    ),
+    (("storage.k8s.io/v1",), silent("StorageClass", "there are no volumes yet")),
+    (("networking.k8s.io/v1",), silent("IngressClass", "there are no Ingresses yet")),
+    (
+        ("policy/v1", "policy/v1beta1"),
+        warned("PodDisruptionBudget", "has no effect: there are no nodes that could be drained"),
+    ),
+    (("v1",), warned("ResourceQuota", "has no effect: there is no cluster to share")),
+    (("v1",), warned("LimitRange", "has no effect: give each container its resources")),
+    (
+        ("scheduling.k8s.io/v1",),
+        warned("PriorityClass", "has no effect: pods do not compete for nodes"),
+    ),
+    (("monitoring.coreos.com/v1",), warned("ServiceMonitor", f"has no effect: {MESHES}")),
+    (("monitoring.coreos.com/v1",), warned("PodMonitor", f"has no effect: {MESHES}")),
+    (("monitoring.coreos.com/v1",), warned("PrometheusRule", f"has no effect: {MESHES}")),
+    (("v1",), later("ConfigMap", "give the values in `env`, or put the files into the image")),
+    (("v1",), later("Secret", "give the values in `env` for now")),
+    (("v1",), later("PersistentVolumeClaim", "data does not outlive a machine yet")),
+    (("v1",), later("PersistentVolume", "data does not outlive a machine yet")),
+    (
+        ("networking.k8s.io/v1", "networking.k8s.io/v1beta1", "extensions/v1beta1"),
+        later("Ingress", "use a Service of type LoadBalancer"),
+    ),
+    (
+        ("autoscaling/v2", "autoscaling/v1", "autoscaling/v2beta2"),
+        later("HorizontalPodAutoscaler", "set replicas"),
+    ),
+    (
+        ("networking.k8s.io/v1",),
+        later("NetworkPolicy", "deploy without it only if every deployment may talk to every other"),
+    ),
+    (
+        ("apps/v1", "apps/v1beta2", "apps/v1beta1"),
+        later("StatefulSet", "use a Deployment if the pods keep no data"),
+    ),
+    (("v1",), later("Pod", BARE)),
+    (("apps/v1", "apps/v1beta2", "extensions/v1beta1"), later("ReplicaSet", BARE)),
+    (("v1",), later("ReplicationController", BARE)),
+    (("batch/v1",), later("Job", "a Deployment runs until it is destroyed")),
+    (("batch/v1", "batch/v1beta1"), later("CronJob", "a Deployment runs until it is destroyed")),
+    (
+        ("apps/v1", "apps/v1beta2", "extensions/v1beta1"),
+        refused("DaemonSet", "is not possible: there are no nodes", "use a Deployment with replicas"),
+    ),
+    (
+        ("v1",),
+        refused("Endpoints", "is not possible: a Service leads to pods only", "use the address itself"),
+    ),
+    (
+        ("apiextensions.k8s.io/v1", "apiextensions.k8s.io/v1beta1"),
+        refused("CustomResourceDefinition", f"is not possible: {MESHES}"),
+    ),
+    (
+        ("kustomize.config.k8s.io/v1beta1",),
+        refused(
+            "Kustomization",
+            "is not a manifest but says how to make one",
+            "kustomize build DIR | i2kit deploy -f -",
+        ),
+    ),
+)
+"""Documents other than Deployments, Services and Lists: apiVersions, and the verdict by kind."""
+
+DEPLOYMENT_VERSIONS = ("apps/v1", "apps/v1beta2", "apps/v1beta1", "extensions/v1beta1")
+SERVICE_VERSIONS = ("v1",)
+
+LIST = Object(
+    "List",
+    (
+        accepted("apiVersion", Text(), "v1", required=True),
+        accepted("kind", Text(), "List", required=True),
+        silent("metadata", "written by the API server"),
+        accepted("items", ListOf(Anything()), "documents", required=True),
+    ),
+)

@@ -1,0 +1,332 @@
+"""Kubernetes documents: Deployments and Services become model values, the others get their verdict.
+
+In: one document with `kind` or `apiVersion`. Out: values, gathered in a Reading. Never decides
+anything that needs another document; that is `checks`. Pure.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from i2kit.errors import Position
+from i2kit.manifest import kinds, pod
+from i2kit.manifest.places import shown
+from i2kit.manifest.shape import Log, Record, did_you_mean
+from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode
+from i2kit.model import Pairs, Service, ServicePort, Workload
+
+_KINDS = {verdict.name: (versions, verdict) for versions, verdict in kinds.KINDS}
+_VERSIONS = {
+    "Deployment": kinds.DEPLOYMENT_VERSIONS,
+    "Service": kinds.SERVICE_VERSIONS,
+    **{kind: versions for kind, (versions, _) in _KINDS.items()},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FoundService:
+    """A Service, and the places that checks across documents point at."""
+
+    service: Service
+    selector: Position
+    targets: tuple[Position, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A service account that a deployment's pods use."""
+
+    key: str
+    position: Position
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A binding that gives a service account rights in the Kubernetes API."""
+
+    account: str
+    binding: str
+
+
+@dataclass(slots=True)
+class Reading:
+    """What the documents said. `complete` is False once a document with pods could not be read."""
+
+    workloads: list[Workload] = field(default_factory=list)
+    services: list[FoundService] = field(default_factory=list)
+    accounts: list[Account] = field(default_factory=list)
+    grants: list[Grant] = field(default_factory=list)
+    complete: bool = True
+
+
+def is_kubernetes(node: Node) -> bool:
+    """Whether a document is meant for Kubernetes: nothing else has these keys."""
+    return isinstance(node, MappingNode) and ("apiVersion" in node.entries or "kind" in node.entries)
+
+
+def read(node: MappingNode, reading: Reading, log: Log) -> None:
+    """Add what a document says to the reading."""
+    for document in _flattened(node, log):
+        kind = _kind(document, log)
+        if kind == "Deployment":
+            _deployment(document, reading, log)
+        elif kind == "Service":
+            _service(document, reading, log)
+        elif kind is None:
+            reading.complete = False
+        else:
+            _other(kind, document, reading, log)
+
+
+def _flattened(node: MappingNode, log: Log) -> Iterator[MappingNode]:
+    kind = _text(node, "kind")
+    if kind is None or not kind.endswith("List") or not isinstance(items := node.get("items"), SequenceNode):
+        yield node
+        return
+    kinds.LIST.read(node, "", log)
+    for item in items.items:
+        if not isinstance(item, MappingNode):
+            log.problem(item.position, "items", "must be a document")
+            continue
+        entries = dict(item.entries)
+        if kind != "List":  # the items of a DeploymentList need not say that they are Deployments
+            entries.setdefault("kind", (item.position, ScalarNode(kind[:-4], kind[:-4], item.position)))
+            entries.setdefault("apiVersion", node.entries.get("apiVersion", (item.position, item)))
+        yield from _flattened(MappingNode(entries, item.position), log)
+
+
+def _kind(node: MappingNode, log: Log) -> str | None:
+    """The kind of a document if i2kit knows it in this version; else None, and the problem in the log."""
+    kind, version = _text(node, "kind"), _text(node, "apiVersion")
+    if kind is None:
+        log.problem(node.position, "", "`kind` is missing", "such as kind: Deployment")
+        return None
+    place = node.entries["kind"][1].position
+    group = version.rpartition("/")[0] if version else ""
+    # Kubernetes' own groups have no dot (apps) or end with k8s.io; others may reuse a kind (Knative's Service).
+    if "." in group and not group.endswith(".k8s.io") and group not in _groups(kind):
+        message = f"`{shown(kind)}` of {shown(group)} is a custom resource, and {kinds.MESHES}"
+        log.problem(place, "kind", message, "leave this document out")
+        return None
+    if kind not in _VERSIONS:
+        hint = did_you_mean(kind, list(_VERSIONS)) or "i2kit deploys Deployments and Services"
+        log.problem(place, "kind", f"`{shown(kind)}` is not a known kind", hint)
+        return None
+    versions = _VERSIONS[kind]
+    if version is None:
+        log.problem(node.position, "", "`apiVersion` is missing", f"such as apiVersion: {versions[0]}")
+        return None
+    # Kinds that are not read are recognized in any version of their group.
+    read = kind in ("Deployment", "Service")
+    if version not in versions and (read or group not in _groups(kind)):
+        place = node.entries["apiVersion"][1].position
+        message = f"`{shown(version)}` is not an apiVersion of {kind}"
+        log.problem(place, "apiVersion", message, f"use {versions[0]}")
+        return None
+    return kind
+
+
+def _groups(kind: str) -> set[str]:
+    return {version.rpartition("/")[0] for version in _VERSIONS.get(kind, ())}
+
+
+def _text(node: MappingNode, key: str) -> str | None:
+    value = node.get(key)
+    return value.value if isinstance(value, ScalarNode) and isinstance(value.value, str) else None
+
+
+def _deployment(node: MappingNode, reading: Reading, log: Log) -> None:
+    record = kinds.DEPLOYMENT.read(node, "", log)
+    metadata = record.record("metadata") if record else None
+    spec = record.record("spec") if record else None
+    template = spec.record("template") if spec else None
+    body = template.record("spec") if template else None
+    if not (record and metadata and spec and template and body):
+        reading.complete = False
+        return
+    head = template.record("metadata")
+    labels = head.pairs("labels") if head else ()
+    if not (head and head.has("labels") and not labels):  # else the labels were wrong, and it was said
+        _check_selector(_text(node, "apiVersion") or "", spec, template, labels, log)
+    namespace = metadata.text("namespace") or "default"
+    containers: tuple[Record, ...] = body.items("containers")
+    _check_names(containers, log)
+    pod.check_ports(containers, lambda holder: holder.text("name") or "", log)
+    replicas = spec.whole("replicas")
+    account = body.text("serviceAccountName") or body.text("serviceAccount") or "default"
+    reading.accounts.append(
+        Account(f"{namespace}/{account}", body.place("serviceAccountName"), body.at("serviceAccountName"))
+    )
+    reading.workloads.append(
+        Workload(
+            name=metadata.text("name") or "",
+            namespace=namespace,
+            labels=labels,
+            replicas=1 if replicas is None else replicas,
+            containers=tuple(
+                pod.container(holder, holder.text("name") or "", _env(holder, log), log)
+                for holder in containers
+            ),
+            position=metadata.place("name"),
+        )
+    )
+
+
+def _env(holder: Record, log: Log) -> Sequence[tuple[str, str]]:
+    env = []
+    first: dict[str, Position] = {}
+    for variable in holder.items("env"):
+        name = variable.text("name")
+        if name is None:
+            continue
+        if name in first:
+            message = f"`{name}` is given twice and the last counts; the first is at {first[name]}"
+            log.warn(variable.place("name"), variable.at("name"), message)
+        first.setdefault(name, variable.place("name"))
+        value_from = variable.record("valueFrom")
+        if value_from and variable.text("value"):
+            message = "a variable has either a value or a valueFrom"
+            log.problem(value_from.position, variable.at("valueFrom"), message)
+        env.append((name, variable.text("value") or ""))
+    return env
+
+
+def _check_names(containers: Sequence[Record], log: Log) -> None:
+    first: dict[str, Position] = {}
+    for holder in containers:
+        name = holder.text("name")
+        if name is not None and name in first:
+            message = f"`{name}` is given twice; the first is at {first[name]}"
+            log.problem(holder.place("name"), holder.at("name"), message, "give each container its own name")
+        elif name is not None:
+            first[name] = holder.place("name")
+
+
+def _check_selector(version: str, spec: Record, template: Record, labels: Pairs, log: Log) -> None:
+    """The API server's rules (apps/v1 validation.go): a selector is needed and selects the template."""
+    selector = spec.record("selector")
+    if selector is None:
+        if not spec.has("selector") and version in ("apps/v1", "apps/v1beta2"):
+            example = f"{labels[0][0]}: {labels[0][1]}" if labels else "app: NAME"
+            log.problem(
+                spec.position,
+                spec.path,
+                "`selector` is missing",
+                f"write selector: {{matchLabels: {{{example}}}}}",
+            )
+        return
+    wanted = selector.pairs("matchLabels")
+    expressions: tuple[Record, ...] = selector.items("matchExpressions")
+    if not wanted and not expressions and not selector.has("matchLabels"):
+        log.problem(
+            selector.position,
+            selector.path,
+            "is empty and would select every pod",
+            "write matchLabels: {app: NAME}",
+        )
+    given = dict(labels)
+    for key, value in wanted:
+        if given.get(key) != value:
+            has = f"have {key}: {given[key]}" if key in given else f"have no label `{key}`"
+            message = f"selects {key}: {value}, but the template's labels {has}"
+            hint = f"write {key}: {value} into {template.at('metadata')}.labels too"
+            log.problem(selector.place("matchLabels"), selector.at("matchLabels"), message, hint)
+    for expression in expressions:
+        if not _holds(expression, given):
+            log.problem(expression.position, expression.path, "is not met by the template's labels")
+
+
+def _holds(expression: Record, labels: dict[str, str]) -> bool:
+    value = labels.get(expression.text("key") or "")
+    match expression.text("operator"):
+        case "In":
+            return value in expression.items("values")
+        case "NotIn":
+            return value not in expression.items("values")
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case _:  # a problem already
+            return True
+
+
+def _service(node: MappingNode, reading: Reading, log: Log) -> None:
+    record = kinds.SERVICE.read(node, "", log)
+    metadata = record.record("metadata") if record else None
+    spec = record.record("spec") if record else None
+    if not (record and metadata and spec):
+        return
+    if not spec.pairs("selector") and not (spec.has("selector") and spec.values.get("selector") is None):
+        log.problem(
+            spec.place("selector"),
+            spec.path,
+            "has no selector, so nothing would answer",
+            "write selector: with the pods' labels",
+        )
+    ports: tuple[Record, ...] = spec.items("ports")
+    _check_service_ports(ports, log)
+    read = []
+    for port in ports:
+        if (number := port.whole("port")) is not None:
+            target = port.values.get("targetPort", number)
+            assert isinstance(target, int | str)
+            read.append((ServicePort(number, target, port.text("name")), port.place("targetPort")))
+    service = Service(
+        name=metadata.text("name") or "",
+        namespace=metadata.text("namespace") or "default",
+        selector=spec.pairs("selector"),
+        ports=tuple(port for port, _ in read),
+        public=spec.text("type") == "LoadBalancer",
+        position=metadata.place("name"),
+    )
+    targets = tuple(place for _, place in read)
+    reading.services.append(FoundService(service, spec.place("selector"), targets))
+
+
+def _check_service_ports(ports: Sequence[Record], log: Log) -> None:
+    numbers: dict[int, Position] = {}
+    named: dict[str, Position] = {}
+    for port in ports:
+        number, name = port.whole("port"), port.text("name")
+        if number is not None and number in numbers:
+            log.problem(
+                port.place("port"),
+                port.at("port"),
+                f"{number} is given twice; the first is at {numbers[number]}",
+            )
+        elif number is not None:
+            numbers[number] = port.place("port")
+        if name is not None and name in named:
+            log.problem(
+                port.place("name"), port.at("name"), f"`{name}` is given twice; the first is at {named[name]}"
+            )
+        elif name is not None:
+            named[name] = port.place("name")
+        elif len(ports) > 1 and not port.has("name"):
+            log.problem(
+                port.position, port.path, "`name` is missing", "ports need names where there are several"
+            )
+
+
+def _other(kind: str, node: MappingNode, reading: Reading, log: Log) -> None:
+    verdict = _KINDS[kind][1]
+    place = node.entries["kind"][1].position
+    if verdict.verdict == "refused":
+        log.problem(place, "kind", f"{kind} {verdict.about}", verdict.hint)
+        reading.complete = False
+    elif verdict.verdict == "warned":
+        log.warn(place, "kind", f"{kind} {verdict.about}")
+    elif kind in ("RoleBinding", "ClusterRoleBinding"):
+        reading.grants.extend(_grants(kind, node))
+
+
+def _grants(kind: str, node: MappingNode) -> Iterator[Grant]:
+    metadata = node.get("metadata")
+    here = _text(metadata, "namespace") if isinstance(metadata, MappingNode) else None
+    name = (_text(metadata, "name") if isinstance(metadata, MappingNode) else None) or ""
+    subjects = node.get("subjects")
+    for subject in subjects.items if isinstance(subjects, SequenceNode) else ():
+        if isinstance(subject, MappingNode) and _text(subject, "kind") == "ServiceAccount":
+            namespace = _text(subject, "namespace") or here or "default"
+            yield Grant(f"{namespace}/{_text(subject, 'name')}", f"{kind} `{shown(name)}`")

@@ -1,0 +1,148 @@
+"""What names, labels, variables and images may look like: one function per rule.
+
+In: a text. Out: None if it is right, else what is wrong with this one and what to write instead.
+The rules are Kubernetes' (apimachinery, util/validation/validation.go), for RFC 1123 names. Pure.
+"""
+
+import re
+from collections.abc import Callable
+
+from i2kit.manifest.places import shown
+from i2kit.manifest.source import is_template
+
+Complaint = tuple[str, str | None]
+"""What is wrong, and a hint."""
+
+Rule = Callable[[str], Complaint | None]
+
+LABEL_LENGTH = 63
+"""RFC 1035: one label of a domain name; names become host names."""
+
+DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+PORT_NAME = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+LABEL_VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?"
+LABEL_KEY = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+VARIABLE = r"[-._A-Za-z][-._A-Za-z0-9]*"
+
+_PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$[A-Za-z_]\w*|<[A-Za-z][^<>]*>|\b(?:YOUR|CHANGE|REPLACE)[_-]\w+")
+
+
+def placeholder(text: str) -> Complaint | None:
+    """Whether a value still waits for a tool to fill it in."""
+    if is_template(text):
+        return (
+            f"`{shown(text)}` is a Helm expression that was not rendered",
+            "render it first: helm template . | i2kit deploy -f -",
+        )
+    if match := _PLACEHOLDER.search(text):
+        hint = "fill it in first, such as: envsubst < FILE | i2kit deploy -f -"
+        if not match.group().startswith("$"):
+            hint = "put the real value there"
+        return f"`{shown(text)}` is not rendered: `{shown(match.group())}` is a placeholder", hint
+    return None
+
+
+def dns_label(text: str) -> Complaint | None:
+    """A name: at most 63 lower case letters, digits and `-`, with no `-` at either end."""
+    if re.fullmatch(DNS_LABEL, text) and len(text) <= LABEL_LENGTH:
+        return None
+    if complaint := placeholder(text):
+        return complaint
+    if not text:
+        return "is empty", "give it a name"
+    fixed = re.sub(r"[^a-z0-9]+", "-", text[:1000].lower()).strip("-")[:LABEL_LENGTH].strip("-")
+    hint = f"use `{fixed}`" if fixed else "use lower case letters, digits and `-`"
+    return f"`{shown(text)}` is not a DNS label: {_why_no_label(text)}", hint
+
+
+def _why_no_label(text: str) -> str:
+    if len(text) > LABEL_LENGTH:
+        return f"it has {len(text)} characters and may have {LABEL_LENGTH}"
+    if text.strip("-") != text:
+        return f"it {'begins' if text[0] == '-' else 'ends'} with `-`"
+    wrong = re.sub(r"[-a-z0-9]", "", text)[0]
+    return "upper case is not allowed" if "A" <= wrong <= "Z" else f"`{shown(wrong)}` is not allowed"
+
+
+def port_name(text: str) -> Complaint | None:
+    """A port's name (RFC 6335, section 5.1): a DNS label with a letter, at most 15 characters."""
+    if text.isdecimal():
+        return f'"{shown(text)}" is a number in quotes', f"remove the quotes: {shown(text)}"
+    if complaint := dns_label(text):
+        return complaint
+    if len(text) > 15:
+        return (
+            f"`{shown(text)}` has {len(text)} characters and a port's name may have 15",
+            f"use `{text[:15].strip('-')}`",
+        )
+    if not re.search("[a-z]", text) or "--" in text:
+        return f"`{shown(text)}` is not a port's name: it needs a letter and no `--`", None
+    return None
+
+
+def label_value(text: str) -> Complaint | None:
+    """The value of a label: at most 63 letters, digits, `-`, `_` and `.`."""
+    return _label_part(text, "label value") if text else None
+
+
+def label_key(text: str) -> Complaint | None:
+    """The key of a label: a name as for values, after an optional DNS name and a `/`."""
+    prefix, slash, name = text.rpartition("/")
+    if slash and not (re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", prefix) and len(prefix) <= 253):
+        return f"`{shown(prefix)}` before the `/` is not a DNS name", "such as example.com/role"
+    return _label_part(name, "label key")
+
+
+def _label_part(text: str, what: str) -> Complaint | None:
+    if not text:
+        return f"a {what} is empty", None
+    if len(text) > LABEL_LENGTH:
+        return f"`{shown(text)}` has {len(text)} characters and a {what} may have {LABEL_LENGTH}", None
+    if re.fullmatch(LABEL_VALUE, text):
+        return None
+    if complaint := placeholder(text):
+        return complaint
+    fixed = re.sub(r"[^-A-Za-z0-9_.]+", "-", text).strip("-_.")
+    hint = f"use `{fixed}`" if fixed else None
+    return f"`{shown(text)}` is not a {what}: only letters, digits, and `-`, `_`, `.` between them", hint
+
+
+def variable(text: str) -> Complaint | None:
+    """The name of an environment variable."""
+    if re.fullmatch(VARIABLE, text):
+        return None
+    if not text:
+        return "the name of a variable is empty", None
+    if "=" in text:
+        return f"`{shown(text)}` is not a variable's name: `=` is not allowed", "the value goes into `value`"
+    fixed = re.sub(r"[^-._A-Za-z0-9]+", "_", text)
+    hint = f"use `{shown(fixed if re.fullmatch(VARIABLE, fixed) else '_' + fixed)}`"
+    return (
+        f"`{shown(text)}` is not a variable's name: letters, digits, `_`, `-`, `.`, and no digit first",
+        hint,
+    )
+
+
+def image(text: str) -> Complaint | None:
+    """An image is named, and by something that was filled in. (What it names is found out later.)"""
+    if not text.strip():
+        return "is empty", "name an image, such as nginx:1.27"
+    if complaint := placeholder(text):
+        return complaint
+    if any(c.isspace() for c in text):
+        return f"`{shown(text)}` has a blank in it", f"use `{shown(''.join(text.split()))}`"
+    return None
+
+
+def directory(text: str) -> Complaint | None:
+    """An absolute path inside the container."""
+    if text.startswith("/") and "\0" not in text:
+        return None
+    return f"`{shown(text)}` is not an absolute path", f"use `/{shown(text)}`" if text else None
+
+
+def no_nul(text: str) -> Complaint | None:
+    """Arguments and variables end at a NUL for every process (execve(2))."""
+    return (
+        ("contains a NUL character, which no argument or variable can hold", None) if "\0" in text else None
+    )

@@ -1,0 +1,71 @@
+"""The i2kit manifest (the paper's Fig. 5): a pod and how many of it, in the fewest words.
+
+In: one document. Out: a Workload. Pure.
+"""
+
+from pathlib import PurePath
+
+from i2kit.errors import Position
+from i2kit.manifest import kinds, pod
+from i2kit.manifest.shape import Log, Record
+from i2kit.manifest.source import MappingNode, Node, described
+from i2kit.model import Workload
+
+
+def read(node: Node, log: Log) -> Workload | None:
+    """The workload of a document that is not Kubernetes'; None where it is something else altogether."""
+    if not isinstance(node, MappingNode):
+        hint = "begin with name: and containers:, or with apiVersion: and kind:"
+        log.problem(node.position, "", f"a manifest is a mapping and this is {described(node)}", hint)
+        return None
+    if strange := _something_else(node):
+        message, hint = strange
+        log.problem(node.position, "", message, hint)
+        return None
+    record = kinds.NATIVE.read(node, "", log)
+    if record is None:
+        return None
+    name = record.text("name") or ""
+    containers: dict[str, Record] = dict(record.items("containers"))
+    names = {id(holder): key for key, holder in containers.items()}
+    pod.check_ports(list(containers.values()), lambda holder: names[id(holder)], log)
+    replicas = record.whole("replicas")
+    return Workload(
+        name=name,
+        namespace=record.text("namespace") or "default",
+        labels=tuple({"app": name, **dict(record.pairs("labels"))}.items()),
+        replicas=1 if replicas is None else replicas,
+        containers=tuple(
+            pod.container(holder, key, holder.items("env"), log) for key, holder in containers.items()
+        ),
+        position=_place(record),
+    )
+
+
+def _place(record: Record) -> Position:
+    return record.place("name")
+
+
+def _something_else(node: MappingNode) -> tuple[str, str] | None:
+    """The formats that lie beside manifests and get in by a folder or by mistake."""
+    if "containers" in node.entries:
+        return None
+    file = PurePath(node.position.file).stem
+    if isinstance(node.get("services"), MappingNode) and "kernel" not in node.entries:
+        return (
+            "looks like a compose file, which is not supported yet",
+            "kompose convert writes it as Kubernetes manifests",
+        )
+    if {"kernel", "init"} <= node.entries.keys():
+        return (
+            "looks like a LinuxKit template, which is no manifest",
+            "a manifest names containers; i2kit writes the template",
+        )
+    if file == "kustomization":
+        return "is not a manifest but says how to make one", "kustomize build DIR | i2kit deploy -f -"
+    if file == "Chart" or (file == "values" and "name" not in node.entries):
+        return (
+            "looks like a part of a Helm chart",
+            "render the chart first: helm template DIR | i2kit deploy -f -",
+        )
+    return None

@@ -1,0 +1,128 @@
+"""The pod, which both forms of a manifest describe: records → Containers, checked against each other.
+
+In: records of the tables in `fields`. Out: model values. Where a value was wrong, which is in the
+log by then, the Container still comes out, so that the checks after this one see the rest. Pure.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+from i2kit.errors import Position
+from i2kit.manifest.shape import Log, Record
+from i2kit.model import Container, Pairs, Port, Resources
+
+SMALLEST_MEMORY_LIMIT_BYTES = 6 * 2**20
+"""What runc and containerd ask for at least: below, the runtime itself does not fit into the cgroup."""
+
+_REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
+
+
+def container(record: Record, name: str, env: Sequence[tuple[str, str]], log: Log) -> Container:
+    """One container. `env` is as written; references in it, the command and the args are replaced."""
+    expanded = expand_env(env)
+    known = dict(expanded)
+    return Container(
+        name=name,
+        image=record.text("image") or "",
+        command=_words(record, "command", known),
+        args=_words(record, "args", known),
+        env=expanded,
+        working_dir=record.text("workingDir"),
+        ports=_ports(record, log),
+        resources=_resources(record, log),
+        position=record.place("image"),
+    )
+
+
+def expand_env(env: Sequence[tuple[str, str]]) -> Pairs:
+    """Replace references to variables that stand before; of two with one name the last counts."""
+    known: dict[str, str] = {}
+    for name, value in env:
+        known[name] = expand(value, known)
+    return tuple(known.items())
+
+
+def expand(text: str, known: dict[str, str]) -> str:
+    """Replace `$(NAME)`; `$$` is a dollar, an unknown name stays as it is.
+
+    As Kubernetes does (third_party/forked/golang/expansion/expand.go).
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name: str | None = match.group(1)
+        return "$" if name is None else known.get(name, match.group())
+
+    return _REFERENCE.sub(value, text)
+
+
+def check_ports(containers: Sequence[Record], name_of: Callable[[Record], str], log: Log) -> None:
+    """The containers of a pod share one network: a port can be taken once."""
+    taken: dict[int, tuple[Record, Position]] = {}
+    for holder in containers:
+        for record in holder.items("ports"):
+            number = record.whole("containerPort")
+            if number is None:
+                continue
+            place = record.place("containerPort")
+            if number not in taken:
+                taken[number] = (holder, place)
+                continue
+            other, first = taken[number]
+            where = "in this container" if other is holder else f"by container `{name_of(other)}`"
+            message = f"port {number} is taken already {where}, at {first}"
+            hint = (
+                "remove one of them"
+                if other is holder
+                else "containers of a pod share one network: use another port"
+            )
+            log.problem(place, record.at("containerPort"), message, hint)
+
+
+def _words(record: Record, name: str, known: dict[str, str]) -> tuple[str, ...] | None:
+    if not record.has(name):
+        return None
+    # An empty list says nothing, as in Kubernetes: the image's own is used.
+    return tuple(expand(word, known) for word in record.items(name)) or None
+
+
+def _ports(record: Record, log: Log) -> tuple[Port, ...]:
+    ports = []
+    named: dict[str, Position] = {}
+    for port in record.items("ports"):
+        if (name := port.text("name")) is not None:
+            if name in named:
+                log.problem(
+                    port.place("name"),
+                    port.at("name"),
+                    f"`{name}` is given twice; the first is at {named[name]}",
+                )
+            named.setdefault(name, port.place("name"))
+        if (number := port.whole("containerPort")) is not None:
+            ports.append(Port(number, name))
+    return tuple(ports)
+
+
+def _resources(record: Record, log: Log) -> Resources:
+    resources = record.record("resources")
+    if resources is None:
+        return Resources()
+    requests, limits = resources.record("requests"), resources.record("limits")
+    for name in ("cpu", "memory"):
+        request = requests.whole(name) if requests else None
+        limit = limits.whole(name) if limits else None
+        if requests and limits and request is not None and limit is not None and request > limit:
+            message = f"asks for more than the limit at {limits.place(name)}"
+            log.problem(
+                requests.place(name), requests.at(name), message, "raise the limit or lower the request"
+            )
+    memory = limits.whole("memory") if limits else None
+    if limits and memory is not None and memory < SMALLEST_MEMORY_LIMIT_BYTES:
+        message = f"{memory:,} bytes are below what a container needs to start (6Mi)"
+        hint = "a number without a unit is in bytes: such as 128Mi" if memory < 100_000 else "such as 128Mi"
+        log.problem(limits.place("memory"), limits.at("memory"), message, hint)
+    return Resources(
+        cpu_request_millis=requests.whole("cpu") if requests else None,
+        cpu_limit_millis=limits.whole("cpu") if limits else None,
+        memory_request_bytes=requests.whole("memory") if requests else None,
+        memory_limit_bytes=memory,
+    )
