@@ -1,0 +1,298 @@
+"""The use cases, one function each: the only place that joins manifest, image and providers.
+
+In: what the command line was told, as plain values. Out: values to show (`Outcome`, `Deployment`,
+`Built`, text). Never prints, never parses options, and touches nothing that runs before the input
+of every workload is known to be right and its image is built.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol, TypeVar
+
+from i2kit.errors import I2kitError, InputError, OperationError, Problem
+from i2kit.events import Warned, Watcher
+from i2kit.model import Deployment, MachineImage, Manifest, Release, Service, ServicePort, Workload
+from i2kit.providers import Plan, Provider
+from i2kit.settings import Settings
+
+Made = TypeVar("Made", covariant=True)
+
+# manifest, image and each provider are imported where they are used: `i2kit --help` needs none of them.
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A plan and what runs now: after applying it, or, in a dry run, what was found.
+
+    `deployment` is None where nothing runs.
+    """
+
+    plan: Plan
+    deployment: Deployment | None
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A workload's machine image and its files, name → path: in the store, or where they were copied."""
+
+    workload: Workload
+    image: MachineImage
+    files: tuple[tuple[str, Path], ...]
+
+
+def deploy(
+    paths: Sequence[str],
+    *,
+    settings: Settings,
+    provider_name: str,
+    watch: Watcher,
+    dry_run: bool = False,
+    stdin: IO[bytes] | None = None,
+) -> tuple[Outcome, ...]:
+    """Make what the files say true, workload by workload in their order; with `dry_run`, only plan it.
+
+    Raises InputError (nothing was touched), OperationError or RolloutError (what had been deployed
+    before the failure stays, and was told to `watch`).
+    """
+    manifest = read(paths, watch=watch, stdin=stdin)
+    provider = load(provider_name, settings)
+    wanted = releases(manifest, settings=settings, watch=watch)
+    plans = [plan(provider, release.workload.key, release) for release in wanted]
+    if dry_run:
+        return tuple(Outcome(plan, plan.found) for plan in plans)
+    return apply(provider, plans, watch)
+
+
+def destroy(
+    names: Sequence[str],
+    paths: Sequence[str] = (),
+    *,
+    settings: Settings,
+    provider_name: str,
+    watch: Watcher,
+    stdin: IO[bytes] | None = None,
+) -> tuple[Outcome, ...]:
+    """Take down the named deployments and those that the files name. What does not run is no error."""
+    keys = [key_of(name) for name in names]
+    if paths:
+        keys += [workload.key for workload in read(paths, watch=watch, stdin=stdin).workloads]
+    provider = load(provider_name, settings)
+    return apply(provider, [plan(provider, key, None) for key in dict.fromkeys(keys)], watch)
+
+
+def status(name: str | None, *, settings: Settings, provider_name: str) -> tuple[Deployment, ...]:
+    """What runs: everything, or one deployment. Raises OperationError when the named one does not run."""
+    provider = load(provider_name, settings)
+    return tuple(provider.list()) if name is None else (running(provider, key_of(name)),)
+
+
+def logs(
+    name: str,
+    *,
+    container: str | None,
+    replica: int | None,
+    follow: bool,
+    settings: Settings,
+    provider_name: str,
+) -> Iterator[tuple[str, str, str]]:
+    """The log lines of a deployment as (instance id, container, line), oldest first."""
+    provider = load(provider_name, settings)
+    key = running(provider, key_of(name)).key
+    return provider.logs(key, container=container, replica=replica, follow=follow)
+
+
+def build(
+    paths: Sequence[str],
+    *,
+    settings: Settings,
+    watch: Watcher,
+    output: Path | None = None,
+    stdin: IO[bytes] | None = None,
+) -> tuple[Built, ...]:
+    """Build the machine image of every workload; with `output`, copy its files there.
+
+    One workload's files go right into `output`, those of several into `output`/NAMESPACE/NAME.
+    """
+    from i2kit import image
+
+    workloads = read(paths, watch=watch, stdin=stdin).workloads
+    built = []
+    for workload, made in of_each(workloads, image.build, settings=settings, watch=watch):
+        files: tuple[tuple[str, Path], ...] = (
+            ("kernel", made.kernel),
+            ("initrd", made.initrd),
+            ("root.erofs", made.root),
+        )
+        if output is not None:
+            files = copied(files, made.cmdline, output if len(workloads) == 1 else output / workload.key)
+        built.append(Built(workload, made, files))
+    return tuple(built)
+
+
+def measured(built: Built) -> tuple[tuple[Path, int, str], ...]:
+    """The files of a built image as (path, size in bytes, sha256 in hex)."""
+    described = []
+    for _, path in built.files:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        described.append((path, path.stat().st_size, digest))
+    return tuple(described)
+
+
+def render_linuxkit(
+    paths: Sequence[str], *, settings: Settings, watch: Watcher, stdin: IO[bytes] | None = None
+) -> str:
+    """The LinuxKit templates of all workloads as one YAML stream."""
+    from i2kit import image
+
+    workloads = read(paths, watch=watch, stdin=stdin).workloads
+    return "---\n".join(text for _, text in of_each(workloads, image.render, settings=settings, watch=watch))
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the i2kit manifest."""
+    from i2kit import manifest
+
+    return manifest.schema()
+
+
+# --- the steps of the use cases ---------------------------------------------------------------
+
+
+def read(paths: Sequence[str], *, watch: Watcher, stdin: IO[bytes] | None) -> Manifest:
+    """Read every file and pass its warnings on; InputError carries the problems of all of them."""
+    from i2kit import manifest
+    from i2kit.manifest.source import MAX_BYTES
+
+    # One byte more than is accepted, so that it is refused as too large rather than cut off.
+    given = stdin.read(MAX_BYTES + 1) if stdin and "-" in paths else None
+    found = manifest.read(paths, stdin=given)
+    for warning in found.warnings:
+        watch(Warned(warning))
+    for service in found.services:
+        if not any(service.selects(workload) for workload in found.workloads):
+            watch(Warned(f"service {service.key} selects no workload of these files and is left out"))
+    return found
+
+
+def load(provider_name: str, settings: Settings) -> Provider:
+    from i2kit import providers
+
+    return providers.load(provider_name, settings)
+
+
+def releases(manifest: Manifest, *, settings: Settings, watch: Watcher) -> tuple[Release, ...]:
+    """Build the image of every workload and join it with its services."""
+    from i2kit import image
+
+    return tuple(
+        Release(workload, made, services_of(workload, manifest.services))
+        for workload, made in of_each(manifest.workloads, image.build, settings=settings, watch=watch)
+    )
+
+
+class Step(Protocol[Made]):
+    """A function of the image stage."""
+
+    def __call__(self, workload: Workload, /, *, settings: Settings, watch: Watcher) -> Made: ...
+
+
+def of_each(
+    workloads: Sequence[Workload], step: Step[Made], *, settings: Settings, watch: Watcher
+) -> tuple[tuple[Workload, Made], ...]:
+    """Each workload with what the step makes of it; the InputErrors of all workloads become one."""
+    made: list[tuple[Workload, Made]] = []
+    problems: list[Problem] = []
+    for workload in workloads:
+        try:
+            made.append((workload, step(workload, settings=settings, watch=watch)))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return tuple(made)
+
+
+def services_of(workload: Workload, services: Sequence[Service]) -> tuple[Service, ...]:
+    """The services in front of a workload. Pure.
+
+    A deployment is always found by its name: where no service of that name is written, it gets
+    one with the ports of its containers, which is not public.
+    """
+    selecting = tuple(service for service in services if service.selects(workload))
+    if not workload.ports or any(service.key == workload.key for service in services):
+        return selecting
+    implicit = Service(
+        name=workload.name,
+        namespace=workload.namespace,
+        selector=workload.labels,
+        ports=tuple(ServicePort(port.number, port.number, port.name) for port in workload.ports),
+    )
+    return (implicit, *selecting)
+
+
+def plan(provider: Provider, key: str, wanted: Release | None) -> Plan:
+    return provider.plan(key, wanted, provider.observe(key))
+
+
+def apply(provider: Provider, plans: Sequence[Plan], watch: Watcher) -> tuple[Outcome, ...]:
+    """Apply the plans in order. A failure stops, after telling which deployments were not reached."""
+    outcomes: list[Outcome] = []
+    for number, plan in enumerate(plans):
+        if not plan.actions:
+            outcomes.append(Outcome(plan, plan.found))
+            continue
+        try:
+            deployment = provider.apply(plan, watch)
+        except I2kitError:
+            done = [outcome.plan.key for outcome in outcomes if outcome.plan.actions]
+            left = [plan.key for plan in plans[number + 1 :] if plan.actions]
+            if done:
+                watch(Warned(f"done before the failure: {', '.join(done)}"))
+            if left:
+                watch(Warned(f"not begun because of the failure: {', '.join(left)}"))
+            raise
+        outcomes.append(Outcome(plan, deployment))
+    return tuple(outcomes)
+
+
+def copied(files: tuple[tuple[str, Path], ...], cmdline: str, folder: Path) -> tuple[tuple[str, Path], ...]:
+    """Copy an image's files into a folder, with the kernel's arguments as `cmdline`; whole files only."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for name, source in (*files, ("cmdline", None)):
+        # A hidden name first: an interrupted copy never looks like an image.
+        aside = folder / f".{name}.part"
+        try:
+            if source is None:
+                aside.write_text(f"{cmdline}\n")
+            else:
+                shutil.copyfile(source, aside)
+            aside.replace(folder / name)
+        finally:
+            aside.unlink(missing_ok=True)
+        made.append((name, folder / name))
+    return tuple(made)
+
+
+def running(provider: Provider, key: str) -> Deployment:
+    """The deployment of this key; OperationError naming what does run otherwise."""
+    if found := provider.observe(key):
+        return found
+    names = [deployment.key for deployment in provider.list()]
+    raise OperationError(
+        f"nothing named {key} runs on provider {provider.name}",
+        hint=f"these run: {', '.join(names)}" if names else "nothing runs there: see i2kit deploy --help",
+    )
+
+
+def key_of(name: str) -> str:
+    """NAME or NAMESPACE/NAME as the provider's key."""
+    namespace, slash, rest = name.rpartition("/")
+    if not rest or "/" in namespace or (slash and not namespace):
+        problem = f"`{name}` does not name a deployment"
+        raise InputError([Problem(problem, hint="write NAME or NAMESPACE/NAME")])
+    return f"{namespace or 'default'}/{rest}"

@@ -1,0 +1,476 @@
+"""The command line: words in, an exit code out.
+
+In: arguments. Out: data on stdout, everything else on stderr, and the exit code: 0 done, 1 failed,
+2 wrong input or usage, 3 the rollout failed and the previous revision serves, 130 interrupted.
+Never joins stages itself: each command calls one use case of `app` and shows what comes back.
+"""
+
+import errno
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from i2kit import __version__, app, providers, report, settings
+from i2kit.errors import I2kitError, OperationError
+from i2kit.events import Watcher
+
+INTERRUPTED = 130
+READER_GONE = 128 + 13  # as a program that SIGPIPE ends
+
+
+@dataclass(slots=True)
+class Tone:
+    """How much to say. The only state that outlives the parsing of an option."""
+
+    verbose: bool = False
+    quiet: bool = False
+
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def tone_options(command: Command) -> Command:
+    """-v and -q, understood before and after the command's name."""
+
+    def choose(field: str) -> Callable[[click.Context, click.Parameter, bool], None]:
+        def callback(context: click.Context, parameter: click.Parameter, given: bool) -> None:
+            if given:
+                setattr(context.find_object(Tone), field, True)
+
+        return callback
+
+    for flags, field, text in (
+        (("-q", "--quiet"), "quiet", "Say only what needs attention."),
+        (("-v", "--verbose"), "verbose", "Show the traceback behind an error."),
+    ):
+        option = click.option(*flags, is_flag=True, expose_value=False, callback=choose(field), help=text)
+        command = option(command)
+    return command
+
+
+def files_option(required: bool) -> Callable[[Command], Command]:
+    return click.option(
+        "-f",
+        "--file",
+        "files",
+        multiple=True,
+        required=required,
+        metavar="FILE|DIR|-",
+        help="A manifest, a folder of them, or - for stdin. Repeatable.",
+    )
+
+
+provider_option = click.option(
+    "--provider",
+    type=click.Choice(providers.NAMES),
+    default=providers.NAMES[0],
+    show_default=True,
+    help="Where the virtual machines run.",
+)
+locked_option = click.option(
+    "--locked", is_flag=True, help="Fail rather than take newer base packages than i2kit.lock records."
+)
+output_option = click.option(
+    "--output",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="The form of what is written to stdout.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="i2kit %(version)s")
+@tone_options
+def cli() -> None:
+    """Deploy containers as immutable virtual machines, with no cluster to run.
+
+    \b
+    Examples:
+      i2kit deploy -f app.yml      build its image, start its VMs, wait until they answer
+      i2kit status                 what runs, and where it answers
+      i2kit destroy app            take it down
+    """
+
+
+@cli.command()
+@files_option(required=True)
+@provider_option
+@click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
+@locked_option
+@output_option
+@tone_options
+@click.pass_obj
+def deploy(
+    tone: Tone, files: tuple[str, ...], provider: str, dry_run: bool, locked: bool, output: str
+) -> None:
+    """Make the manifests true, wait for an answer, and print where.
+
+    Running it again changes nothing unless a manifest or an image has changed.
+
+    \b
+    Examples:
+      i2kit deploy -f examples/nginx.yml
+      i2kit deploy -f web.yml -f workers/ --dry-run
+      kustomize build | i2kit deploy -f -
+    """
+    with told(tone) as watch:
+        outcomes = app.deploy(
+            files,
+            settings=settings.load(locked=locked),
+            provider_name=provider,
+            watch=watch,
+            dry_run=dry_run,
+            stdin=sys.stdin.buffer,
+        )
+    if dry_run:
+        if output == "json":
+            write_json([report.plan_json(outcome.plan) for outcome in outcomes])
+        else:
+            write("".join(report.plan(outcome.plan) for outcome in outcomes))
+        return
+    if output == "json":
+        write_json(
+            [
+                {**report.status_json(outcome.deployment), **report.plan_json(outcome.plan)}
+                for outcome in outcomes
+                if outcome.deployment
+            ]
+        )
+        return
+    for outcome in outcomes:
+        if not outcome.plan.actions:
+            say(tone, f"{outcome.plan.key}: nothing to change")
+        if outcome.deployment is None:
+            continue
+        if not outcome.deployment.endpoints:
+            say(tone, f"{outcome.plan.key} runs; it has no ports to answer on")
+        for endpoint in outcome.deployment.endpoints:
+            say(tone, f"{outcome.plan.key} answers as {endpoint.service}:{endpoint.port} at")
+            write(f"{endpoint.url}\n")
+
+
+@cli.command()
+@click.argument("names", nargs=-1, metavar="[[NAMESPACE/]NAME]...")
+@files_option(required=False)
+@provider_option
+@tone_options
+@click.pass_obj
+def destroy(tone: Tone, names: tuple[str, ...], files: tuple[str, ...], provider: str) -> None:
+    """Take deployments down: their machines, addresses and names.
+
+    What does not run is said and is no error, so that it can be repeated.
+
+    \b
+    Examples:
+      i2kit destroy nginx-deployment
+      i2kit destroy shop/web shop/worker
+      i2kit destroy -f examples/nginx.yml
+    """
+    if not names and not files:
+        raise click.UsageError("name a deployment, or give its manifest with -f")
+    with told(tone) as watch:
+        outcomes = app.destroy(
+            names,
+            files,
+            settings=settings.load(),
+            provider_name=provider,
+            watch=watch,
+            stdin=sys.stdin.buffer,
+        )
+    for outcome in outcomes:
+        if not outcome.plan.actions:
+            say(tone, f"nothing named {outcome.plan.key} runs")
+
+
+@cli.command()
+@click.argument("name", required=False, metavar="[[NAMESPACE/]NAME]")
+@provider_option
+@output_option
+@tone_options
+@click.pass_obj
+def status(tone: Tone, name: str | None, provider: str, output: str) -> None:
+    """Show what runs and where; of one deployment, its machines too.
+
+    \b
+    Examples:
+      i2kit status
+      i2kit status nginx-deployment
+      i2kit status --output json | jq '.[].endpoints[].url'
+    """
+    deployments = app.status(name, settings=settings.load(), provider_name=provider)
+    if output == "json":
+        write_json([report.status_json(deployment) for deployment in deployments])
+    elif deployments:
+        write(report.status(deployments, instances=name is not None))
+    else:
+        say(tone, "nothing runs")
+
+
+@cli.command()
+@click.argument("name", metavar="[NAMESPACE/]NAME")
+@click.argument("container", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Wait for further lines, until interrupted.")
+@click.option("--replica", type=click.IntRange(min=0), metavar="I", help="Only this replica, from 0.")
+@provider_option
+@output_option
+@tone_options
+def logs(
+    name: str, container: str | None, follow: bool, replica: int | None, provider: str, output: str
+) -> int | None:
+    """Print what the containers wrote, oldest first.
+
+    Each line begins with its instance and container, unless one container of one replica is asked for.
+
+    \b
+    Examples:
+      i2kit logs nginx-deployment
+      i2kit logs nginx-deployment nginx --replica 0
+      i2kit logs nginx-deployment -f --output json
+    """
+    lines = app.logs(
+        name,
+        container=container,
+        replica=replica,
+        follow=follow,
+        settings=settings.load(),
+        provider_name=provider,
+    )
+    alone = container is not None and replica is not None
+    try:
+        for instance, source, line in lines:
+            if output == "json":
+                write_json({"instance": instance, "container": source, "line": line}, indent=None)
+            else:
+                write(f"{line}\n" if alone else f"{instance} {source} | {line}\n")
+    except KeyboardInterrupt:
+        if not follow:
+            raise
+        return INTERRUPTED  # the way to end --follow: nothing to explain
+    return None
+
+
+@cli.command()
+@files_option(required=True)
+@click.option(
+    "-o",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Copy the files here; those of several workloads into DIRECTORY/NAMESPACE/NAME.",
+)
+@locked_option
+@output_option
+@tone_options
+@click.pass_obj
+def build(tone: Tone, files: tuple[str, ...], directory: Path | None, locked: bool, output: str) -> None:
+    """Build the machine image of each workload.
+
+    Prints where its files are: a kernel, an initrd, a read-only root filesystem (erofs) and, with -o, the
+    kernel's arguments. The same inputs give the same bytes. With --output json, each workload
+    is one JSON object on a line.
+
+    \b
+    Examples:
+      i2kit build -f examples/nginx.yml -o out
+      i2kit build -f examples/nginx.yml --output json | jq .id
+    """
+    with told(tone) as watch:
+        images = app.build(
+            files,
+            settings=settings.load(locked=locked),
+            watch=watch,
+            output=directory,
+            stdin=sys.stdin.buffer,
+        )
+    for built in images:
+        if output == "json":
+            write_json(report.built_json(built.workload, built.image, app.measured(built)), indent=None)
+        else:
+            say(tone, f"{built.workload.key}: image {built.image.id}")
+            write("".join(f"{path}\n" for _, path in built.files))
+
+
+@cli.command()
+@files_option(required=True)
+@click.option("--as", "form", type=click.Choice(("linuxkit",)), required=True, help="What to render.")
+@locked_option
+@tone_options
+@click.pass_obj
+def render(tone: Tone, files: tuple[str, ...], form: str, locked: bool) -> None:
+    """Print what the manifests become on their way to virtual machines.
+
+    linuxkit: the LinuxKit template of each workload's machine image.
+
+    \b
+    Examples:
+      i2kit render -f examples/nginx.yml --as linuxkit
+      i2kit render -f app.yml --as linuxkit > app.linuxkit.yml
+    """
+    with told(tone) as watch:
+        text = app.render_linuxkit(
+            files, settings=settings.load(locked=locked), watch=watch, stdin=sys.stdin.buffer
+        )
+    write(text)
+
+
+@cli.command()
+@output_option
+@tone_options
+def doctor(output: str) -> int:
+    """Check what this machine has and lacks for i2kit.
+
+    Exits with 1 when something needed is missing.
+
+    \b
+    Examples:
+      i2kit doctor
+      i2kit doctor --output json | jq '.[] | select(.state != "ok")'
+    """
+    from i2kit import doctor as examination
+
+    checks = examination.examine(settings.load())
+    if output == "json":
+        write_json([asdict(check) for check in checks])
+    else:
+        rows = [(check.state, check.name, check.detail) for check in checks]
+        write(report.table([("STATE", "CHECK", "FOUND"), *rows]))
+        for check in checks:
+            if check.hint:
+                mutter(f"\n{check.name}: {check.detail}\nhint: {check.hint}\n")
+        if line := examination.mend(checks, root=os.geteuid() == 0):
+            mutter(f"\nhint: install what is missing with\n  {line}\n")
+    return 1 if any(check.state == "missing" for check in checks) else 0
+
+
+@cli.command()
+@tone_options
+def schema() -> None:
+    """Print the JSON Schema of manifests, for editors.
+
+    \b
+    Examples:
+      i2kit schema > i2kit.schema.json
+      i2kit schema | jq '.properties | keys'
+    """
+    write_json(app.schema())
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def write(text: str) -> None:
+    """Write data to stdout; ends the command quietly when nobody reads it any more (`… | head`)."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Else the interpreter flushes once more at its end, and complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise click.exceptions.Exit(READER_GONE) from None
+
+
+def write_json(value: object, indent: int | None = 2) -> None:
+    write(json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+def say(tone: Tone, text: str) -> None:
+    """One line for people, on stderr."""
+    if not tone.quiet:
+        mutter(f"{text}\n")
+
+
+def mutter(text: str) -> None:
+    """Write to stderr; a reader that went away changes nothing about what was done."""
+    with suppress(BrokenPipeError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+@contextmanager
+def told(tone: Tone) -> Iterator[Watcher]:
+    with report.watching(sys.stderr, quiet=tone.quiet) as watch:
+        yield watch
+
+
+# --- the way out ------------------------------------------------------------------------------
+
+
+def main() -> NoReturn:
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line. Returns its exit code; every failure has been explained on stderr."""
+    tone = Tone()
+    if not arguments:
+        mutter(cli.get_help(click.Context(cli, info_name="i2kit")) + "\n")
+        return click.UsageError.exit_code
+    try:
+        # Not cli.main(): it takes every broken pipe for a reader that went away, and says nothing.
+        with cli.make_context("i2kit", list(arguments), obj=tone) as context:
+            code = cli.invoke(context)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "i2kit"
+        complain(OperationError(error.format_message(), hint=f"see {where} --help"))
+        return error.exit_code
+    except I2kitError as error:
+        if tone.verbose:
+            traceback.print_exc()
+        complain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        mutter("interrupted; safe to run again\n")
+        return INTERRUPTED
+    except OSError as error:
+        if tone.verbose:
+            traceback.print_exc()
+        complain(of_system(error))
+        return 1
+    except Exception as error:
+        complain(of_bug(error, tone))
+        return 1
+
+
+def complain(error: I2kitError) -> None:
+    mutter(report.explained(error, colour=report.coloured(sys.stderr)))
+
+
+def of_system(error: OSError) -> OperationError:
+    """What the operating system refused, such as a full disk: the user's to mend, wherever it happens."""
+    hints = {
+        errno.ENOSPC: "free some space, or keep i2kit's files elsewhere with I2KIT_STORE_DIR",
+        errno.EDQUOT: "free some space, or keep i2kit's files elsewhere with I2KIT_STORE_DIR",
+        errno.EACCES: "check the owner and the permissions; i2kit keeps apart what root and others run",
+        errno.EPERM: "check the owner and the permissions; i2kit keeps apart what root and others run",
+        errno.EROFS: "keep i2kit's files elsewhere with I2KIT_STORE_DIR and I2KIT_STATE_DIR",
+        errno.EMFILE: "raise the limit on open files, for example: ulimit -n 4096",
+    }
+    what = error.strerror or str(error)
+    place = f"{error.filename}: " if error.filename is not None else ""
+    return OperationError(
+        f"{place}{what}", hint=hints.get(error.errno or 0, "run it again with -v to see where")
+    )
+
+
+def of_bug(error: Exception, tone: Tone) -> OperationError:
+    """An error that nobody explained. Its traceback is kept in a file, or shown with -v."""
+    what = f"this is a bug in i2kit: {type(error).__name__}: {error}"
+    if tone.verbose:
+        traceback.print_exception(error)
+        return OperationError(what, hint="report it with the traceback above")
+    with tempfile.NamedTemporaryFile("w", prefix="i2kit-bug-", suffix=".txt", delete=False) as file:
+        file.write(f"i2kit {__version__}, Python {sys.version}\n{sys.argv}\n\n")
+        traceback.print_exception(error, file=file)
+    return OperationError(what, hint=f"report it with the traceback in {file.name}")

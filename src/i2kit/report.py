@@ -1,0 +1,272 @@
+"""What happens and what is, in words: events, errors, plans and tables as text.
+
+In: events, errors and values. Out: progress on a stream (bars on a terminal, plain lines in a
+pipe) and text for the command line to write. Never decides what is done, and never writes to
+stdout: that is for the data of the commands, which `cli` writes.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from i2kit.errors import I2kitError, InputError
+from i2kit.events import Event, Finished, Note, Progress, Started, Warned, Watcher
+from i2kit.model import Deployment, MachineImage, Workload
+from i2kit.providers import Plan
+
+PROGRESS_EVERY_S = 2.0
+"""How often a running step may write a plain line: often enough to see it live, rare in a CI log."""
+
+RED, YELLOW, GREEN, BOLD = "31", "33", "32", "1"
+
+
+def coloured(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether to colour: a terminal that can, and no NO_COLOR (https://no-color.org)."""
+    return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def paint(text: str, code: str, colour: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if colour else text
+
+
+# --- events -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def watching(
+    stream: TextIO, *, quiet: bool = False, environ: Mapping[str, str] = os.environ
+) -> Iterator[Watcher]:
+    """A Watcher that writes to `stream` until the block ends: bars on a terminal, else lines.
+
+    `quiet` leaves only the warnings.
+    """
+    if quiet or not stream.isatty() or environ.get("TERM") == "dumb":
+        yield Lines(stream, quiet=quiet, colour=coloured(stream, environ))
+        return
+    with bars(stream, environ) as watch:
+        yield watch
+
+
+class Lines:
+    """A Watcher that writes whole lines and never rewrites one. May be called by several threads."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        quiet: bool = False,
+        colour: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stream = stream
+        self.quiet = quiet
+        self.colour = colour
+        self.clock = clock
+        self.titles: dict[str, str] = {}
+        self.written: dict[str, float] = {}
+        self.lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        with self.lock:
+            if line := self.line(event):
+                # A reader that went away is no reason to stop in the middle of a deploy.
+                with suppress(BrokenPipeError):
+                    self.stream.write(f"{line}\n")
+                    self.stream.flush()
+
+    def line(self, event: Event) -> str | None:
+        """The line for an event, None where it is not worth one."""
+        if isinstance(event, Warned):
+            return f"{paint('warning:', YELLOW, self.colour)} {event.message}"
+        if self.quiet:
+            return None
+        match event:
+            case Note(message):
+                return message
+            case Started(key, title):
+                self.titles[key] = title
+                self.written[key] = self.clock()
+                return title
+            case Progress(key, done, total, unit):
+                now = self.clock()
+                if now - self.written.get(key, now) < PROGRESS_EVERY_S:
+                    return None
+                self.written[key] = now
+                return f"{self.titles.get(key, key)}: {amount(done, total, unit)}"
+            case Finished(key, result):
+                return f"{self.titles.pop(key, key)}: {result or 'done'}"
+
+
+@contextmanager
+def bars(stream: TextIO, environ: Mapping[str, str]) -> Iterator[Watcher]:
+    """One bar per running step; a finished step leaves one line."""
+    # Imported here: rich takes 60 ms, which a pipe or `--help` need not pay.
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Display
+    from rich.text import Text
+
+    console = Console(file=stream, no_color=not coloured(stream, environ), highlight=False, soft_wrap=True)
+    display = Display(
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[amount]}", markup=False),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+    tasks: dict[str, Any] = {}
+    titles: dict[str, str] = {}
+
+    def say(mark: str, style: str, text: str) -> None:
+        console.print(Text.assemble((mark, style), " ", text))
+
+    def watch(event: Event) -> None:
+        match event:
+            case Started(key, title):
+                titles[key] = title
+                tasks[key] = display.add_task(title, total=None, amount="")
+            case Progress(key, done, total, unit) if key in tasks:
+                display.update(tasks[key], completed=done, total=total, amount=amount(done, total, unit))
+            case Finished(key, result):
+                if key in tasks:
+                    display.remove_task(tasks.pop(key))
+                title = titles.pop(key, key)
+                say("✓", "green", f"{title}: {result}" if result else title)
+            case Note(message):
+                say("·", "dim", message)
+            case Warned(message):
+                say("warning:", "yellow", message)
+
+    with display:
+        yield watch
+
+
+def amount(done: int, total: int | None, unit: str) -> str:
+    """`12.5 of 40.0 MB`, `3 of 7`: how far something is."""
+    if unit == "bytes":
+        mega = f"{done / 1e6:.1f}"
+        return f"{mega} of {total / 1e6:.1f} MB" if total is not None else f"{mega} MB"
+    return f"{done} of {total}" if total is not None else str(done)
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+def explained(error: I2kitError, *, colour: bool = False) -> str:
+    """An error as the user reads it; all problems of the input at once, each with its place."""
+    word, hint = paint("error:", RED, colour), paint("hint:", GREEN, colour)
+    if not isinstance(error, InputError):
+        return f"{word} {error.message}\n" + (f"\n{hint} {error.hint}\n" if error.hint else "")
+    text = ""
+    for problem in error.problems:
+        place = f"{problem.position}: " if problem.position else ""
+        text += f"{place}{word} {problem.message}\n"
+        text += f"  {hint} {problem.hint}\n" if problem.hint else ""
+    count = len(error.problems)
+    return f"{text}\n{count} problem{'s' if count != 1 else ''} found; nothing was touched\n"
+
+
+# --- values -----------------------------------------------------------------------------------
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned by spaces, the first row being the heads; empty cells show as `-`."""
+    filled = [[cell or "-" for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*filled, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in filled)
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def status(deployments: Sequence[Deployment], *, instances: bool = False) -> str:
+    """The table of deployments; with `instances`, each one's VMs below it."""
+    rows = [("NAMESPACE", "NAME", "READY", "REVISION", "IMAGE", "ENDPOINTS")]
+    rows += [
+        (
+            deployment.namespace,
+            deployment.name,
+            f"{deployment.replicas_ready}/{deployment.replicas_wanted}",
+            str(deployment.revision),
+            short(deployment.image),
+            " ".join(endpoint.url for endpoint in deployment.endpoints),
+        )
+        for deployment in deployments
+    ]
+    text = table(rows)
+    for deployment in deployments if instances else ():
+        machines = [("INSTANCE", "ADDRESS", "STATE", "IMAGE", "STARTED", "DETAIL")]
+        machines += [
+            (vm.id, vm.address, vm.state, short(vm.image), vm.started_at, vm.detail)
+            for vm in deployment.instances
+        ]
+        text += "\n" + table(machines)
+    return text
+
+
+def short(image: str) -> str:
+    """Enough of an image's id to tell it from the others."""
+    return image.removeprefix("sha256:")[:12]
+
+
+def status_json(deployment: Deployment) -> dict[str, Any]:
+    """A deployment in the shape that `status --output json` promises: fields are added, never changed."""
+    return {
+        "name": deployment.name,
+        "namespace": deployment.namespace,
+        "provider": deployment.provider,
+        "revision": deployment.revision,
+        "image": deployment.image,
+        "endpoints": [{"url": endpoint.url, "public": endpoint.public} for endpoint in deployment.endpoints],
+        "replicas": {"wanted": deployment.replicas_wanted, "ready": deployment.replicas_ready},
+        "instances": [
+            {
+                "id": vm.id,
+                "address": vm.address,
+                "ready": vm.ready,
+                "image": vm.image,
+                "started_at": vm.started_at,
+            }
+            for vm in deployment.instances
+        ],
+    }
+
+
+def built_json(
+    workload: Workload, image: MachineImage, files: Sequence[tuple[Path, int, str]]
+) -> dict[str, Any]:
+    """A built image in the shape that `build --output json` promises: fields are added, never changed.
+
+    `files` are (path, size in bytes, sha256 in hex).
+    """
+    return {
+        "name": workload.name,
+        "namespace": workload.namespace,
+        "id": image.id,
+        "format": "kernel+root",
+        "files": [{"path": str(path), "size_bytes": size, "sha256": digest} for path, size, digest in files],
+        "cmdline": image.cmdline,
+        "containers": dict(image.containers),
+        "cached": image.cached,
+    }
+
+
+def plan(plan: Plan) -> str:
+    """A plan as one line per action, or one that says that there is none."""
+    if not plan.actions:
+        return f"{plan.key}: nothing to change\n"
+    text = f"{plan.key}:\n"
+    for action in plan.actions:
+        reason = f" ({action.reason})" if action.reason else ""
+        text += f"  {action.verb} {action.subject}{reason}\n"
+    return text
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    namespace, name = plan.key.split("/", 1)
+    return {"name": name, "namespace": namespace, "actions": [asdict(action) for action in plan.actions]}

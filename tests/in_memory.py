@@ -1,0 +1,125 @@
+"""A provider that keeps deployments in a dictionary: for tests of what stands before providers."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from i2kit import image, providers
+from i2kit.errors import InputError, Problem, RolloutError
+from i2kit.events import Finished, Started, Watcher
+from i2kit.model import Deployment, Endpoint, Instance, MachineImage, Release, Workload
+from i2kit.providers import Action, Plan
+from i2kit.settings import Settings
+
+STARTED_AT = "2026-01-02T03:04:05Z"
+
+
+class InMemoryProvider:
+    """Follows the Provider protocol. `failing` are keys whose next rollout fails."""
+
+    name = "local"
+
+    def __init__(self) -> None:
+        self.deployments: dict[str, Deployment] = {}
+        self.applied: list[Plan] = []
+        self.failing: set[str] = set()
+        self.lines: list[tuple[str, str, str]] = []
+
+    def observe(self, key: str) -> Deployment | None:
+        return self.deployments.get(key)
+
+    def list(self) -> Sequence[Deployment]:
+        return [self.deployments[key] for key in sorted(self.deployments)]
+
+    def plan(self, key: str, wanted: Release | None, found: Deployment | None) -> Plan:
+        actions: tuple[Action, ...] = ()
+        if wanted is None:
+            actions = (Action("remove", key),) if found else ()
+        elif found is None:
+            actions = (Action("create", key),)
+        elif found.fingerprint != fingerprint(wanted):
+            actions = (Action("replace", key, "the release differs"),)
+        return Plan(key, wanted, found, actions)
+
+    def apply(self, plan: Plan, watch: Watcher) -> Deployment | None:
+        self.applied.append(plan)
+        if plan.key in self.failing:
+            raise RolloutError(f"{plan.key} did not become ready", hint="see i2kit logs")
+        if plan.wanted is None:
+            self.deployments.pop(plan.key, None)
+            return None
+        watch(Started(plan.key, f"starting {plan.key}"))
+        release = plan.wanted
+        replicas = release.workload.replicas
+        deployment = Deployment(
+            name=release.workload.name,
+            namespace=release.workload.namespace,
+            provider=self.name,
+            revision=plan.found.revision + 1 if plan.found else 1,
+            image=release.image.id,
+            endpoints=tuple(
+                Endpoint(f"http://127.0.0.1:{30000 + port.number}", service.public, service.name, port.number)
+                for service in release.services
+                for port in service.ports
+            ),
+            replicas_wanted=replicas,
+            replicas_ready=replicas,
+            instances=tuple(
+                Instance(
+                    id=f"{release.workload.name}-{index}",
+                    address=f"10.0.0.{index + 2}",
+                    ready=True,
+                    image=release.image.id,
+                    started_at=STARTED_AT,
+                    state="ready",
+                )
+                for index in range(replicas)
+            ),
+            fingerprint=fingerprint(release),
+        )
+        watch(Finished(plan.key, f"{replicas} of {replicas} ready"))
+        self.deployments[plan.key] = deployment
+        return deployment
+
+    def logs(
+        self, key: str, *, container: str | None, replica: int | None, follow: bool
+    ) -> Iterator[tuple[str, str, str]]:
+        wanted = None if replica is None else self.deployments[key].instances[replica].id
+        for instance, source, line in self.lines:
+            if container in (None, source) and wanted in (None, instance):
+                yield instance, source, line
+
+
+def fingerprint(release: Release) -> str:
+    return repr((release.workload, release.image.id, release.services))
+
+
+def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> InMemoryProvider:
+    """Have i2kit use one of these, and images that need no packages; an image `absent` does not exist."""
+    provider = InMemoryProvider()
+
+    def build(workload: Workload, *, settings: Settings, watch: Watcher) -> MachineImage:
+        container = workload.containers[0]
+        if container.image == "absent":
+            raise InputError([Problem("there is no image `absent`", container.position)])
+        for name in ("kernel", "initrd", "root"):
+            (folder / name).write_text(name)
+        pinned = f"{container.image}@sha256:{'0' * 64}"
+        return MachineImage(
+            id=f"image-of-{container.image}",
+            kernel=folder / "kernel",
+            initrd=folder / "initrd",
+            root=folder / "root",
+            cmdline="quiet",
+            memory_floor_bytes=1,
+            containers=((container.name, pinned),),
+        )
+
+    def render(workload: Workload, *, settings: Settings, watch: Watcher) -> str:
+        return f"# template of {build(workload, settings=settings, watch=watch).id}\n"
+
+    monkeypatch.setattr(image, "build", build, raising=False)
+    monkeypatch.setattr(image, "render", render, raising=False)
+    monkeypatch.setattr(providers, "load", lambda name, settings: provider)
+    return provider

@@ -1,0 +1,183 @@
+"""The use cases against a provider in memory: what is joined, in which order, and when nothing is touched."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from i2kit import app, settings
+from i2kit.errors import InputError, OperationError, RolloutError
+from i2kit.events import Event, Warned, Watcher, ignore
+from i2kit.model import Container, Port, Service, ServicePort, Workload
+from tests import in_memory
+from tests.in_memory import InMemoryProvider
+
+Deploy = Callable[..., tuple[app.Outcome, ...]]
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> InMemoryProvider:
+    return in_memory.install(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def deploy(provider: InMemoryProvider, tmp_path: Path) -> Deploy:
+    """Write the text to a file and deploy it."""
+
+    def deploy(text: str, watch: Watcher = ignore, dry_run: bool = False) -> tuple[app.Outcome, ...]:
+        file = tmp_path / "manifest.yml"
+        file.write_text(text)
+        return app.deploy(
+            [str(file)], settings=settings.load({}), provider_name="local", watch=watch, dry_run=dry_run
+        )
+
+    return deploy
+
+
+def destroy(*names: str) -> tuple[app.Outcome, ...]:
+    return app.destroy(names, settings=settings.load({}), provider_name="local", watch=ignore)
+
+
+WEB = "name: web\ncontainers: { web: { image: nginx, ports: [80] } }\n"
+WORKER = "name: worker\ncontainers: { worker: { image: worker } }\n"
+ABSENT = "name: lost\ncontainers: { lost: { image: absent } }\n"
+
+
+def test_a_second_deploy_changes_nothing(provider: InMemoryProvider, deploy: Deploy) -> None:
+    (first,) = deploy(WEB)
+    (second,) = deploy(WEB)
+    assert first.plan.actions
+    assert second.plan.actions == ()
+    assert second.deployment == first.deployment
+    assert len(provider.applied) == 1
+
+
+def test_a_changed_manifest_is_a_new_revision(deploy: Deploy) -> None:
+    deploy(WEB)
+    (outcome,) = deploy(WEB + "replicas: 2\n")
+    assert outcome.deployment is not None
+    assert (outcome.deployment.revision, outcome.deployment.replicas_ready) == (2, 2)
+
+
+def test_a_dry_run_plans_and_applies_nothing(provider: InMemoryProvider, deploy: Deploy) -> None:
+    (outcome,) = deploy(WEB, dry_run=True)
+    assert [action.verb for action in outcome.plan.actions] == ["create"]
+    assert outcome.deployment is None
+    assert provider.applied == []
+
+
+def test_one_wrong_image_of_several_workloads_touches_nothing(
+    provider: InMemoryProvider, deploy: Deploy
+) -> None:
+    with pytest.raises(InputError) as raised:
+        deploy(f"{WEB}---\n{ABSENT}---\n{ABSENT.replace('lost', 'gone')}")
+    assert len(raised.value.problems) == 2  # of all workloads at once
+    assert provider.applied == []
+
+
+def test_a_failure_says_what_was_done_and_what_was_not_begun(
+    provider: InMemoryProvider, deploy: Deploy
+) -> None:
+    provider.failing = {"default/worker"}
+    events: list[Event] = []
+    with pytest.raises(RolloutError):
+        deploy(f"{WEB}---\n{WORKER}---\n{WORKER.replace('worker', 'last')}", events.append)
+    warnings = [event.message for event in events if isinstance(event, Warned)]
+    assert "done before the failure: default/web" in warnings
+    assert "not begun because of the failure: default/last" in warnings
+
+
+def test_destroy_removes_and_can_be_repeated(provider: InMemoryProvider, deploy: Deploy) -> None:
+    deploy(WEB)
+    (first,) = destroy("web")
+    assert (bool(first.plan.actions), first.deployment) == (True, None)
+    (second,) = destroy("default/web")
+    assert second.plan.actions == ()
+    assert provider.deployments == {}
+
+
+def test_status_of_what_does_not_run_names_what_does(deploy: Deploy) -> None:
+    deploy(WEB)
+    with pytest.raises(OperationError) as raised:
+        app.status("wbe", settings=settings.load({}), provider_name="local")
+    assert raised.value.message == "nothing named default/wbe runs on provider local"
+    assert raised.value.hint == "these run: default/web"
+
+
+@pytest.mark.parametrize("name", ["", "/", "a/", "/a", "a/b/c"])
+def test_a_name_that_names_nothing_is_wrong_input(name: str) -> None:
+    with pytest.raises(InputError):
+        app.key_of(name)
+
+
+def test_build_copies_whole_files(provider: InMemoryProvider, tmp_path: Path) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text(WEB)
+    target = tmp_path / "out"
+    (built,) = app.build([str(file)], settings=settings.load({}), watch=ignore, output=target)
+    assert {name: path.read_text() for name, path in built.files} == {
+        "kernel": "kernel",
+        "initrd": "initrd",
+        "root.erofs": "root",
+        "cmdline": "quiet\n",
+    }
+    assert sorted(path.name for path in target.iterdir()) == ["cmdline", "initrd", "kernel", "root.erofs"]
+
+
+def test_build_of_several_workloads_keeps_them_apart(provider: InMemoryProvider, tmp_path: Path) -> None:
+    file = tmp_path / "both.yml"
+    file.write_text(f"{WEB}---\n{WORKER}")
+    built = app.build([str(file)], settings=settings.load({}), watch=ignore, output=tmp_path / "out")
+    kernels = [dict(each.files)["kernel"].relative_to(tmp_path / "out") for each in built]
+    assert kernels == [Path("default/web/kernel"), Path("default/worker/kernel")]
+
+
+# --- services_of ------------------------------------------------------------------------------
+
+
+def workload(*ports: int, labels: tuple[tuple[str, str], ...] = (("app", "web"),)) -> Workload:
+    container = Container("web", "nginx", ports=tuple(Port(number) for number in ports))
+    return Workload("web", (container,), labels=labels)
+
+
+def service(name: str, *, selector: tuple[tuple[str, str], ...] = (("app", "web"),)) -> Service:
+    return Service(name, selector, (ServicePort(80, 8080),), public=True)
+
+
+def test_a_deployment_with_ports_is_found_by_its_name() -> None:
+    (implicit,) = app.services_of(workload(80, 81), ())
+    assert (implicit.name, implicit.public) == ("web", False)
+    assert [(port.number, port.target) for port in implicit.ports] == [(80, 80), (81, 81)]
+    assert implicit.selects(workload(80, 81))
+
+
+def test_a_deployment_without_ports_gets_no_service() -> None:
+    assert app.services_of(workload(), ()) == ()
+
+
+def test_a_written_service_of_the_same_name_replaces_the_implicit_one() -> None:
+    written = service("web")
+    assert app.services_of(workload(80), (written,)) == (written,)
+
+
+def test_other_services_stand_beside_the_implicit_one() -> None:
+    other = service("front")
+    implicit, beside = app.services_of(workload(80), (other, service("stranger", selector=(("app", "x"),))))
+    assert (implicit.name, beside) == ("web", other)
+
+
+def test_a_service_of_the_same_name_elsewhere_is_another_one() -> None:
+    elsewhere = Service("web", (("app", "web"),), (ServicePort(80, 80),), namespace="shop")
+    assert [found.namespace for found in app.services_of(workload(80), (elsewhere,))] == ["default"]
+
+
+@given(st.lists(st.sampled_from(["web", "front", "back"]), unique=True), st.booleans())
+def test_every_service_in_front_selects_the_workload_and_has_a_name_of_its_own(
+    names: list[str], ports: bool
+) -> None:
+    pod = workload(80) if ports else workload()
+    found = app.services_of(pod, [service(name) for name in names])
+    assert all(each.selects(pod) for each in found)
+    assert len({each.key for each in found}) == len(found)

@@ -1,0 +1,282 @@
+"""Whole command lines: what stands on stdout and stderr, and the exit code."""
+
+import hashlib
+import json
+import os
+import pty
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from i2kit import app, cli
+from i2kit.errors import OperationError
+from tests import golden, in_memory
+from tests.in_memory import InMemoryProvider
+
+I2kit = Callable[..., tuple[int, str, str]]
+
+WEB = """\
+name: web
+replicas: 2
+containers:
+  web: { image: nginx, ports: [80] }
+"""
+WORKER = """\
+name: worker
+containers:
+  worker: { image: worker }
+"""
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> InMemoryProvider:
+    (tmp_path / "store").mkdir()
+    monkeypatch.setenv("I2KIT_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return in_memory.install(monkeypatch, tmp_path / "store")
+
+
+@pytest.fixture
+def i2kit(
+    provider: InMemoryProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> I2kit:
+    """Run a command line in a folder with two manifests; gives exit code, stdout and stderr."""
+    (tmp_path / "web.yml").write_text(WEB)
+    (tmp_path / "worker.yml").write_text(WORKER)
+    (tmp_path / "wrong.yml").write_text("name: web\nreplica: 3\ncontainers: { web: { image: nginx } }\n")
+    (tmp_path / "absent.yml").write_text("name: lost\ncontainers: { lost: { image: absent } }\n")
+    monkeypatch.chdir(tmp_path)
+
+    def i2kit(*arguments: str) -> tuple[int, str, str]:
+        code = cli.run(arguments)
+        said = capfd.readouterr()
+        return code, said.out, said.err
+
+    return i2kit
+
+
+def session(i2kit: I2kit, *command_lines: str) -> str:
+    """Command lines with all that they say, as one would read it."""
+    text = ""
+    for line in command_lines:
+        code, out, err = i2kit(*line.split())
+        text += f"$ i2kit {line}\n" + (f"{out}" if out else "")
+        text += f"--- stderr\n{err}" if err else ""
+        text += f"--- exit code {code}\n\n" if code else "\n"
+    return text
+
+
+@pytest.mark.parametrize(
+    ("name", "command_lines"),
+    [
+        (
+            "deploy",
+            [
+                "deploy -f web.yml -f worker.yml --dry-run",
+                "deploy -f web.yml -f worker.yml",
+                "deploy -f web.yml -f worker.yml",
+                "deploy -f web.yml -f worker.yml --dry-run",
+                "status",
+                "status web",
+                "destroy -f web.yml worker",
+                "destroy web",
+                "status",
+            ],
+        ),
+        (
+            "quiet",
+            ["deploy -q -f web.yml", "-q deploy -f web.yml", "destroy --quiet web", "-q status"],
+        ),
+        (
+            "json",
+            [
+                "deploy -q -f web.yml --dry-run --output json",
+                "deploy -q -f web.yml --output json",
+                "status --output json",
+                "destroy -q web",
+                "status --output json",
+            ],
+        ),
+        (
+            "wrong",
+            [
+                "deploy -f wrong.yml",
+                "deploy -f absent.yml",
+                "deploy -f nowhere.yml",
+                "deploy",
+                "deplyo",
+                "deploy -f web.yml --provider moon",
+                "destroy",
+                "status web",
+                "status a/b/c",
+                "logs web",
+                "render -f web.yml",
+                "",
+            ],
+        ),
+    ],
+)
+def test_sessions(i2kit: I2kit, name: str, command_lines: list[str]) -> None:
+    golden.check(f"cli/{name}.txt", session(i2kit, *command_lines))
+
+
+def test_help_is_the_reference_and_has_examples(i2kit: I2kit) -> None:
+    text = session(i2kit, "--help", *(f"{name} --help" for name in sorted(cli.cli.commands)))
+    golden.check("cli/help.txt", text)
+    assert text.count("Examples:") == 1 + len(cli.cli.commands)
+
+
+def test_a_failed_rollout_is_3(i2kit: I2kit, provider: InMemoryProvider) -> None:
+    provider.failing = {"default/web"}
+    code, out, err = i2kit("deploy", "-f", "web.yml")
+    assert (code, out) == (3, "")
+    assert err.endswith("error: default/web did not become ready\n\nhint: see i2kit logs\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OperationError("it broke", hint="mend it"), 1, "error: it broke\n\nhint: mend it\n"),
+        (KeyboardInterrupt(), 130, "interrupted; safe to run again\n"),
+        (OSError(28, "No space left on device", "/store/x"), 1, "error: /store/x: No space left on device\n"),
+    ],
+)
+def test_every_failure_is_explained(
+    i2kit: I2kit, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, said: str
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(app, "status", fail)
+    found, out, err = i2kit("status")
+    assert (found, out) == (code, "")
+    assert err.startswith(said)
+    assert "Traceback" not in err
+
+
+def test_a_bug_is_one_line_and_a_file_with_the_traceback(
+    i2kit: I2kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(app, "status", fail)
+    code, _, err = i2kit("status")
+    assert code == 1
+    assert err.startswith("error: this is a bug in i2kit: KeyError: 'oops'\n\nhint: ")
+    report = Path(err.split()[-1])
+    assert "Traceback" in report.read_text()
+    report.unlink()
+    assert "Traceback" in i2kit("status", "-v")[2]
+
+
+def test_build_describes_the_files_that_it_copied(i2kit: I2kit, tmp_path: Path) -> None:
+    code, out, _ = i2kit("build", "-f", "web.yml", "-o", "out", "--output", "json")
+    built = json.loads(out)
+    assert code == 0
+    assert {key: built[key] for key in ("id", "format", "cached", "name")} == {
+        "id": "image-of-nginx",
+        "format": "kernel+root",
+        "cached": False,
+        "name": "web",
+    }
+    assert built["files"][0] == {
+        "path": "out/kernel",
+        "size_bytes": 6,
+        "sha256": hashlib.sha256(b"kernel").hexdigest(),
+    }
+    assert [Path(file["path"]).name for file in built["files"]] == [
+        "kernel",
+        "initrd",
+        "root.erofs",
+        "cmdline",
+    ]
+
+
+def test_build_prints_paths(i2kit: I2kit) -> None:
+    code, out, err = i2kit("build", "-f", "web.yml")
+    assert code == 0
+    assert [Path(line).name for line in out.splitlines()] == ["kernel", "initrd", "root"]
+    assert err == "default/web: image image-of-nginx\n"
+
+
+def test_render_prints_one_stream(i2kit: I2kit) -> None:
+    _, out, _ = i2kit("render", "-f", "web.yml", "-f", "worker.yml", "--as", "linuxkit")
+    assert out == "# template of image-of-nginx\n---\n# template of image-of-worker\n"
+
+
+def test_logs_say_where_a_line_comes_from_unless_that_was_asked_for(
+    i2kit: I2kit, provider: InMemoryProvider
+) -> None:
+    i2kit("deploy", "-f", "web.yml")
+    provider.lines = [("web-0", "web", "GET /"), ("web-1", "web", "GET /b"), ("web-1", "sidecar", "hm")]
+    assert i2kit("logs", "web")[1] == "web-0 web | GET /\nweb-1 web | GET /b\nweb-1 sidecar | hm\n"
+    assert i2kit("logs", "web", "--replica", "1", "web")[1] == "GET /b\n"
+    lines = i2kit("logs", "web", "sidecar", "--output", "json")[1].splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"instance": "web-1", "container": "sidecar", "line": "hm"}
+    ]
+
+
+def test_schema_is_json(i2kit: I2kit) -> None:
+    code, out, _ = i2kit("schema")
+    assert code == 0
+    assert json.loads(out)["$schema"].startswith("https://json-schema.org/")
+
+
+# --- as a program -----------------------------------------------------------------------------
+
+PROGRAM = [sys.executable, "-c", "from i2kit import cli; cli.main()"]
+
+
+def test_a_manifest_is_read_from_stdin(i2kit: I2kit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (tmp_path / "web.yml").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert i2kit("deploy", "-f", "-")[1] == "http://127.0.0.1:30080\n"
+
+
+def test_a_reader_that_goes_away_ends_it_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*PROGRAM, "schema"], stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def on_terminal(environ: dict[str, str], *arguments: str) -> bytes:
+    """What a command writes when its stderr is a terminal."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([*PROGRAM, *arguments], stderr=theirs, env={**os.environ, **environ}) as program:
+        os.close(theirs)
+        said = b""
+        try:
+            while chunk := os.read(ours, 4096):
+                said += chunk
+        except OSError:
+            pass  # EIO: Linux ends a terminal so
+        program.wait()
+    os.close(ours)
+    return said
+
+
+def test_colour_is_for_terminals_that_want_it() -> None:
+    assert b"\x1b[31merror:\x1b[0m" in on_terminal({"TERM": "xterm", "NO_COLOR": ""}, "deploy")
+    assert b"\x1b" not in on_terminal({"TERM": "xterm", "NO_COLOR": "1"}, "deploy")
+
+
+def test_help_imports_nothing_that_it_does_not_need() -> None:
+    program = (
+        "import sys\nfrom i2kit import cli\ncli.run(['--help'])\nprint(*sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    heavy = {"rich", "yaml", "asyncio", "ssl", "http.client", "urllib.request", "subprocess", "sqlite3"}
+    stages = {"i2kit.manifest", "i2kit.image", "i2kit.providers.local", "i2kit.doctor"}
+    assert (heavy | stages).isdisjoint(done.stderr.split())

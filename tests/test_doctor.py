@@ -1,0 +1,50 @@
+"""What doctor finds, and what it tells to install."""
+
+from pathlib import Path
+
+import pytest
+
+from i2kit import doctor, process
+
+
+def test_every_program_we_run_is_in_a_package_that_setup_installs() -> None:
+    text = doctor.PACKAGES_FILE.read_text()
+    installed = doctor.packages(text, "run")
+    # passt is taken instead of slirp4netns where it is new enough; busybox comes as a .deb of the image.
+    optional = {"passt", "busybox-static"}
+    assert set(process.PACKAGES.values()) - set(installed) <= optional
+
+
+def test_packages_are_read_by_purpose() -> None:
+    text = "# list\nhaproxy run  # balances\n\nskopeo  demo test\n"
+    assert doctor.packages(text, "run") == ("haproxy",)
+    assert doctor.packages(text, "test") == ("skopeo",)
+
+
+def test_a_missing_program_is_named_with_its_package_and_one_line_installs_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "ip").write_text("#!/bin/sh\n")
+    (tmp_path / "ip").chmod(0o755)
+    monkeypatch.setattr(process, "SEARCH_PATH", str(tmp_path))
+    holds = {
+        "haproxy": "haproxy",
+        "ip": "iproute2",
+        "ss": "iproute2",
+        "dnsmasq": "dnsmasq-base",
+        "other": "x",
+    }
+    checks = list(doctor.programs(("haproxy", "iproute2", "dnsmasq-base"), holds))
+    assert [(check.name, check.state, check.package) for check in checks] == [
+        ("dnsmasq", "missing", "dnsmasq-base"),
+        ("haproxy", "missing", "haproxy"),
+        ("ip", "ok", None),
+        ("ss", "missing", "iproute2"),
+    ]
+    line = "apt-get install --no-install-recommends dnsmasq-base haproxy iproute2"
+    assert doctor.mend(checks, root=True) == line
+    assert doctor.mend(checks, root=False) == f"sudo {line}"
+
+
+def test_nothing_to_install_is_no_line() -> None:
+    assert doctor.mend([doctor.Check("disk", "limited", "little left")], root=True) is None

@@ -1,0 +1,132 @@
+"""Events, errors and values as text."""
+
+import io
+import re
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from i2kit import report
+from i2kit.errors import InputError, OperationError, Position, Problem
+from i2kit.events import Event, Finished, Note, Progress, Started, Warned
+
+EVENTS: Sequence[Event] = (
+    Started("pull", "pull nginx"),
+    Progress("pull", 1_000_000, 40_000_000, "bytes"),
+    Progress("pull", 12_500_000, 40_000_000, "bytes"),
+    Progress("pull", 40_000_000, 40_000_000, "bytes"),
+    Finished("pull", "40.0 MB"),
+    Warned("the tag moved"),
+    Note("no hardware virtualization"),
+)
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def lines(events: Sequence[Event], times: Sequence[float] = (), **options: bool) -> str:
+    stream = io.StringIO()
+    clock = iter(times)
+    watch = report.Lines(stream, clock=lambda: next(clock, 0.0), **options)
+    for event in events:
+        watch(event)
+    return stream.getvalue()
+
+
+def test_progress_in_a_pipe_is_written_now_and_then() -> None:
+    # The clock is read at each start and progress.
+    assert lines(EVENTS, times=[0.0, 0.1, 2.5, 3.0]) == (
+        "pull nginx\n"
+        "pull nginx: 12.5 of 40.0 MB\n"
+        "pull nginx: 40.0 MB\n"
+        "warning: the tag moved\n"
+        "no hardware virtualization\n"
+    )
+
+
+def test_quiet_leaves_the_warnings() -> None:
+    assert lines(EVENTS, quiet=True) == "warning: the tag moved\n"
+
+
+def test_lines_go_on_when_their_reader_went_away() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    report.Lines(Gone())(Note("to nobody"))
+
+
+def on_terminal(environ: dict[str, str]) -> str:
+    stream = Terminal()
+    with report.watching(stream, environ=environ) as watch:
+        for event in EVENTS:
+            watch(event)
+    return stream.getvalue()
+
+
+def test_a_terminal_keeps_a_line_of_each_finished_step_and_every_warning() -> None:
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", on_terminal({"TERM": "xterm"}))
+    for line in ("✓ pull nginx: 40.0 MB", "warning: the tag moved", "· no hardware virtualization"):
+        assert line in text
+
+
+def test_no_color_is_honoured_on_a_terminal() -> None:
+    assert re.search(r"\x1b\[[0-9;]*3[0-9]", on_terminal({"TERM": "xterm"}))
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", on_terminal({"TERM": "xterm", "NO_COLOR": "1"}))
+
+
+def test_a_dumb_terminal_gets_lines() -> None:
+    assert "\x1b" not in on_terminal({"TERM": "dumb"})
+
+
+@pytest.mark.parametrize(
+    ("environ", "colour"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"NO_COLOR": "1"}, False),
+        ({"NO_COLOR": ""}, True),
+        ({"TERM": "dumb"}, False),
+    ],
+)
+def test_colour_is_for_terminals_that_want_it(environ: dict[str, str], colour: bool) -> None:
+    assert report.coloured(Terminal(), environ) is colour
+    assert report.coloured(io.StringIO(), environ) is False
+
+
+def test_an_error_has_its_hint_after_an_empty_line() -> None:
+    error = OperationError("the registry does not answer", hint="start it")
+    assert report.explained(error) == "error: the registry does not answer\n\nhint: start it\n"
+
+
+def test_all_problems_of_the_input_are_shown_with_their_places_and_counted() -> None:
+    place = Position("app.yml", 3, 5)
+    error = InputError(
+        [Problem("unknown field `replica`", place, "did you mean `replicas`?"), Problem("no name")]
+    )
+    assert report.explained(error) == (
+        "app.yml:3:5: error: unknown field `replica`\n"
+        "  hint: did you mean `replicas`?\n"
+        "error: no name\n"
+        "\n"
+        "2 problems found; nothing was touched\n"
+    )
+
+
+cells = st.text(st.characters(codec="ascii", exclude_categories=("Cc", "Zs")), max_size=12)
+
+
+@given(st.integers(1, 5).flatmap(lambda width: st.lists(st.tuples(*[cells] * width), min_size=1, max_size=6)))
+def test_a_table_has_a_line_a_row_and_columns_that_begin_alike(rows: list[tuple[str, ...]]) -> None:
+    written = report.table(rows).splitlines()
+    assert [line.split() for line in written] == [[cell or "-" for cell in row] for row in rows]
+    widths = [max(len(cell or "-") for cell in column) for column in zip(*rows, strict=True)]
+    for row, line in zip(rows, written, strict=True):
+        for number, cell in enumerate(row):
+            begin = sum(widths[:number]) + 2 * number
+            assert line[begin:].startswith(cell or "-")
