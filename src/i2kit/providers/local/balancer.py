@@ -60,11 +60,10 @@ class Balancer:
         self._start(finish=self._process)
 
     def ended(self) -> None:
-        """HAProxy died: start it again. The listeners stayed open, so that nobody was refused."""
+        """HAProxy died; the next `configure` starts it. The listeners stay open: nobody is refused."""
         self._process = None
-        self._start(finish=None)
 
-    def _start(self, finish: subprocess.Popen[bytes] | None) -> None:
+    def _start(self, *, finish: subprocess.Popen[bytes] | None) -> None:
         self._config.write_text(self._text)
         words = ["haproxy", "-db", "-q", "-f", str(self._config)]
         if finish:

@@ -190,7 +190,8 @@ def _try_kvm(machine: Machine) -> str:
                     chunk = ours.recv(4096)
                 except TimeoutError:
                     continue
-                if not chunk:
+                if not chunk:  # QEMU gave up
+                    process.wait(5)
                     break
                 heard += chunk
                 if b"booted\n" in heard:

@@ -20,12 +20,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from i2kit.errors import I2kitError, OperationError
-from i2kit.process import SEARCH_PATH, require
+from i2kit.process import SEARCH_PATH, require, run
 from i2kit.providers.local import control, desired, dns, haproxy, network, plan, userdata, vm
 from i2kit.providers.local.balancer import Balancer
 from i2kit.providers.local.desired import Backend, Desired, Wanted
@@ -68,7 +68,9 @@ class Supervisor:
         self._dnsmasq: subprocess.Popen[bytes] | None = None
         self._metadata: MetadataServer | None = None
         self._next_check_s = 0.0
-        self._hosts_text = ""
+        # Outside of a user namespace an ordinary user has nothing to drop, and may not try.
+        trial = vm.confined(["true"], in_namespace=False, privileged=True)
+        self._can_drop = run(trial, check=False).status == 0
 
     # ---- start and loop
 
@@ -413,7 +415,7 @@ class Supervisor:
             slot=slot,
             machine=wanted.machine.fingerprint,
             image=wanted.machine.image,
-            address=where,
+            address=where if self._in_namespace else _forwarded(forwards),
             process=process,
             control=control_end,
             log=log_end,
@@ -505,6 +507,7 @@ class Supervisor:
             if pid == self._balancer.pid:
                 _log(f"haproxy ended with status {code}; starting it again")
                 self._balancer.ended()
+                self._publish()
             elif self._dnsmasq and pid == self._dnsmasq.pid:
                 _log(f"dnsmasq ended with status {code}; starting it again")
                 self._dnsmasq = None
@@ -557,7 +560,7 @@ class Supervisor:
         if root:
             command = ["setpriv", "--pdeathsig", "KILL", *words]
         else:
-            command = list(vm.confined(words, in_namespace=own_network, privileged=self._privileged))
+            command = list(vm.confined(words, in_namespace=own_network, privileged=self._can_drop))
         require(words[0])
         with stderr.open("ab") if stderr else contextlib.nullcontext() as said:
             return subprocess.Popen(
@@ -568,10 +571,6 @@ class Supervisor:
                 pass_fds=fds,
                 cwd="/",
             )
-
-    @property
-    def _privileged(self) -> bool:
-        return os.geteuid() == 0
 
     # ---- status
 
@@ -633,6 +632,11 @@ def _frontend_name(service: str, number: int) -> str:
 
 def _server_name(key: str, slot: int) -> str:
     return f"{key.replace('/', ':')}:{slot}"
+
+
+def _forwarded(forwards: Mapping[int, int]) -> str:
+    """Where a VM in QEMU's user network answers on its first port."""
+    return f"127.0.0.1:{next(iter(forwards.values()))}" if forwards else "127.0.0.1"
 
 
 def _log(text: str) -> None:
