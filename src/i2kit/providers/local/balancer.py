@@ -125,6 +125,7 @@ class Balancer:
         """End it now."""
         if self._process:
             os.kill(self._process.pid, signal.SIGKILL)
+            self._process.wait()
             self._process = None
         self._stats.close()
 
