@@ -24,6 +24,7 @@ PACKAGES: Mapping[str, str] = {
     "dpkg-deb": "dpkg",
     "haproxy": "haproxy",
     "ip": "iproute2",
+    "lz4": "lz4",
     "nft": "nftables",
     "nsenter": "util-linux",
     "pasta": "passt",

@@ -1,0 +1,199 @@
+"""What every machine has beside its pod: kernel, busybox, crun and the supervisor.
+
+In: the distribution's packages, as the lock file names them or as the distribution has them now. Out:
+a Base, pinned references of images in the store that are the same wherever the packages are. The
+lock file is written when it is missing or when the distribution has moved on. Never installs.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
+from pathlib import Path
+
+from i2kit.errors import InputError, OperationError, Problem
+from i2kit.events import Finished, Started, Warned, Watcher
+from i2kit.image import components, lock
+from i2kit.image.components import KERNEL_PACKAGE, SCRIPTS
+from i2kit.image.lock import Lock
+from i2kit.image.packages import Distribution, Gone, Index, Package, distribution
+from i2kit.image.store import Store
+from i2kit.image.template import Base
+
+CMDLINE = "console=ttyS0 console=hvc0 quiet panic=1 oops=panic no_timer_check"
+"""Both consoles, whichever the machine has; a machine whose kernel fails ends, so that it is replaced.
+Without no_timer_check the kernel finds a slow emulator's timer broken."""
+
+MEMORY_FLOOR_BYTES = 96 << 20
+
+KERNELS = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-virtual"}
+BUSYBOX, CRUN = "busybox-static", "crun"
+
+
+def ensure(*, store: Store, lock_file: Path, locked: bool, watch: Watcher) -> Base:
+    """Bring the base into the store and say what it is. Costs next to nothing when it is there.
+
+    With `locked` exactly the packages of the lock file are used or nothing is changed. Raises
+    InputError for a lock file that is missing then, broken or of another distribution, OperationError
+    when packages cannot be had.
+    """
+    here = distribution()
+    recorded = lock.read(lock_file)
+    if locked and recorded is None:
+        raise InputError(
+            [Problem(f"there is no lock file {lock_file}", hint="run once without --locked, which writes it")]
+        )
+    with store.lock("base"):
+        index = Index(store)
+        if recorded is not None and recorded.distribution != here:
+            what = f"{lock_file} is for {recorded.distribution}, and this machine is {here}"
+            if locked:
+                raise InputError(
+                    [Problem(what, hint="use a machine of that distribution, or another lock file")]
+                )
+            watch(Warned(f"{what}: its packages are taken and recorded"))
+            recorded = None
+        current = _locked_packages(store, index, recorded, locked, lock_file, watch) or _newest(
+            store, index, here, watch
+        )
+        references, used = _components(store, current, watch)
+    if recorded is None or recorded.packages != used:
+        if recorded is not None:
+            for change in lock.changes(recorded.packages, used):
+                watch(Warned(f"the distribution has moved on: {change}"))
+        _write(lock_file, lock.render(Lock(here, used)))
+    return Base(
+        kernel=references["kernel"],
+        init=tuple(references[name] for name in ("busybox", "crun", *SCRIPTS)),
+        cmdline=CMDLINE,
+        memory_floor_bytes=MEMORY_FLOOR_BYTES,
+    )
+
+
+def _locked_packages(
+    store: Store, index: Index, recorded: Lock | None, locked: bool, file: Path, watch: Watcher
+) -> tuple[Package, ...] | None:
+    """The packages of the lock file, all in the store; None when some cannot be had any more."""
+    if recorded is None:
+        return None
+    if all(store.blob(package.digest) for package in recorded.packages):
+        return recorded.packages
+    try:
+        _fetch(index, recorded.packages, watch)
+    except Gone as first:
+        # The system's lists may be older than the mirror.
+        try:
+            index.refresh()
+            _fetch(index, recorded.packages, watch)
+        except OperationError as error:
+            if locked:
+                raise OperationError(
+                    f"{file} cannot be followed, and --locked forbids anything else: {error.message}",
+                    hint="run without --locked to take what the distribution has now",
+                ) from error
+            if not isinstance(error, Gone):
+                raise first from error
+            return None
+    return recorded.packages
+
+
+def _newest(store: Store, index: Index, here: Distribution, watch: Watcher) -> tuple[Package, ...]:
+    """What the distribution has now, in the store. The system's lists come first, then own ones."""
+    try:
+        packages = _resolve(index, here)
+        _fetch(index, packages, watch)
+    except Gone:
+        index.refresh()
+        packages = _resolve(index, here)
+        _fetch(index, packages, watch)
+    return packages
+
+
+def _resolve(index: Index, here: Distribution) -> tuple[Package, ...]:
+    image = KERNELS[here.family]
+    kernel = index.closure(image, lambda name: KERNEL_PACKAGE.fullmatch(name) is not None)
+    return (
+        # The metapackage holds nothing but the name of the newest kernel.
+        *(package for package in kernel if package.name != image),
+        *index.closure(BUSYBOX, lambda _: False),
+        *index.closure(CRUN, lambda name: name.startswith("lib")),
+    )
+
+
+def _fetch(index: Index, packages: Sequence[Package], watch: Watcher) -> None:
+    key = "base-packages"
+    watch(Started(key, "Packages of the base"))
+    index.fetch(packages)
+    watch(Finished(key, f"{len(packages)} packages"))
+
+
+def _components(
+    store: Store, packages: Sequence[Package], watch: Watcher
+) -> tuple[Mapping[str, str], tuple[Package, ...]]:
+    """The components' references by name, and the packages that something was taken from."""
+    memo = store.root / "base" / f"{_key(packages)}.json"
+    if (known := _recall(store, memo)) is not None:
+        return known
+    watch(Started("base", "Kernel and programs of the machines"))
+    kernels = [package for package in packages if KERNEL_PACKAGE.fullmatch(package.name)]
+    (busybox,) = (package for package in packages if package.name == BUSYBOX)
+    others = [package for package in packages if package not in (*kernels, busybox)]
+    crun, used = components.crun_files(store, others)
+    files = {
+        "kernel": components.kernel_files(store, kernels),
+        "busybox": components.busybox_files(store, busybox),
+        "crun": crun,
+        **{name: components.script_files(name) for name in SCRIPTS},
+    }
+    references = {name: components.add_image(store, name, files[name]) for name in files}
+    everything = tuple(sorted({*kernels, busybox, *used}))
+    # Two keys lead here: what was resolved, and what of it the lock file will name.
+    for key in (_key(packages), _key(everything)):
+        document = {"references": references, "packages": [astuple(package) for package in everything]}
+        _write(memo.with_name(f"{key}.json"), json.dumps(document, indent=1))
+    watch(Finished("base", f"{len(files)} components"))
+    return references, everything
+
+
+def _recall(store: Store, memo: Path) -> tuple[Mapping[str, str], tuple[Package, ...]] | None:
+    """What `_components` found before, if its images are still in the store."""
+    try:
+        document = json.loads(memo.read_text())
+        references = dict(document["references"])
+        packages = tuple(Package(*words) for words in document["packages"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    whole = all(components.is_whole(store, reference) for reference in references.values())
+    return (references, packages) if whole else None
+
+
+def _key(packages: Sequence[Package]) -> str:
+    """The hash of all that the components depend on: packages, scripts, and the code that makes them."""
+    digest = hashlib.sha256()
+    for package in sorted(packages):
+        digest.update(f"{package.sha256}\n".encode())
+    code = [Path(__file__).with_name(name) for name in ("components.py", "elf.py", "kernel.py")]
+    for path in [*code, *sorted(path for path in components.GUEST.rglob("*") if path.is_file())]:
+        digest.update(f"{path.name}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file so that it is whole or not there. Raises OperationError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            aside = Path(file.name)
+            try:
+                file.write(text)
+                file.flush()
+                os.fchmod(file.fileno(), 0o644)
+                os.fsync(file.fileno())
+                aside.replace(path)
+            except BaseException:
+                aside.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise OperationError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,189 @@
+"""The base's components as OCI images: made of packages and of the guest's own scripts.
+
+In: packages in the store. Out: images in the store whose digests depend on nothing but the packages
+and the scripts. Never uses what is installed on this machine but the programs that unpack.
+
+What LinuxKit expects of a kernel image: files `kernel` and `kernel.tar`; init images are unpacked
+over each other at the root. `usr/lib/i2kit/initramfs.list` names what goes into the initramfs.
+"""
+
+import io
+import re
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from i2kit.errors import OperationError
+from i2kit.image import elf, kernel, sources
+from i2kit.image.packages import Package, opened
+from i2kit.image.store import Store
+
+GUEST = Path(__file__).parent.parent / "guest"
+SCRIPTS = ("init", "supervisor")
+MOUNTPOINTS = ("dev", "etc", "proc", "run", "sys", "tmp", "var")
+LIBRARIES = "usr/lib/x86_64-linux-gnu"
+LOADER = "ld-linux-x86-64.so.2"
+KERNEL_PACKAGE = re.compile(r"linux-(image|modules|binary)-.*[0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of a component: a regular file, or a link where `target` is set."""
+
+    content: bytes = b""
+    mode: int = 0o644
+    target: str = ""
+
+
+Files = Mapping[str, File]
+"""Files by path, without leading slash. Directories come by themselves; one that ends in a slash is empty."""
+
+
+def kernel_files(store: Store, packages: Sequence[Package]) -> Files:
+    """The kernel and the modules that a machine needs, out of a kernel's image and module packages."""
+    image = b""
+    version = ""
+    modules: dict[str, bytes] = {}
+    for package in packages:
+        with opened(store, package) as archive:
+            found: dict[str, tarfile.TarInfo] = {}
+            for member in archive:
+                path = PurePosixPath(member.name)
+                if member.isfile() and path.name.startswith("vmlinuz-"):
+                    image = _read(archive, member)
+                elif member.isfile() and ".ko" in path.name and "modules" in path.parts:
+                    version = path.parts[path.parts.index("modules") + 1]
+                    found[kernel.module_name(path.name)] = member
+            waiting = list(kernel.MODULES)
+            while waiting:
+                name = waiting.pop()
+                if name in found and name not in modules:
+                    modules[name] = kernel.decompress_module(found[name].name, _read(archive, found[name]))
+                    waiting += kernel.dependencies(modules[name])
+    if not image or not modules:
+        names = ", ".join(package.name for package in packages)
+        raise OperationError(f"the kernel packages ({names}) hold no kernel or no modules")
+    depends = {name: kernel.dependencies(module) for name, module in modules.items()}
+    order = kernel.load_order(kernel.MODULES, depends)
+    early = kernel.load_order(kernel.INITRAMFS_MODULES, depends)
+    folder = f"lib/modules/{version}"
+    tree = {f"{folder}/{name}.ko": File(modules[name]) for name in order}
+    tree[f"{folder}/modules.dep"] = _text(kernel.modules_dep({name: depends[name] for name in order}))
+    listed = ["bin/busybox", f"{folder}/modules.dep", *(f"{folder}/{name}.ko" for name in early)]
+    tree["usr/lib/i2kit/initramfs.list"] = _text("".join(f"{path}\n" for path in listed))
+    return {"kernel": File(kernel.bootable(image)), "kernel.tar": File(tar(tree))}
+
+
+def busybox_files(store: Store, package: Package) -> Files:
+    """busybox and the shell. All other programs are reached through the shell."""
+    with opened(store, package) as archive:
+        for member in archive:
+            if member.isfile() and PurePosixPath(member.name).name == "busybox":
+                return {"bin/busybox": File(_read(archive, member), 0o755), "bin/sh": File(target="busybox")}
+    raise OperationError(f"the package {package.name} {package.version} holds no busybox")
+
+
+def crun_files(store: Store, packages: Sequence[Package]) -> tuple[Files, tuple[Package, ...]]:
+    """crun with the libraries that it loads, and the packages that any of this is from."""
+    program: tuple[bytes, Package] | None = None
+    libraries: dict[str, tuple[bytes, Package]] = {}
+    for package in packages:
+        with opened(store, package) as archive:
+            links: dict[str, str] = {}
+            for member in archive:
+                name = PurePosixPath(member.name).name
+                if member.isfile() and member.name.endswith("/bin/crun"):
+                    program = _read(archive, member), package
+                elif ".so" not in name or "/gconv/" in member.name or "/audit/" in member.name:
+                    continue
+                elif member.isfile():
+                    libraries[name] = _read(archive, member), package
+                elif member.issym():
+                    links[name] = PurePosixPath(member.linkname).name
+            libraries |= {link: libraries[to] for link, to in links.items() if to in libraries}
+    if program is None:
+        raise OperationError("the package crun holds no program of that name")
+    files = {"usr/bin/crun": File(program[0], 0o755)}
+    used = {program[1]}
+    waiting = list(elf.needed(program[0]))
+    while waiting:
+        name = waiting.pop()
+        path = f"lib64/{name}" if name == LOADER else f"{LIBRARIES}/{name}"
+        if path in files:
+            continue
+        if name not in libraries:
+            raise OperationError(f"no package that crun depends on holds the library {name}")
+        content, package = libraries[name]
+        files[path] = File(content, 0o755)
+        used.add(package)
+        waiting += elf.needed(content)
+    return files, tuple(sorted(used))
+
+
+def script_files(component: str) -> Files:
+    """One folder of the guest's scripts, and for the first one the mount points of the root."""
+    root = GUEST / component
+    files = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            content = path.read_bytes()
+            # By what it is: installers do not keep modes.
+            mode = 0o755 if content.startswith(b"#!") else 0o644
+            files[path.relative_to(root).as_posix()] = File(content, mode)
+    if component == SCRIPTS[0]:
+        files |= {f"{name}/": File(mode=0o755) for name in MOUNTPOINTS}
+    return files
+
+
+def add_image(store: Store, name: str, files: Files) -> str:
+    """Put a component into the store as the image `i2kit/NAME`, one layer. Returns its pinned reference."""
+    with store.scratch() as folder:
+        layer = folder / "layer.tar"
+        layer.write_bytes(tar(files))
+        return sources.add_local_image(store, [layer], {}, name).pinned
+
+
+def is_whole(store: Store, reference: str) -> bool:
+    """Whether the image of this pinned reference is in the store with all that it needs."""
+    try:
+        image = sources.resolve(reference, store=store, docker_config=None)
+    except OperationError:
+        return False
+    return all(store.blob(layer.diff_id) for layer in image.layers)
+
+
+def tar(files: Files) -> bytes:
+    """A tar file that depends on the files alone: sorted, owned by root, without times."""
+    folders = {f"{parent}/" for path in files for parent in _parents(path)}
+    names = sorted({*files, *folders})
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in names:
+            member = tarfile.TarInfo(name.rstrip("/"))
+            file = files.get(name, File(mode=0o755))
+            member.mode = file.mode
+            if name.endswith("/"):
+                member.type = tarfile.DIRTYPE
+            elif file.target:
+                member.type, member.linkname, member.mode = tarfile.SYMTYPE, file.target, 0o777
+            else:
+                member.size = len(file.content)
+            archive.addfile(member, io.BytesIO(file.content))
+    return buffer.getvalue()
+
+
+def _parents(path: str) -> list[str]:
+    return [str(parent) for parent in PurePosixPath(path).parents if str(parent) != "."]
+
+
+def _text(text: str) -> File:
+    return File(text.encode())
+
+
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    if file is None:
+        raise OperationError(f"{member.name} has no content")
+    with file:
+        return file.read()

@@ -1,0 +1,131 @@
+"""The kernel of a machine, made from a distribution's: an image to boot and the modules it needs.
+
+In: a bzImage and kernel modules as bytes. Out: an ELF kernel where the bzImage holds one with a PVH
+note (it boots faster, and virtual machines share its pages), and modules with what they depend on.
+Never looks at the running kernel.
+
+Sources: Linux, Documentation/arch/x86/boot.rst (setup header); Xen, public/elfnote.h;
+modules.dep(5); Linux, include/linux/module.h (.modinfo).
+"""
+
+import gzip
+import lzma
+import struct
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+
+from i2kit.errors import OperationError
+from i2kit.image import elf
+from i2kit.process import run
+
+INITRAMFS_MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "erofs")
+"""What it takes to mount the root. erofs asks for the checksum by its name in the crypto API, which
+no dependency says."""
+
+MODULES = (
+    *INITRAMFS_MODULES,
+    *("virtio_net", "virtio_console", "virtio_balloon", "virtio_rng"),
+    *("overlay", "qemu_fw_cfg", "af_packet"),
+)
+
+_XEN_PHYS32_ENTRY = 18
+_MIN_PROTOCOL = 0x0208  # the first with the payload's place
+
+
+def bootable(bzimage: bytes) -> bytes:
+    """The ELF kernel inside when it can boot by PVH, else the bzImage as it is.
+
+    Raises OperationError when the bytes are no bzImage or its payload is damaged.
+    """
+    inner = decompress(payload(bzimage))
+    try:
+        by_pvh = any(owner == "Xen" and kind == _XEN_PHYS32_ENTRY for owner, kind, _ in elf.notes(inner))
+    except elf.NotElf as error:
+        raise OperationError(f"the kernel's payload is damaged: {error}") from error
+    return inner if by_pvh else bzimage
+
+
+def payload(bzimage: bytes) -> bytes:
+    """The compressed kernel inside a bzImage, found by its setup header."""
+    if bzimage[0x202:0x206] != b"HdrS" or len(bzimage) < 0x250:
+        raise OperationError("the kernel package holds something else than a bzImage")
+    (protocol,) = struct.unpack_from("<H", bzimage, 0x206)
+    if protocol < _MIN_PROTOCOL:
+        raise OperationError(f"the kernel has the boot protocol {protocol:#x}, older than {_MIN_PROTOCOL:#x}")
+    setup_sectors = bzimage[0x1F1] or 4
+    offset, length = struct.unpack_from("<II", bzimage, 0x248)
+    start = (setup_sectors + 1) * 512 + offset
+    found = bzimage[start : start + length]
+    if not found or len(found) != length:
+        raise OperationError("the kernel is cut off")
+    return found
+
+
+def decompress(packed: bytes) -> bytes:
+    """Undo the kernel build's compression, which leaves the size (4 bytes) behind all but gzip's data."""
+    try:
+        if packed.startswith(b"\x1f\x8b"):
+            return zlib.decompressobj(wbits=31).decompress(packed)
+        if packed.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
+            return lzma.decompress(packed[:-4])
+    except (zlib.error, lzma.LZMAError) as error:
+        raise OperationError(f"the kernel's payload is damaged: {error}") from error
+    if packed.startswith(b"\x28\xb5\x2f\xfd"):
+        return run(["zstd", "-dqc"], stdin=packed[:-4]).stdout
+    if packed.startswith(b"\x02\x21\x4c\x18"):
+        return run(["lz4", "-dqc"], stdin=packed[:-4]).stdout
+    if packed.startswith(b"\x7fELF"):
+        return packed
+    raise OperationError(f"the kernel is compressed in an unknown way (it begins with {packed[:4].hex()})")
+
+
+def decompress_module(name: str, content: bytes) -> bytes:
+    """A module's bytes, whatever compression its file name tells."""
+    match name.rsplit(".", 1)[-1]:
+        case "xz":
+            return lzma.decompress(content)
+        case "zst":
+            return run(["zstd", "-dqc"], stdin=content).stdout
+        case "gz":
+            return gzip.decompress(content)
+        case _:
+            return content
+
+
+def module_name(path: str) -> str:
+    """The name that the kernel knows a module's file by: `virtio-rng.ko.xz` is `virtio_rng`."""
+    return path.rsplit("/", 1)[-1].split(".ko", 1)[0].replace("-", "_")
+
+
+def dependencies(module: bytes) -> tuple[str, ...]:
+    """The names of the modules that have to be there before this one. Raises elf.NotElf."""
+    for field in elf.section(module, ".modinfo").split(b"\0"):
+        key, _, value = field.partition(b"=")
+        if key == b"depends":
+            return tuple(name.replace("-", "_") for name in value.decode().split(",") if name)
+    return ()
+
+
+def load_order(wanted: Sequence[str], depends: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """The wanted modules and all they need, each after what it needs. Names not in `depends` are left out."""
+    order: dict[str, None] = {}
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in order or name not in depends or name in path:
+            return
+        for needed in depends[name]:
+            visit(needed, (*path, name))
+        order[name] = None
+
+    for name in wanted:
+        visit(name, ())
+    return tuple(order)
+
+
+def modules_dep(depends: Mapping[str, Collection[str]]) -> str:
+    """The file modules.dep: each module with all it needs, the one to load first at the end."""
+    lines = []
+    for name in sorted(depends):
+        *before, _ = load_order([name], depends)
+        lines.append(f"{name}.ko:{''.join(f' {needed}.ko' for needed in reversed(before))}\n")
+    return "".join(lines)

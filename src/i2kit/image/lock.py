@@ -1,0 +1,129 @@
+"""The lock file: which packages the base was made of, so that the next machine makes the same.
+
+In: the file's text. Out: a Lock, and text that is the same for the same Lock. Holds no host names:
+where the packages come from is the machine's own business. Format: TOML 1.0.
+"""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from i2kit.errors import InputError, Position, Problem
+from i2kit.image.packages import Distribution, Package
+
+VERSION = 1
+_HEADER = """\
+# The packages that the base of all machines is made of: its kernel and its few programs.
+# Written by i2kit. Keep it with your manifests, so that every machine builds the same bytes.
+"""
+_HINT = "restore the file, or delete it to record the packages that the distribution has now"
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Packages by name, and the distribution that they are from."""
+
+    distribution: Distribution
+    packages: tuple[Package, ...]
+
+
+def render(lock: Lock) -> str:
+    """The lock file's text."""
+    distribution = lock.distribution
+    parts = [
+        _HEADER,
+        f"version = {VERSION}\n",
+        "[distribution]",
+        f'id = "{distribution.id}"',
+        f'codename = "{distribution.codename}"',
+        f'architecture = "{distribution.architecture}"',
+    ]
+    for package in sorted(lock.packages):
+        parts += [
+            "\n[[package]]",
+            f'name = "{package.name}"',
+            f'version = "{package.version}"',
+            f'sha256 = "{package.sha256}"',
+        ]
+    return "\n".join(parts) + "\n"
+
+
+def parse(text: str, file: str) -> Lock:
+    """Read a lock file; `file` names it in errors. Raises InputError with the line that is wrong."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"line (\d+), column (\d+)", str(error))
+        line, column = (int(place[1]), int(place[2])) if place else (text.count("\n") + 1, 1)
+        raise _broken(file, line, column, f"not TOML: {str(error).split(' (at')[0]}") from error
+    if document.get("version") != VERSION:
+        raise _broken(
+            file,
+            _line_of(text, "version"),
+            1,
+            f"the lock file has version {document.get('version')!r}, this i2kit reads version {VERSION}",
+        )
+    source = document.get("distribution")
+    words = ("id", "codename", "architecture")
+    if not isinstance(source, dict) or any(not _is_word(source.get(word)) for word in words):
+        line = _line_of(text, r"\[distribution")
+        raise _broken(file, line, 1, "[distribution] needs id, codename and architecture")
+    entries = document.get("package")
+    if not isinstance(entries, list) or not entries:
+        raise _broken(file, text.count("\n") + 1, 1, "the lock file names no [[package]]")
+    packages = tuple(_package(entry, number, text, file) for number, entry in enumerate(entries))
+    return Lock(Distribution(*(source[word] for word in words)), tuple(sorted(packages)))
+
+
+def read(path: Path) -> Lock | None:
+    """The lock file's content, None where there is no such file. Raises InputError as `parse` does."""
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _broken(str(path), 1, 1, f"the lock file cannot be read: {error}") from error
+
+
+def changes(old: tuple[Package, ...], new: tuple[Package, ...]) -> tuple[str, ...]:
+    """What differs, in words such as `crun 1.8 -> 1.9`. Kernel packages carry their version in the name."""
+    before = {package.name: package for package in old}
+    after = {package.name: package for package in new}
+    words = []
+    for name in sorted(before.keys() | after.keys()):
+        was, now = before.get(name), after.get(name)
+        if was == now:
+            continue
+        if was is None or now is None:
+            words.append(f"{name} {'added' if was is None else 'removed'}")
+        elif was.version == now.version:
+            words.append(f"{name} {now.version} with other bytes")
+        else:
+            words.append(f"{name} {was.version} -> {now.version}")
+    return tuple(words)
+
+
+def _package(entry: Any, number: int, text: str, file: str) -> Package:
+    starts = [match.start() for match in re.finditer(r"^\[\[\s*package", text, re.MULTILINE)]
+    line = text.count("\n", 0, starts[number]) + 1 if number < len(starts) else 1
+    if not isinstance(entry, dict) or any(not _is_word(entry.get(key)) for key in ("name", "version")):
+        raise _broken(file, line, 1, "a [[package]] needs name, version and sha256")
+    if not re.fullmatch(r"[0-9a-f]{64}", str(entry.get("sha256"))):
+        raise _broken(file, line, 1, f"the sha256 of `{entry['name']}` is not 64 hexadecimal digits")
+    return Package(entry["name"], entry["version"], entry["sha256"])
+
+
+def _is_word(value: object) -> bool:
+    # What apt is called with: nothing that could be an option or part a word.
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+~:_-]*", value) is not None
+
+
+def _line_of(text: str, pattern: str) -> int:
+    match = re.search(rf"^{pattern}", text, re.MULTILINE)
+    return text.count("\n", 0, match.start()) + 1 if match else 1
+
+
+def _broken(file: str, line: int, column: int, message: str) -> InputError:
+    return InputError([Problem(message, Position(file, line, column), _HINT)])
