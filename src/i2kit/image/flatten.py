@@ -1,0 +1,340 @@
+"""Layers in, one file tree out: what a container runtime would see, without unpacking anything.
+
+In: uncompressed layer tars, bottom first. Out: a Tree whose contents point into the tar files.
+Never writes, never leaves the image's root: names, link targets and symlinked parents are resolved
+inside it. Memory grows with the number of names, not with their contents.
+
+Sources: OCI image spec, layer.md (whiteouts, opaque whiteouts, hardlinks). Where it leaves a choice
+we do what containerd and Docker do, except that the order of entries inside one layer does not
+decide what its whiteouts remove.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from i2kit.errors import OperationError
+from i2kit.image import tar
+from i2kit.image.tree import Content, Entry, Kind, Tree
+
+WHITEOUT = ".wh."
+OPAQUE = ".wh..wh..opq"
+MAX_ENTRIES = 1_000_000
+MAX_CONTENT_BYTES = 20 << 30
+MAX_NAME_BYTES = 255
+MAX_PATH_BYTES = 4095
+MAX_SYMLINKS = 40
+"""How many symlinks one path may lead through, as in Linux."""
+MAX_ID = 2**32 - 2
+MAX_MTIME_S = 2**32 - 1
+"""File systems such as squashfs keep 32 bits; other times are moved to the nearest that fits."""
+
+_KINDS = {
+    tar.REGULAR: Kind.FILE,
+    tar.SYMLINK: Kind.SYMLINK,
+    tar.DIRECTORY: Kind.DIRECTORY,
+    tar.FIFO: Kind.FIFO,
+}
+
+
+class HostileLayer(OperationError):
+    """A layer holds what no image should hold; the message names layer and entry."""
+
+
+class _Refused(Exception):
+    """Why an entry is refused; _apply adds the layer and the entry's name."""
+
+
+@dataclass(slots=True, eq=False)
+class _Inode:
+    """A file or directory under construction. Hardlinks are several names for one _Inode."""
+
+    kind: Kind
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+    mtime_s: int = 0
+    content: Content | None = None
+    target: str = ""
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+    children: dict[str, "_Inode"] = field(default_factory=dict)
+    names: int = 0
+    link_group: int = 0
+
+
+@dataclass(slots=True)
+class _Budget:
+    entries: int
+    content_bytes: int
+
+    def spend(self, entries: int, content_bytes: int) -> None:
+        self.entries -= entries
+        self.content_bytes -= content_bytes
+        if self.entries < 0:
+            raise _Refused(f"the image has more than {MAX_ENTRIES:,} entries")
+        if self.content_bytes < 0:
+            raise _Refused(f"the image's files are larger than {MAX_CONTENT_BYTES >> 30} GiB")
+
+
+@dataclass(slots=True)
+class _Layer:
+    """One layer, read and sorted by what it does."""
+
+    whiteouts: list[tuple[tuple[str, ...], str | None]] = field(default_factory=list)
+    """(directory, name to remove), or None for everything in it."""
+    additions: list[tuple[tuple[str, ...], tar.Member]] = field(default_factory=list)
+
+
+def flatten(layers: Sequence[Path]) -> Tree:
+    """The file tree of an image. `layers` are uncompressed tars, bottom first, and must outlive it.
+
+    Directories that no layer mentions are root's with mode 0755. Raises HostileLayer naming the
+    layer (its file) and the entry, OperationError when a layer cannot be read.
+    """
+    root = _Inode(Kind.DIRECTORY)
+    budget = _Budget(MAX_ENTRIES, MAX_CONTENT_BYTES)
+    for path in layers:
+        _apply(root, path, budget)
+    return _entries(root)
+
+
+def _apply(root: _Inode, path: Path, budget: _Budget) -> None:
+    entry = ""
+    try:
+        layer = _Layer()
+        for member in tar.members(path):
+            entry = member.name
+            budget.spend(1, member.size_bytes if member.type == tar.REGULAR else 0)
+            _sort(member, layer)
+        redefined = {"/".join(parts) for parts, _ in layer.additions} if layer.whiteouts else set()
+        for parts, name in layer.whiteouts:
+            entry = "/".join((*parts, name or OPAQUE))
+            _remove(root, parts, name, redefined)
+        for parts, member in layer.additions:
+            entry = member.name
+            _add(root, parts, member, path, budget)
+    except _Refused as error:
+        raise HostileLayer(
+            f"layer {_name(path)}, entry {_shown(entry)}: {error}",
+            hint="the image is damaged or was made to do harm; build it again, or use another",
+        ) from None
+    except tar.DamagedTar as error:
+        raise HostileLayer(
+            f"layer {_name(path)} cannot be read: {error}" + (f" (after {_shown(entry)})" if entry else ""),
+            hint="the image is damaged; build and push it again",
+        ) from None
+    except OSError as error:
+        raise OperationError(f"cannot read the layer {path}: {error.strerror}") from error
+
+
+def _sort(member: tar.Member, layer: _Layer) -> None:
+    parts = _parts(member.name)
+    name = parts[-1] if parts else ""
+    opaque, xattrs = _without_overlay_xattrs(member.xattrs)
+    if name == OPAQUE:
+        layer.whiteouts.append((parts[:-1], None))
+    elif name.startswith(WHITEOUT + WHITEOUT):
+        pass  # aufs' own bookkeeping; runtimes leave it out
+    elif name.startswith(WHITEOUT):
+        hidden = name.removeprefix(WHITEOUT)
+        if hidden in ("", ".", ".."):
+            raise _Refused("a whiteout that names no file")
+        layer.whiteouts.append((parts[:-1], hidden))
+    elif member.type == tar.CHARACTER_DEVICE and member.device == (0, 0) and parts:
+        layer.whiteouts.append((parts[:-1], name))  # overlayfs' form of the same
+    else:
+        if opaque and member.type == tar.DIRECTORY:
+            layer.whiteouts.append((parts, None))
+        if xattrs is not member.xattrs:
+            member = replace(member, xattrs=xattrs)
+        layer.additions.append((parts, member))
+
+
+def _without_overlay_xattrs(
+    xattrs: tuple[tuple[str, bytes], ...],
+) -> tuple[bool, tuple[tuple[str, bytes], ...]]:
+    """Whether they mark an opaque directory, and the rest.
+
+    They must not reach the image: a lower directory with `redirect` would send overlayfs elsewhere.
+    """
+    if not any(".overlay." in key for key, _ in xattrs):
+        return False, xattrs
+    opaque = any(key.endswith(".overlay.opaque") and value in (b"y", b"x") for key, value in xattrs)
+    return opaque, tuple(
+        pair for pair in xattrs if not pair[0].startswith(("trusted.overlay.", "user.overlay."))
+    )
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """A name's components inside the root; leading slashes and dots are dropped as Docker does."""
+    if len(name.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES:
+        raise _Refused(f"its name is longer than {MAX_PATH_BYTES} bytes")
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    for part in parts:
+        if part == "..":
+            raise _Refused(f"{_shown(name)} leads upwards")
+        if len(part.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+            raise _Refused(f"a part of its name is longer than {MAX_NAME_BYTES} bytes")
+    return parts
+
+
+def _remove(root: _Inode, parts: tuple[str, ...], name: str | None, redefined: Collection[str]) -> None:
+    directory = _directory(root, parts, redefined=redefined)
+    if directory is None:
+        return
+    if name is None:
+        directory.children.clear()
+    else:
+        directory.children.pop(name, None)
+
+
+def _add(root: _Inode, parts: tuple[str, ...], member: tar.Member, source: Path, budget: _Budget) -> None:
+    if not parts:
+        if member.type != tar.DIRECTORY:
+            raise _Refused("the root is not a directory")
+        _describe(root, member)
+        return
+    directory = _directory(root, parts[:-1], create=budget)
+    assert directory is not None
+    name = parts[-1]
+    if member.type == tar.HARDLINK:
+        directory.children[name] = _linked(root, member)
+        return
+    if member.type in (tar.CHARACTER_DEVICE, tar.BLOCK_DEVICE):
+        kind = "character" if member.type == tar.CHARACTER_DEVICE else "block"
+        raise _Refused(
+            f"a {kind} device ({member.device[0]}:{member.device[1]}); devices come from the machine"
+        )
+    if member.type not in _KINDS:
+        raise _Refused(f"an entry of the unknown type {member.type!r}")
+    inode = _Inode(_KINDS[member.type])
+    if inode.kind is Kind.DIRECTORY:
+        present = directory.children.get(name)
+        if present is not None and present.kind is Kind.DIRECTORY:
+            inode = present
+    elif inode.kind is Kind.FILE:
+        inode.content = Content(member.size_bytes, source, member.offset_bytes)
+    elif inode.kind is Kind.SYMLINK:
+        target = member.linkname
+        if not target or len(target.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES:
+            raise _Refused("a symlink whose target is empty or too long")
+        inode.target = target
+    _describe(inode, member)
+    directory.children[name] = inode
+
+
+def _describe(inode: _Inode, member: tar.Member) -> None:
+    if not (0 <= member.uid <= MAX_ID and 0 <= member.gid <= MAX_ID):
+        raise _Refused(f"its owner {member.uid}:{member.gid} does not exist on Linux")
+    inode.mode = member.mode & 0o7777
+    inode.uid, inode.gid = member.uid, member.gid
+    inode.mtime_s = min(max(member.mtime_s, 0), MAX_MTIME_S)
+    inode.xattrs = member.xattrs
+
+
+def _linked(root: _Inode, member: tar.Member) -> _Inode:
+    parts = _parts(member.linkname)
+    directory = _directory(root, parts[:-1]) if parts else None
+    found = directory.children.get(parts[-1]) if directory else None
+    if found is None:
+        raise _Refused(f"a hardlink to {_shown(member.linkname)}, which does not exist at this point")
+    if found.kind is Kind.DIRECTORY:
+        raise _Refused(f"a hardlink to the directory {_shown(member.linkname)}")
+    return found
+
+
+def _directory(
+    root: _Inode,
+    parts: Sequence[str],
+    *,
+    create: _Budget | None = None,
+    redefined: Collection[str] = (),
+) -> _Inode | None:
+    """The directory at `parts`, symlinks followed inside the root; None where there is none.
+
+    With `create`, missing directories are made. Where the layer itself redefines a name that is
+    no directory yet, there is nothing below it: an old symlink there must not be followed.
+    """
+    way: list[tuple[str, _Inode]] = [("", root)]
+    todo = list(reversed(parts))
+    symlinks = 0
+    while todo:
+        part = todo.pop()
+        if part == "..":
+            if len(way) > 1:
+                way.pop()
+            continue
+        here = way[-1][1]
+        child = here.children.get(part)
+        if child is None:
+            if create is None:
+                return None
+            create.spend(1, 0)
+            child = here.children[part] = _Inode(Kind.DIRECTORY)
+        elif child.kind is not Kind.DIRECTORY:
+            at = "/".join([*(name for name, _ in way[1:]), part])
+            if at in redefined:
+                return None
+            if child.kind is not Kind.SYMLINK:
+                if create is None:
+                    return None
+                raise _Refused(f"it lies below {_shown(at)}, which is a {child.kind}")
+            symlinks += 1
+            if symlinks > MAX_SYMLINKS:
+                raise _Refused(f"its directory leads through more than {MAX_SYMLINKS} symlinks")
+            if child.target.startswith("/"):
+                del way[1:]
+            todo.extend(part for part in reversed(child.target.split("/")) if part not in ("", "."))
+            continue
+        way.append((part, child))
+    return way[-1][1]
+
+
+def _entries(root: _Inode) -> Tree:
+    # Both walks keep their own stack: a hostile tree is deeper than Python recurses.
+    pending = [root]
+    while pending:
+        for child in pending.pop().children.values():
+            child.names += 1
+            if child.children:
+                pending.append(child)
+    entries = []
+    groups = 0
+    ahead: list[tuple[str, _Inode]] = [("", root)]
+    while ahead:
+        path, inode = ahead.pop()
+        if len(path.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES:
+            raise HostileLayer(f"the image has a path of more than {MAX_PATH_BYTES} bytes: {_shown(path)}")
+        if inode.kind is Kind.FILE and inode.names > 1 and not inode.link_group:
+            groups += 1
+            inode.link_group = groups
+        entries.append(
+            Entry(
+                path=path,
+                kind=inode.kind,
+                mode=inode.mode,
+                uid=inode.uid,
+                gid=inode.gid,
+                mtime_s=inode.mtime_s,
+                content=inode.content,
+                target=inode.target,
+                xattrs=inode.xattrs,
+                link_group=inode.link_group,
+            )
+        )
+        ahead.extend(
+            (f"{path}/{name}" if path else name, inode.children[name])
+            for name in sorted(inode.children, reverse=True)
+        )
+    return tuple(entries)
+
+
+def _name(path: Path) -> str:
+    return f"sha256:{path.name}" if path.parent.name == "sha256" else path.name
+
+
+def _shown(name: str) -> str:
+    """A name from a layer, made safe for a terminal and short enough for a line."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return f"`{text}`" if len(text) <= 200 else f"`{text[:200]}…`"

@@ -1,0 +1,91 @@
+"""Who a container runs as: the image's or manifest's USER turned into numbers.
+
+In: the image's file tree and text such as "nginx:www-data". Out: an Identity, or an OperationError
+that names the image. Reads only etc/passwd and etc/group of the tree.
+
+Source of the rules: Docker's and runc's user package (GetExecUser): names first match etc/passwd,
+numbers are themselves; without an explicit group the user's own and supplementary groups count.
+"""
+
+from collections.abc import Iterator
+
+from i2kit.errors import OperationError
+from i2kit.image.tree import Tree, read_file
+from i2kit.model import Identity
+
+MAX_ID = 2**31 - 1
+"""runc's limit for user and group ids."""
+
+
+def lookup_user(tree: Tree, user: str, *, image: str = "") -> Identity:
+    """The identity of `user`: "", "1000", "1000:1000", "nginx" or "nginx:www-data".
+
+    `image` is how errors call the image. Raises OperationError for unknown names and ids out of range.
+    """
+    name, _, group = user.partition(":")
+    passwd = list(_lines(tree, "etc/passwd", fields=4))
+    groups = list(_lines(tree, "etc/group", fields=3))
+
+    uid = _id(name or "0")
+    gid = 0
+    matched = ""
+    for line in passwd:
+        if (line[0] == name) if uid is None else (_id(line[2]) == uid):
+            matched, uid, gid = line[0], _id(line[2]), _id(line[3]) or 0
+            break
+    if uid is None:
+        raise _unknown("user", name, user, image, tree)
+
+    if not group:
+        additional = {
+            _id(line[2]) for line in groups if matched and len(line) > 3 and matched in line[3].split(",")
+        }
+        return Identity(
+            _valid(uid, user, image), gid, tuple(sorted(id_ for id_ in additional if id_ is not None))
+        )
+    wanted = _id(group)
+    for line in groups:
+        if (line[0] == group) if wanted is None else (_id(line[2]) == wanted):
+            wanted = _id(line[2])
+            break
+    if wanted is None:
+        raise _unknown("group", group, user, image, tree)
+    return Identity(_valid(uid, user, image), _valid(wanted, user, image))
+
+
+def _id(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else None
+
+
+def _valid(number: int, user: str, image: str) -> int:
+    if number > MAX_ID:
+        raise OperationError(
+            f"the user `{user}`{_of(image)} is out of range", hint=f"ids go from 0 to {MAX_ID}"
+        )
+    return number
+
+
+def _lines(tree: Tree, path: str, *, fields: int) -> Iterator[list[str]]:
+    text = (read_file(tree, path) or b"").decode("utf-8", "surrogateescape")
+    for line in text.split("\n"):
+        columns = line.strip().split(":")
+        if len(columns) >= fields and not columns[0].startswith("#"):
+            yield columns
+
+
+def _of(image: str) -> str:
+    return f" of the image {image}" if image else ""
+
+
+def _unknown(what: str, name: str, user: str, image: str, tree: Tree) -> OperationError:
+    file = "etc/passwd" if what == "user" else "etc/group"
+    why = (
+        f"is not in its /{file}"
+        if read_file(tree, file) is not None
+        else f"cannot be looked up: it has no /{file}"
+    )
+    whose = f"the image {image}" if image else "the image"
+    return OperationError(
+        f"{whose} is to run as `{user}`, but the {what} `{name}` {why}",
+        hint="use numbers, such as 1000:1000, or an image that has this name",
+    )
