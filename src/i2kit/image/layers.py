@@ -1,0 +1,147 @@
+"""Layer blobs to uncompressed tars in the store.
+
+In: a blob as its registry or archive had it. Out: the path of the tar whose digest is the layer's
+diff_id. What the blob is, its first bytes say; the media type is not trusted. Memory stays bounded,
+and so does the disk: a layer that grows beyond all proportion is refused.
+
+Sources: OCI image spec, layer.md; RFC 1952 (gzip), RFC 8878 (zstd).
+"""
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from i2kit.image.oci import BadImage
+from i2kit.image.store import CHUNK_BYTES, Store, WrongContent
+from i2kit.model import Layer
+from i2kit.process import ProgramError, run
+
+MAX_LAYER_BYTES = 20 << 30
+UNSUSPICIOUS_BYTES = 1 << 30
+MAX_RATIO = 100
+"""Real layers shrink to a third or a tenth; zeros shrink a thousandfold. Small ones may do as they like."""
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_REFUSED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
+
+
+def media_suffix(head: bytes, image: str) -> str:
+    """How the first bytes of a layer say that it is compressed: "", "gzip" or "zstd".
+
+    Raises BadImage for compressions that images do not have.
+    """
+    for magic, name in _REFUSED.items():
+        if head.startswith(magic):
+            raise BadImage(
+                f"{image} has a layer compressed with {name}", hint="push it again with gzip or zstd"
+            )
+    if head.startswith(_GZIP):
+        return "gzip"
+    return "zstd" if head.startswith(_ZSTD) else ""
+
+
+def unpack(blob: Path, layer: Layer, image: str, store: Store) -> Path:
+    """Store a layer's uncompressed tar under its diff_id; the compressed blob is dropped afterwards.
+
+    Raises BadImage when it is damaged, does not become what its diff_id says, or grows too large.
+    """
+    with blob.open("rb") as file:
+        compression = media_suffix(file.read(6), image)
+    size = blob.stat().st_size
+    limit = min(MAX_LAYER_BYTES, max(UNSUSPICIOUS_BYTES, size * MAX_RATIO))
+    try:
+        if not compression:
+            if layer.digest != layer.diff_id:
+                raise WrongContent(f"its digest is {layer.digest}")
+            return blob
+        if compression == "gzip":
+            path = store.add_blob(_bounded(_gunzip(blob), limit), layer.diff_id)
+        else:
+            with store.scratch() as scratch:
+                path = store.add_blob(_unzstd(blob, limit, scratch), layer.diff_id)
+    except WrongContent as error:
+        raise BadImage(
+            f"{image}: the layer {layer.digest} does not hold what the image's config says"
+            f" (diff_id {layer.diff_id}): {error.message}",
+            hint="the image is damaged; build and push it again",
+        ) from error
+    except (zlib.error, ProgramError) as error:
+        raise BadImage(f"{image}: the layer {layer.digest} cannot be decompressed: {error}") from error
+    except _TooLarge:
+        raise BadImage(
+            f"{image}: the layer {layer.digest} of {size} bytes unpacks to more than {limit} bytes",
+            hint="the image is damaged or was made to do harm",
+        ) from None
+    store.remove_blob(layer.digest)
+    return path
+
+
+def decompressed(path: Path, scratch: Path) -> Path:
+    """A whole image archive without its compression, in `scratch` if it has one. Raises BadImage."""
+    with path.open("rb") as file:
+        compression = media_suffix(file.read(6), str(path))
+    if not compression:
+        return path
+    limit = min(MAX_LAYER_BYTES, max(UNSUSPICIOUS_BYTES, path.stat().st_size * MAX_RATIO))
+    target = scratch / "archive.tar"
+    chunks = _bounded(_gunzip(path), limit) if compression == "gzip" else _unzstd(path, limit, scratch)
+    try:
+        with target.open("wb") as output:
+            output.writelines(chunks)
+    except zlib.error as error:
+        raise BadImage(f"{path} cannot be decompressed: {error}") from error
+    except _TooLarge:
+        raise BadImage(f"{path} unpacks to more than {limit} bytes") from None
+    return target
+
+
+class _TooLarge(Exception):
+    pass
+
+
+def _bounded(chunks: Iterator[bytes], limit: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        limit -= len(chunk)
+        if limit < 0:
+            raise _TooLarge
+        yield chunk
+
+
+def _gunzip(path: Path) -> Iterator[bytes]:
+    """The contents of all gzip members one after the other, as gunzip gives them."""
+    inflate = zlib.decompressobj(wbits=31)
+    with path.open("rb") as file:
+        pending = file.read(CHUNK_BYTES)
+        while pending:
+            yield inflate.decompress(pending, CHUNK_BYTES)
+            pending = inflate.unconsumed_tail
+            if inflate.eof:
+                # Zeros after the last member are padding, as gunzip has it.
+                pending = inflate.unused_data.lstrip(b"\0")
+                while not pending and (more := file.read(CHUNK_BYTES)):
+                    pending = more.lstrip(b"\0")
+                if not pending:
+                    return
+                inflate = zlib.decompressobj(wbits=31)
+            elif not pending:
+                pending = file.read(CHUNK_BYTES)
+    raise zlib.error("it is cut off")
+
+
+def _unzstd(path: Path, limit: int, scratch: Path) -> Iterator[bytes]:
+    target = scratch / "layer.tar"
+    # prlimit keeps a bomb from filling the disk; zstd itself keeps its window below 128 MiB.
+    with path.open("rb") as source, target.open("wb") as output:
+        done = run(
+            ["prlimit", f"--fsize={limit}", "zstd", "-dcq", "--no-sparse"],
+            stdin=source,
+            stdout=output,
+            check=False,
+        )
+    if done.status != 0:
+        if target.stat().st_size >= limit:
+            raise _TooLarge
+        raise zlib.error(done.stderr.decode(errors="replace").strip()[-300:])
+    with target.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk

@@ -1,0 +1,268 @@
+"""From an image reference to files: which image it is, and its layers as uncompressed tars.
+
+In: a reference as people write it (`nginx:1.27`, `oci:PATH`, `i2kit/NAME@sha256:…`), the store.
+Out: a ResolvedImage pinned by digest; then its layers. A tag is asked for every time, content that
+the store has is never fetched again. Nothing here looks inside layers.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from i2kit.errors import OperationError
+from i2kit.events import Finished, Progress, Started, Watcher, ignore
+from i2kit.image import layouts, oci
+from i2kit.image.layers import unpack
+from i2kit.image.oci import BadImage
+from i2kit.image.reference import Reference, parse
+from i2kit.image.registry import Registry
+from i2kit.image.store import CHUNK_BYTES, Store
+from i2kit.model import Layer, ResolvedImage
+
+DOWNLOADS = 3
+"""Layers at a time, as docker does."""
+OWN = "i2kit"
+"""The repository folder of base components, which exist in the store only."""
+LOCAL = "localhost"
+"""The registry name of images that came from local files; nobody serves it."""
+
+
+def resolve(
+    reference: str,
+    *,
+    store: Store,
+    docker_config: str | None,
+    platform: str = "linux/amd64",
+    watch: Watcher = ignore,
+) -> ResolvedImage:
+    """Find out which image a reference means, and read its config.
+
+    `docker_config` is the base64 of a docker config.json, or None for the usual places. Raises
+    InvalidReference, or OperationError: not found, login needed, unreachable, not an image for `platform`.
+    """
+    key = f"resolve {reference}"
+    watch(Started(key, f"resolve {reference}"))
+    if layouts.is_local(reference):
+        taken = layouts.take_in(reference, store, platform)
+        image = _from_store(reference, f"{LOCAL}/{taken.name}", taken.digest, store, platform)
+    elif reference.startswith(f"{OWN}/") and "@" in reference:
+        image = _own(reference, store, platform)
+    else:
+        image = _from_registry(reference, store, docker_config, platform)
+    if image is None:
+        raise BadImage(f"{reference} is incomplete", hint="the image is damaged; build and push it again")
+    watch(Finished(key, image.digest))
+    return image
+
+
+def pull(
+    image: ResolvedImage, *, store: Store, docker_config: str | None, watch: Watcher = ignore
+) -> tuple[Path, ...]:
+    """The layers of an image as uncompressed tars, bottom first; each is verified against its diff_id.
+
+    What is missing is fetched, several layers at a time. Raises OperationError; what is complete
+    stays in the store and what is not is continued by the next call.
+    """
+    missing = {layer.diff_id: layer for layer in image.layers if store.blob(layer.diff_id) is None}
+    if missing:
+        key = f"pull {image.pinned}"
+        watch(Started(key, f"pull {image.reference}"))
+        _fetch(list(missing.values()), image, store, docker_config, key, watch)
+        watch(Finished(key, f"{len(missing)} layers"))
+    paths = [store.blob(layer.diff_id) for layer in image.layers]
+    return tuple(path for path in paths if path is not None)
+
+
+def add_local_image(
+    store: Store,
+    layers: Sequence[Path],
+    config: Mapping[str, object],
+    name: str,
+    *,
+    platform: str = "linux/amd64",
+) -> ResolvedImage:
+    """Put an image of our own into the store; it is then known as `i2kit/NAME@sha256:…`.
+
+    `layers` are uncompressed layers, bottom first; `config` is the `config` object of the OCI image
+    config (Entrypoint, Cmd, Env, …). The same inputs give the same digest.
+    """
+    descriptors = []
+    for path in layers:
+        with path.open("rb") as file:
+            digest = f"sha256:{_sha256(path)}"
+            store.add_blob(iter(lambda: file.read(CHUNK_BYTES), b""), digest)
+        descriptors.append({"mediaType": oci.OCI_LAYER, "digest": digest, "size": path.stat().st_size})
+    os_, _, architecture = platform.partition("/")
+    image_config = _json(
+        {
+            "architecture": architecture,
+            "os": os_,
+            "config": dict(config),
+            "rootfs": {"type": "layers", "diff_ids": [entry["digest"] for entry in descriptors]},
+        }
+    )
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": oci.OCI_MANIFEST,
+        "config": {
+            "mediaType": oci.OCI_CONFIG,
+            "digest": store.add_bytes(image_config),
+            "size": len(image_config),
+        },
+        "layers": descriptors,
+    }
+    pinned = f"{OWN}/{name}@{store.add_bytes(_json(manifest))}"
+    return resolve(pinned, store=store, docker_config=None, platform=platform)
+
+
+def _own(reference: str, store: Store, platform: str) -> ResolvedImage:
+    parsed = parse(reference)
+    assert parsed.digest is not None
+    name = parsed.name.removeprefix("docker.io/")
+    image = _from_store(reference, name, parsed.digest, store, platform)
+    if image is None or any(store.blob(layer.diff_id) is None for layer in image.layers):
+        raise OperationError(
+            f"the base component {reference} is not in the store {store.root}",
+            hint="base components are made on this machine; build again without naming this digest",
+        )
+    return image
+
+
+def _from_registry(text: str, store: Store, docker_config: str | None, platform: str) -> ResolvedImage | None:
+    reference = parse(text)
+    if reference.digest and (image := _from_store(text, reference.name, reference.digest, store, platform)):
+        return image
+    registry = Registry(reference.registry, docker_config=docker_config)
+    raw = registry.manifest(reference)
+    manifest = oci.read_manifest(raw.content, str(reference), raw.media_type)
+    if isinstance(manifest, oci.Index):
+        store.add_bytes(raw.content)
+        entry = oci.choose(manifest, platform, str(reference))
+        raw = registry.manifest(reference, entry.digest)
+        if len(raw.content) != entry.size_bytes:
+            raise BadImage(
+                f"the index of {reference} says that its manifest has {entry.size_bytes} bytes,"
+                f" but it has {len(raw.content)}"
+            )
+        manifest = oci.read_manifest(raw.content, str(reference), raw.media_type)
+    if isinstance(manifest, oci.Index):
+        raise BadImage(f"{reference} has an index in an index")
+    registry.blob(reference, manifest.config, store)
+    digest = store.add_bytes(raw.content)
+    return _from_store(text, reference.name, digest, store, platform)
+
+
+def _from_store(text: str, name: str, digest: str, store: Store, platform: str) -> ResolvedImage | None:
+    """The image that the store's manifest or index of this digest describes; None if parts are missing."""
+    content = store.read_blob(digest)
+    manifest = oci.read_manifest(content, text) if content is not None else None
+    if isinstance(manifest, oci.Index):
+        digest = oci.choose(manifest, platform, text).digest
+        content = store.read_blob(digest)
+        manifest = oci.read_manifest(content, text) if content is not None else None
+    if not isinstance(manifest, oci.Manifest):
+        return None
+    config_content = store.read_blob(manifest.config.digest)
+    if config_content is None:
+        return None
+    config = oci.read_config(config_content, text)
+    if config.platform and config.platform.split("/")[:2] != platform.split("/")[:2]:
+        raise oci.wrong_platform(text, platform, [config.platform])
+    if len(config.diff_ids) != len(manifest.layers):
+        raise BadImage(
+            f"{text} has {len(manifest.layers)} layers, but its config names {len(config.diff_ids)}"
+        )
+    found = tuple(
+        Layer(layer.digest, diff_id, layer.media_type, layer.size_bytes)
+        for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True)
+    )
+    return ResolvedImage(
+        reference=text,
+        pinned=f"{name}@{digest}",
+        digest=digest,
+        config=config.start,
+        layers=found,
+        size_bytes=sum(layer.size_bytes for layer in found),
+    )
+
+
+class _Stopped(Exception):
+    """Another layer failed, or the user interrupted: this one ends as well."""
+
+
+def _fetch(
+    missing: Sequence[Layer],
+    image: ResolvedImage,
+    store: Store,
+    docker_config: str | None,
+    key: str,
+    watch: Watcher,
+) -> None:
+    reference = parse(image.pinned)
+    total = sum(layer.size_bytes for layer in missing)
+    stopped, telling, done = threading.Event(), threading.Lock(), 0
+
+    def arrived(count: int) -> None:
+        nonlocal done
+        if stopped.is_set():
+            raise _Stopped
+        with telling:
+            done += count
+            watch(Progress(key, done, total, "bytes"))
+
+    def pause(delay_s: float) -> None:
+        if stopped.wait(delay_s):
+            raise _Stopped
+
+    registry = Registry(reference.registry, docker_config=docker_config, pause=pause)
+
+    def fetch(layer: Layer) -> None:
+        with store.lock(f"layer-{layer.diff_id}"):
+            if store.blob(layer.diff_id):
+                arrived(layer.size_bytes)
+                return
+            blob = store.blob(layer.digest)
+            if blob is None:
+                blob = _download(layer, image, reference, registry, store, arrived)
+            else:
+                arrived(layer.size_bytes)
+            unpack(blob, layer, image.reference, store)
+
+    with ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="pull") as pool:
+        futures = [pool.submit(fetch, layer) for layer in missing]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _download(
+    layer: Layer,
+    image: ResolvedImage,
+    reference: Reference,
+    registry: Registry,
+    store: Store,
+    arrived: Callable[[int], None],
+) -> Path:
+    if image.pinned.startswith((f"{OWN}/", f"{LOCAL}/")):
+        raise OperationError(
+            f"the layer {layer.digest} of {image.reference} is no longer in the store {store.root}",
+            hint="run the same command again",
+        )
+    descriptor = oci.Descriptor(layer.media_type, layer.digest, layer.size_bytes)
+    return registry.blob(reference, descriptor, store, arrived)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,398 @@
+"""The content-addressed store: blobs by digest, machine images by the hash of their files.
+
+In: bytes with the digest they claim, folders of finished machine images. Out: paths that hold exactly
+what their name says. Nothing appears under its final name before it is complete, verified and on
+disk, so a crash at any point leaves only files that the next run continues or sweeps.
+
+    blobs/sha256/HEX        manifests, configs, layers (an uncompressed layer's name is its diff_id)
+    partial/sha256-HEX      downloads that were interrupted; continued by the next attempt
+    machine-images/ID/      kernel, initrd, root, image.json
+    builds/HEX              what a build key led to (JSON)
+    scratch/, locks/        private folders and locks of running processes
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from i2kit.errors import OperationError
+from i2kit.model import MachineImage, Pairs
+
+CHUNK_BYTES = 1 << 20
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_FILES = ("kernel", "initrd", "root")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class WrongContent(OperationError):
+    """Bytes that are not what their digest or size said. Nothing was stored."""
+
+
+class Incoming:
+    """A blob on its way into the store; `offset` bytes are there, of this attempt or an earlier one."""
+
+    def __init__(self, path: Path, digest: str, size_bytes: int | None) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._digest = digest
+        self._size = size_bytes
+        self._hash = hashlib.sha256()
+        self.offset = 0
+        self.resumed = False
+        while chunk := os.read(self._descriptor, CHUNK_BYTES):
+            self._hash.update(chunk)
+            self.offset += len(chunk)
+        if size_bytes is not None and self.offset > size_bytes:
+            self.restart()
+        self.resumed = self.offset > 0
+
+    def restart(self) -> None:
+        """Forget what is there: the sender cannot continue, or what was there is wrong."""
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        self._hash = hashlib.sha256()
+        self.offset = 0
+        self.resumed = False
+
+    def write(self, chunk: bytes) -> None:
+        """Add bytes. Raises WrongContent as soon as there are more than announced."""
+        if self._size is not None and self.offset + len(chunk) > self._size:
+            raise WrongContent(f"{self._digest} is larger than the announced {self._size} bytes")
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        self._hash.update(chunk)
+        self.offset += len(chunk)
+
+    def matches(self) -> bool:
+        """Whether the bytes so far are the whole blob."""
+        return f"sha256:{self._hash.hexdigest()}" == self._digest
+
+    def seal(self) -> None:
+        """Make it durable. Raises WrongContent when it is not what its digest or size says."""
+        if self._size is not None and self.offset != self._size:
+            raise WrongContent(
+                f"{self._digest} has {self.offset} bytes instead of the announced {self._size}"
+            )
+        if not self.matches():
+            raise WrongContent(
+                f"the content of {self._digest} is different: its digest is sha256:{self._hash.hexdigest()}"
+            )
+        os.fchmod(self._descriptor, 0o444)
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class Store:
+    """A folder that holds content by hash; several processes and threads may use it at once.
+
+    Every method raises OperationError with the cause when the disk is full or cannot be written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        with _explained(root):
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in ("blobs", "blobs/sha256", "partial", "machine-images", "builds", "scratch", "locks"):
+                (root / name).mkdir(mode=0o700, exist_ok=True)
+
+    # Blobs
+
+    def blob(self, digest: str) -> Path | None:
+        """The file of this digest, `sha256:` and 64 hexadecimal digits; None when it is not here."""
+        path = self._blob_path(digest)
+        return path if path.is_file() else None
+
+    def partial(self, digest: str) -> Path:
+        """Where an unfinished download of this blob is kept; the file need not exist."""
+        return self.root / "partial" / f"sha256-{_hex(digest)}"
+
+    @contextmanager
+    def incoming(self, digest: str, size_bytes: int | None = None) -> Iterator[Incoming]:
+        """Write a blob: what is complete at the end is stored, what is not can be continued later.
+
+        The caller holds `lock(digest)`. Raises WrongContent, after which nothing is left; leaving
+        by any other exception keeps what was written, except when the disk is full.
+        """
+        path, partial = self._blob_path(digest), self.partial(digest)
+        with _explained(path):
+            incoming = Incoming(partial, digest, size_bytes)
+            try:
+                yield incoming
+                incoming.seal()
+                partial.rename(path)
+                _sync(path.parent)
+            except BaseException as error:
+                full = isinstance(error, OSError) and error.errno in _FULL
+                if full or isinstance(error, WrongContent) or incoming.offset == 0:
+                    partial.unlink(missing_ok=True)
+                raise
+            finally:
+                incoming.close()
+
+    def add_blob(self, chunks: Iterable[bytes], digest: str, size: int | None = None) -> Path:
+        """Store bytes under their digest; `size` in bytes where it is announced.
+
+        Raises WrongContent when digest or size differ, and then nothing is stored.
+        """
+        with self.lock(digest):
+            if present := self.blob(digest):
+                return present
+            with self.incoming(digest, size) as incoming:
+                incoming.restart()
+                for chunk in chunks:
+                    incoming.write(chunk)
+        return self._blob_path(digest)
+
+    def add_bytes(self, content: bytes) -> str:
+        """Store a small blob such as a manifest. Returns its digest."""
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        self.add_blob([content], digest, len(content))
+        return digest
+
+    def read_blob(self, digest: str) -> bytes | None:
+        """A small blob's bytes, verified again: one that the disk has damaged is dropped."""
+        path = self.blob(digest)
+        if path is None:
+            return None
+        with _explained(path):
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() != _hex(digest):
+                path.unlink(missing_ok=True)
+                return None
+            return content
+
+    def remove_blob(self, digest: str) -> None:
+        """Drop a blob if it is here. Whoever has it open keeps it until it is closed."""
+        with _explained(self.root):
+            self._blob_path(digest).unlink(missing_ok=True)
+
+    def _blob_path(self, digest: str) -> Path:
+        return self.root / "blobs" / "sha256" / _hex(digest)
+
+    # Scratch folders and locks
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A private folder on the store's file system, removed at the end.
+
+        Folders of processes that died are removed on the way: a living owner holds a flock, which
+        the kernel takes away with the process, whereas a pid could be someone else's by now.
+        """
+        self._sweep()
+        name = secrets.token_hex(8)
+        folder = self.root / "scratch" / name
+        with self._flocked(folder.with_suffix(".lock")):
+            with _explained(folder):
+                folder.mkdir(mode=0o700)
+            try:
+                yield folder
+            finally:
+                _remove_tree(folder)
+
+    def _sweep(self) -> None:
+        for lock in (self.root / "scratch").glob("*.lock"):
+            with suppress(OSError), lock.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove_tree(lock.with_suffix(""))
+                lock.unlink()
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Do one thing once: waits while another thread or process holds the lock of this name.
+
+        Not reentrant. Released by the kernel when the holder dies.
+        """
+        with self._flocked(self.root / "locks" / quote(name, safe=":")[:200]):
+            yield
+
+    @contextmanager
+    def _flocked(self, path: Path) -> Iterator[None]:
+        with _explained(path):
+            descriptor = _open_locked(path)
+        try:
+            yield
+        finally:
+            # Unlinked while held: whoever waits for this file notices that it is gone and starts anew.
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    # Machine images
+
+    def machine_image(self, build_key: str) -> MachineImage | None:
+        """What this build key led to, if all its files are here in full size."""
+        record = _read_json(self._build_path(build_key))
+        return self._load(record) if record else None
+
+    def machine_image_by_id(self, id_: str) -> MachineImage | None:
+        """The machine image of this id (64 hexadecimal digits), if its files are here in full size."""
+        if not re.fullmatch(r"[0-9a-f]{64}", id_):
+            return None
+        record = _read_json(self.root / "machine-images" / id_ / "image.json")
+        return self._load(record) if record else None
+
+    def add_machine_image(
+        self,
+        build_key: str,
+        folder: Path,
+        *,
+        cmdline: str,
+        memory_floor_bytes: int,
+        containers: Pairs = (),
+    ) -> MachineImage:
+        """Move the files `kernel`, `initrd` and `root` of `folder` into the store.
+
+        The id is the SHA-256 of their contents and the kernel's command line, nothing else: the
+        same bytes have the same id wherever they are built. `folder` comes from `scratch`.
+        """
+        with _explained(folder):
+            files = {
+                name: {"sha256": _sha256(folder / name), "size_bytes": (folder / name).stat().st_size}
+                for name in _FILES
+            }
+            hashes = {name: file["sha256"] for name, file in files.items()}
+            id_ = hashlib.sha256(_json({"cmdline": cmdline, "files": hashes})).hexdigest()
+            record = {
+                "id": id_,
+                "files": files,
+                "cmdline": cmdline,
+                "memory_floor_bytes": memory_floor_bytes,
+                "containers": [list(pair) for pair in containers],
+            }
+            with self.lock(f"machine-image-{id_}"), self.scratch() as scratch:
+                if self.machine_image_by_id(id_) is None:
+                    self._place(id_, folder, record, scratch)
+                _write_aside(self._build_path(build_key), _json(record), scratch)
+        image = self._load(record)
+        assert image is not None
+        return image
+
+    def _place(self, id_: str, folder: Path, record: Mapping[str, Any], scratch: Path) -> None:
+        staged = scratch / "image"
+        staged.mkdir(mode=0o700)
+        for name in _FILES:
+            shutil.move(folder / name, staged / name)
+            (staged / name).chmod(0o444)
+            _sync(staged / name)
+        (staged / "image.json").write_bytes(_json(record))
+        _sync(staged / "image.json")
+        _sync(staged)
+        final = self.root / "machine-images" / id_
+        if final.exists():  # damaged, or machine_image_by_id would have found it
+            final.rename(scratch / "damaged")
+        staged.rename(final)
+        _sync(final.parent)
+
+    def _load(self, record: Mapping[str, Any]) -> MachineImage | None:
+        try:
+            folder = self.root / "machine-images" / record["id"]
+            for name in _FILES:
+                if (folder / name).stat().st_size != record["files"][name]["size_bytes"]:
+                    return None
+            return MachineImage(
+                id=record["id"],
+                kernel=folder / "kernel",
+                initrd=folder / "initrd",
+                root=folder / "root",
+                cmdline=record["cmdline"],
+                memory_floor_bytes=record["memory_floor_bytes"],
+                containers=tuple((name, reference) for name, reference in record["containers"]),
+            )
+        except (OSError, KeyError, TypeError, ValueError):
+            return None  # a damaged record is as good as none: the image is built again
+
+    def _build_path(self, build_key: str) -> Path:
+        return self.root / "builds" / hashlib.sha256(build_key.encode()).hexdigest()
+
+
+def _hex(digest: str) -> str:
+    matched = _DIGEST.fullmatch(digest)
+    if not matched:
+        raise OperationError(
+            f"`{digest[:100]}` is not a digest that can be stored", hint="sha256 is supported"
+        )
+    return matched[1]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _write_aside(path: Path, content: bytes, scratch: Path) -> None:
+    aside = scratch / path.name
+    aside.write_bytes(content)
+    _sync(aside)
+    aside.rename(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _open_locked(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _remove_tree(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        # Folders of an image may be without permissions; their owner can give them back.
+        for parent, names, _ in os.walk(folder):
+            for name in names:
+                if not (path := Path(parent, name)).is_symlink():
+                    path.chmod(0o700)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turns an OSError into an OperationError that says what could not be written and what to do."""
+    try:
+        yield
+    except OSError as error:
+        hint = None
+        if error.errno in _FULL:
+            hint = "make room on this disk, or set I2KIT_STORE_DIR to a folder on another; then run it again"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            hint = "set I2KIT_STORE_DIR to a folder that you can write to"
+        where = error.filename if isinstance(error.filename, str) else path
+        raise OperationError(f"the store cannot use {where}: {error.strerror or error}", hint=hint) from error
