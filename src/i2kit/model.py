@@ -199,11 +199,16 @@ class MachineImage:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One workload as it should run: the pod, its machine image, the services in front of it."""
+    """One workload as it should run: the pod, its machine image, the services in front of it.
+
+    `neighbours` are the services of the other workloads in the same files: its containers are told
+    where to reach them, even before anything stands behind them.
+    """
 
     workload: Workload
     image: MachineImage
     services: tuple[Service, ...]
+    neighbours: tuple[Service, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """What should run: addresses and ports are handed out once and stay."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,6 +81,15 @@ def test_two_deployments_behind_one_service_share_its_address() -> None:
     wanted = admit(wanted, order_of(release("b", services=(shop,))))
     assert [one.key for one in wanted.services] == ["default/shop"]
     assert [one.name for one in remove(wanted, "default/a").services] == ["shop"]
+
+
+def test_a_neighbours_service_has_its_address_before_anything_stands_behind_it() -> None:
+    db = Service("db", (("app", "db"),), (ServicePort(5432, 5432),))
+    alone = admit(Desired(), order_of(replace(release("web"), neighbours=(db,))))
+    announced = next(one for one in alone.services if one.name == "db")
+    both = admit(alone, order_of(release("db", ports=(Port(5432),))))
+    assert next(one for one in both.services if one.name == "db") == announced
+    assert remove(remove(both, "default/db"), "default/web") == Desired()
 
 
 def test_a_named_target_port_is_looked_up_in_the_pod() -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from i2kit.errors import OperationError
-from i2kit.model import Release, Service, Workload
+from i2kit.model import Release, ServicePort, Workload
 
 SUBNET = "10.77"
 """The /16 of the deployments' network. VMs: 10.77.<deployment>.<slot + 1>, see `address`."""
@@ -57,6 +57,16 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True)
+class Announced:
+    """A port of a service whose VMs may come later: its address is needed before."""
+
+    service: str
+    number: int
+    http: bool
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """A release, reduced to what this machine must do: what a deploy asks the supervisor for.
 
@@ -70,6 +80,7 @@ class Order:
     machine: Machine
     backends: tuple[Backend, ...]
     ready_ports: tuple[int, ...]
+    announced: tuple[Announced, ...]
     public: tuple[str, ...]
     fingerprint: str
 
@@ -94,6 +105,7 @@ class Wanted:
     machine: Machine
     backends: tuple[Backend, ...]
     ready_ports: tuple[int, ...]
+    announced: tuple[Announced, ...] = ()
     previous: Machine | None = None
 
     @property
@@ -193,11 +205,11 @@ def target_number(workload: Workload, target: int | str) -> int | None:
     return next((port.number for port in workload.ports if port.name == target), None)
 
 
-def is_http(service: Service, number: int, target: int, name: str | None) -> bool:
+def is_http(port: ServicePort, target: int | str) -> bool:
     """Whether requests, not just connections, can be balanced: by port, or by a port name `http…`."""
-    if name:
-        return name == "http" or name.startswith("http-")
-    return number in HTTP_PORTS or target in HTTP_PORTS
+    if port.name:
+        return port.name == "http" or port.name.startswith("http-")
+    return port.number in HTTP_PORTS or target in HTTP_PORTS
 
 
 def backends_of(release: Release) -> tuple[Backend, ...]:
@@ -207,8 +219,7 @@ def backends_of(release: Release) -> tuple[Backend, ...]:
         for port in service.ports:
             target = target_number(release.workload, port.target)
             if target is not None:
-                http = is_http(service, port.number, target, port.name)
-                found.append(Backend(service.key, port.number, target, http, port.name))
+                found.append(Backend(service.key, port.number, target, is_http(port, target), port.name))
     return tuple(found)
 
 
@@ -230,6 +241,11 @@ def order_of(release: Release) -> Order:
         machine=machine,
         backends=backends,
         ready_ports=tuple(sorted({backend.target for backend in counted})),
+        announced=tuple(
+            Announced(service.key, port.number, is_http(port, port.target), port.name)
+            for service in release.neighbours
+            for port in service.ports
+        ),
         public=public,
         fingerprint=hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16],
     )
@@ -254,6 +270,7 @@ def admit(desired: Desired, order: Order, *, taken: Iterable[int] = ()) -> Desir
         machine=order.machine,
         backends=order.backends,
         ready_ports=order.ready_ports,
+        announced=order.announced,
         previous=old.machine if old and changed else (old.previous if old else None),
     )
     deployments = tuple(sorted((*others, wanted), key=lambda one: one.key))
@@ -290,13 +307,15 @@ def _records(
     public: Mapping[str, bool],
     taken: frozenset[int],
 ) -> tuple[ServiceRecord, ...]:
-    """The services that something stands behind, each with its address and ports as it had them."""
+    """The services that something stands behind or waits for, with address and ports as they had them."""
     old = {record.key: record for record in desired.services}
     used = {record.index for record in desired.services}
     ports_used = {port.host_port for record in desired.services for port in record.ports} | taken
-    wanted: dict[str, dict[int, Backend]] = {}
-    for deployment in deployments:
-        for backend in deployment.backends:
+    wanted: dict[str, dict[int, Backend | Announced]] = {}
+    for one in deployments:
+        for announced in one.announced:
+            wanted.setdefault(announced.service, {}).setdefault(announced.number, announced)
+        for backend in one.backends:
             wanted.setdefault(backend.service, {})[backend.number] = backend
     records = []
     for key, numbers in sorted(wanted.items()):
@@ -304,12 +323,12 @@ def _records(
         before = old.get(key)
         index = before.index if before else _free_index(used, MAX_DEPLOYMENTS, "services")
         used.add(index)
-        known = {port.number: port.host_port for port in before.ports} if before else {}
+        had = {port.number: port.host_port for port in before.ports} if before else {}
         ports = []
-        for number, backend in sorted(numbers.items()):
-            host_port = known.get(number) or free_port(f"{key}:{number}", ports_used)
+        for number, port in sorted(numbers.items()):
+            host_port = had.get(number) or free_port(f"{key}:{number}", ports_used)
             ports_used.add(host_port)
-            ports.append(Published(number, host_port, backend.http, backend.name))
+            ports.append(Published(number, host_port, port.http, port.name))
         is_public = public.get(key, before.public if before else False)
         records.append(ServiceRecord(name, namespace, index, is_public, tuple(ports)))
     return tuple(records)
@@ -359,6 +378,7 @@ def order_from_data(data: Mapping[str, Any]) -> Order:
             "machine": _machine(data["machine"]),
             "backends": tuple(Backend(**one) for one in data["backends"]),
             "ready_ports": tuple(data["ready_ports"]),
+            "announced": tuple(Announced(**one) for one in data["announced"]),
             "public": tuple(data["public"]),
         }
     )
@@ -372,6 +392,7 @@ def _wanted(data: Mapping[str, Any]) -> Wanted:
             "previous": _machine(data["previous"]) if data["previous"] else None,
             "backends": tuple(Backend(**one) for one in data["backends"]),
             "ready_ports": tuple(data["ready_ports"]),
+            "announced": tuple(Announced(**one) for one in data["announced"]),
         }
     )
 

@@ -8,7 +8,6 @@ Started by the keeper: python -m i2kit.providers.local.supervisor STATE RUN NETW
 
 import contextlib
 import ctypes
-import errno
 import json
 import os
 import resource
@@ -17,21 +16,21 @@ import selectors
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from i2kit.errors import I2kitError, OperationError
-from i2kit.process import SEARCH_PATH, require, run
-from i2kit.providers.local import control, desired, dns, haproxy, network, plan, userdata, vm
-from i2kit.providers.local.balancer import Balancer
-from i2kit.providers.local.desired import Backend, Desired, Wanted
+from i2kit.process import SEARCH_PATH
+from i2kit.providers.local import control, describe, desired, network, plan, userdata, vm
+from i2kit.providers.local.desired import Desired, Wanted
+from i2kit.providers.local.exposure import Exposure, KeeperLink, server_name
 from i2kit.providers.local.layout import Layout
 from i2kit.providers.local.machine import Vm
 from i2kit.providers.local.metadata import MetadataServer, Subject
+from i2kit.providers.local.programs import spawn
 
 DRAIN_S = 30.0
 """How long requests of a leaving VM may still run."""
@@ -54,7 +53,7 @@ class Supervisor:
         self._layout = layout
         self._in_namespace = mode == "namespace"
         self._accelerator = accelerator
-        self._keeper = keeper
+        self._keeper = KeeperLink(keeper)
         self._selector = selectors.DefaultSelector()
         self._desired = Desired()
         self._served = False
@@ -62,15 +61,9 @@ class Supervisor:
         self._failures: dict[tuple[str, int], int] = {}
         self._not_before: dict[tuple[str, int], float] = {}
         self._dead_details: dict[str, str] = {}
-        self._listeners: dict[tuple[str, int], socket.socket] = {}
-        self._unpublished: set[int] = set()
         self._suspects: dict[str, float] = {}
-        self._dnsmasq: subprocess.Popen[bytes] | None = None
         self._metadata: MetadataServer | None = None
         self._next_check_s = 0.0
-        # Outside of a user namespace an ordinary user has nothing to drop, and may not try.
-        trial = vm.confined(["true"], in_namespace=False, privileged=True)
-        self._can_drop = run(trial, check=False).status == 0
 
     # ---- start and loop
 
@@ -85,8 +78,8 @@ class Supervisor:
         if self._in_namespace:
             network.make()
             self._metadata = MetadataServer(network.METADATA)
-            self._ask_keeper("up")
-        self._balancer = Balancer(self._layout.haproxy_config, self._layout.haproxy_socket, self._spawn)
+            self._keeper.up()
+        self._exposure = Exposure(self._layout, self._keeper, in_namespace=self._in_namespace)
         self._desired = self._load()
         self._served = bool(self._desired.deployments)
         self._publish()
@@ -100,6 +93,9 @@ class Supervisor:
             self._reap()
             self._look_after()
         self._end()
+
+    def _publish(self) -> None:
+        self._exposure.update(self._desired, self._vms.values())
 
     def _drain_pipe(self, fd: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -115,10 +111,7 @@ class Supervisor:
         return max(0.01, min([*waiting, 1.0]))
 
     def _end(self) -> None:
-        self._balancer.stop()
-        if self._dnsmasq:
-            os.kill(self._dnsmasq.pid, signal.SIGKILL)
-            self._dnsmasq.wait()
+        self._exposure.end()
         for path in (self._layout.desired, self._layout.control):
             path.unlink(missing_ok=True)
 
@@ -207,6 +200,16 @@ class Supervisor:
         except I2kitError as error:
             return {"error": error.message, "hint": error.hint}
 
+    def _describe(self, wanted: Wanted) -> dict[str, Any]:
+        return describe.deployment(
+            wanted,
+            self._desired,
+            self._vms.values(),
+            unpublished=self._exposure.unpublished,
+            detail=self._dead_details.get(wanted.key, ""),
+            failures=max((n for (key, _), n in self._failures.items() if key == wanted.key), default=0),
+        )
+
     def _admit(self, order: desired.Order) -> None:
         """Take an order in. Ports that others use are passed over as long as they were not promised."""
         promised = {port.host_port for record in self._desired.services for port in record.ports}
@@ -217,7 +220,7 @@ class Supervisor:
                 port.host_port
                 for record in wanted.services
                 for port in record.ports
-                if port.host_port not in promised and not self._open_host_port(record.key, port)
+                if port.host_port not in promised and not self._exposure.open_host_port(port.host_port)
             }
             if not busy:
                 break
@@ -240,95 +243,7 @@ class Supervisor:
         self._dead_details.pop(key, None)
         self._publish()
 
-    # ---- services: listeners, HAProxy, names
-
-    def _ask_keeper(self, request: str) -> tuple[str, int | None]:
-        self._keeper.send(request.encode())
-        answer, fds, _, _ = socket.recv_fds(self._keeper, 4096, 1)
-        if not answer:
-            raise SystemExit("the keeper is gone")
-        return answer.decode(), fds[0] if fds else None
-
-    def _open_host_port(self, service: str, port: desired.Published) -> bool:
-        """Open a published port on the host's loopback address; False if another program has it."""
-        key = ("host", port.host_port)
-        if key in self._listeners:
-            return True
-        answer, fd = self._ask_keeper(f"listen {port.host_port}")
-        if fd is None:
-            if answer != f"error {errno.EADDRINUSE}":
-                raise OperationError(f"cannot listen on 127.0.0.1:{port.host_port} for {service}: {answer}")
-            return False
-        self._listeners[key] = socket.socket(fileno=fd)
-        return True
-
-    def _publish(self) -> None:
-        """Listeners, load balancer and names as the services and VMs now are."""
-        wanted: set[tuple[str, int]] = set()
-        self._unpublished.clear()
-        for record in self._desired.services:
-            for port in record.ports:
-                wanted.add(("host", port.host_port))
-                if not self._open_host_port(record.key, port):
-                    self._unpublished.add(port.host_port)
-                if self._in_namespace:
-                    key = (record.vip, port.number)
-                    wanted.add(key)
-                    if key not in self._listeners:
-                        self._listeners[key] = network.listen(*key)
-        frontends = tuple(self._frontends())
-        text = haproxy.render(frontends, stats_fd=self._balancer.stats_fd, check=self._in_namespace)
-        self._balancer.configure(text, sorted(fd for one in frontends for fd in one.listeners))
-        # Only now: the HAProxy before may still have accepted on these.
-        for key in set(self._listeners) - wanted:
-            self._listeners.pop(key).close()
-        self._name()
-
-    def _frontends(self) -> Iterator[haproxy.Frontend]:
-        for record in self._desired.services:
-            for port in record.ports:
-                keys = [("host", port.host_port), (record.vip, port.number)]
-                listeners = tuple(self._listeners[key].fileno() for key in keys if key in self._listeners)
-                servers = tuple(
-                    self._server(wanted, slot, backend)
-                    for wanted in self._desired.deployments
-                    for backend in wanted.backends
-                    if (backend.service, backend.number) == (record.key, port.number)
-                    for slot in range(wanted.replicas + desired.SURGE)
-                )
-                yield haproxy.Frontend(_frontend_name(record.key, port.number), port.http, listeners, servers)
-
-    def _server(self, wanted: Wanted, slot: int, backend: Backend) -> haproxy.Server:
-        one = self._in_slot(wanted.key, slot)
-        on = one is not None and one.state == "ready"
-        name = _server_name(wanted.key, slot)
-        if self._in_namespace:
-            return haproxy.Server(name, desired.address(wanted, slot), backend.target, on)
-        return haproxy.Server(name, "127.0.0.1", one.forwards[backend.target] if one else 1, on)
-
-    def _name(self) -> None:
-        """Tell dnsmasq all names and addresses; it rereads them on SIGHUP."""
-        if not self._in_namespace:
-            return
-        machines = [(one.address, one.id, one.key.split("/")[0]) for one in self._vms.values()]
-        text = dns.host_lines(self._desired.services, machines)
-        self._layout.dhcp_hosts.write_text(dns.dhcp_lines(self._desired.deployments))
-        self._layout.hosts.write_text(text)
-        if self._dnsmasq is None:
-            config = dns.configuration(
-                hosts=self._layout.hosts, leases=self._layout.leases, dhcp_hosts=self._layout.dhcp_hosts
-            )
-            self._layout.dnsmasq_config.write_text(config)
-            self._dnsmasq = self._spawn(
-                ["dnsmasq", f"--conf-file={self._layout.dnsmasq_config}"], (), root=True
-            )
-        else:
-            os.kill(self._dnsmasq.pid, signal.SIGHUP)
-
     # ---- VMs
-
-    def _in_slot(self, key: str, slot: int) -> Vm | None:
-        return next((one for one in self._vms.values() if (one.key, one.slot) == (key, slot)), None)
 
     def _reconcile(self) -> None:
         """Take every step that `plan` knows for now."""
@@ -371,7 +286,7 @@ class Supervisor:
         if not self._in_namespace:
             self._publish()  # the slot's ports on the host changed
         else:
-            self._name()
+            self._exposure.name(self._desired, self._vms.values())
 
     def _boot(self, wanted: Wanted, slot: int, instance: str, fds: list[int]) -> Vm:
         """Start QEMU for this slot; descriptors that only QEMU needs are added to `fds`."""
@@ -404,7 +319,7 @@ class Supervisor:
         channels = vm.Channels(fds[-2], fds[-1], console)
         words = vm.argv(instance, wanted.machine, net, channels, accelerator=self._accelerator, userdata=told)
         try:
-            process = self._spawn(words, fds, own_network=self._in_namespace, stderr=console)
+            process = spawn(words, fds, own_network=self._in_namespace, stderr=console)
         except (I2kitError, OSError):
             control_end.close()
             log_end.close()
@@ -442,35 +357,24 @@ class Supervisor:
         if not one.keep_log():
             self._selector.unregister(one.log)
 
-    def _slots_of(self, one: Vm) -> Iterator[tuple[str, str]]:
-        """The (backend, server) names of this VM in HAProxy."""
-        wanted = self._desired.deployment(one.key)
-        for backend in wanted.backends if wanted else ():
-            yield _frontend_name(backend.service, backend.number), _server_name(one.key, one.slot)
-
     def _switch(self, one: Vm, *, on: bool) -> None:
-        for backend, server in self._slots_of(one):
-            if on:
-                self._balancer.switch_on(backend, server)
-            else:
-                self._balancer.switch_off(backend, server)
+        self._exposure.switch(self._desired.deployment(one.key), one, on=on)
 
     def _drain(self, one: Vm) -> None:
         one.state = "draining"
         one.stop_at_s = time.monotonic() + DRAIN_S
-        for backend, server in self._slots_of(one):
-            self._balancer.drain(backend, server)
+        self._exposure.drain(self._desired.deployment(one.key), one)
 
     def _look_after(self) -> None:
         """Move draining VMs on; every second, see which VMs no longer answer and which ports got free."""
         now = time.monotonic()
         draining = [one for one in self._vms.values() if one.state == "draining" and one.kill_at_s is None]
         if draining:
-            busy = {seen.server for seen in self._balancer.seen() if seen.requests}
+            busy = self._exposure.busy()
             for one in draining:
                 if one.stop_at_s is None:
                     continue
-                if _server_name(one.key, one.slot) not in busy or now >= one.stop_at_s:
+                if server_name(one.key, one.slot) not in busy or now >= one.stop_at_s:
                     one.say(f"stop {GRACE_S}")
                     one.kill_at_s = now + GRACE_S + 5
         for one in self._vms.values():
@@ -479,14 +383,12 @@ class Supervisor:
         if now >= self._next_check_s:
             self._next_check_s = now + 1.0
             self._kill_hung(now)
-            if self._unpublished:
+            if self._exposure.unpublished:
                 self._publish()
 
     def _kill_hung(self, now: float) -> None:
-        ready = {_server_name(one.key, one.slot): one for one in self._vms.values() if one.state == "ready"}
-        silent = {
-            seen.server for seen in self._balancer.seen() if seen.down and seen.check in ("L4TOUT", "L7TOUT")
-        }
+        ready = {server_name(one.key, one.slot): one for one in self._vms.values() if one.state == "ready"}
+        silent = self._exposure.silent()
         for server in set(self._suspects) - silent:
             del self._suspects[server]
         for server in silent & ready.keys():
@@ -504,15 +406,9 @@ class Supervisor:
             if pid == 0:
                 return
             code = os.waitstatus_to_exitcode(status)
-            if pid == self._balancer.pid:
-                _log(f"haproxy ended with status {code}; starting it again")
-                self._balancer.ended()
-                self._publish()
-            elif self._dnsmasq and pid == self._dnsmasq.pid:
-                _log(f"dnsmasq ended with status {code}; starting it again")
-                self._dnsmasq = None
-                time.sleep(0.05)  # a program that cannot start must not take all the time
-                self._name()
+            restarted = self._exposure.restarted(pid, self._desired, self._vms.values())
+            if restarted:
+                _log(f"{restarted} ended with status {code} and was started again")
             else:
                 for one in list(self._vms.values()):
                     if one.process.pid == pid:
@@ -532,106 +428,18 @@ class Supervisor:
                 self._selector.unregister(channel)
         one.close()
         del self._vms[one.id]
-        self._suspects.pop(_server_name(one.key, one.slot), None)
+        self._suspects.pop(server_name(one.key, one.slot), None)
         self._layout.userdata(one.id).unlink(missing_ok=True)
         if not asked and self._desired.deployment(one.key):
             how = f"QEMU was ended by signal {-code}" if code < 0 else f"QEMU ended with status {code}"
             self._dead_details[one.key] = f"{one.id}: {how}" + (f"; {one.detail}" if one.detail else "")
             self._count_failure(one.key, one.slot, lived_s=time.monotonic() - one.started_s)
-        self._name()
+        self._exposure.name(self._desired, self._vms.values())
 
     def _count_failure(self, key: str, slot: int, *, lived_s: float) -> None:
         before = 0 if lived_s > plan.STABLE_S else self._failures.get((key, slot), 0)
         self._failures[key, slot] = before + 1
         self._not_before[key, slot] = time.monotonic() + plan.retry_delay_s(before + 1)
-
-    # ---- programs
-
-    def _spawn(
-        self,
-        words: Sequence[str],
-        fds: Sequence[int],
-        *,
-        own_network: bool = False,
-        root: bool = False,
-        stderr: Path | None = None,
-    ) -> subprocess.Popen[bytes]:
-        """Start a program that stays: without privileges (dnsmasq needs its own), ended with us."""
-        if root:
-            command = ["setpriv", "--pdeathsig", "KILL", *words]
-        else:
-            command = list(vm.confined(words, in_namespace=own_network, privileged=self._can_drop))
-        require(words[0])
-        with stderr.open("ab") if stderr else contextlib.nullcontext() as said:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-                pass_fds=fds,
-                cwd="/",
-            )
-
-    # ---- status
-
-    def _describe(self, wanted: Wanted) -> dict[str, Any]:
-        mine = sorted((one for one in self._vms.values() if one.key == wanted.key), key=lambda one: one.slot)
-        services = {backend.service for backend in wanted.backends}
-        endpoints = [
-            {
-                "url": f"{'http' if port.http else 'tcp'}://127.0.0.1:{port.host_port}",
-                "public": record.public,
-                "service": record.key,
-                "port": port.number,
-            }
-            for record in self._desired.services
-            if record.key in services
-            for port in record.ports
-        ]
-        ready = [one for one in mine if one.state == "ready"]
-        return {
-            "name": wanted.name,
-            "namespace": wanted.namespace,
-            "revision": wanted.revision,
-            "image": wanted.machine.image,
-            "machine": wanted.machine.fingerprint,
-            "fingerprint": wanted.fingerprint,
-            "has_previous": wanted.previous is not None,
-            "endpoints": endpoints,
-            "unpublished": sorted(
-                self._unpublished
-                & {p.host_port for r in self._desired.services if r.key in services for p in r.ports}
-            ),
-            "wanted": wanted.replicas,
-            "ready": len(ready),
-            "detail": self._dead_details.get(wanted.key, ""),
-            "failures": max(
-                (count for (key, _), count in self._failures.items() if key == wanted.key), default=0
-            ),
-            "instances": [
-                {
-                    "id": one.id,
-                    "address": one.address,
-                    "state": one.state,
-                    "image": one.image,
-                    "machine": one.machine,
-                    "started_at": one.started_at,
-                    "detail": one.detail,
-                    "failures": one.failures,
-                    "memory_kb": one.memory_kb,
-                    "last_lines": one.last_lines(10) if one.failures else [],
-                }
-                for one in mine
-            ],
-        }
-
-
-def _frontend_name(service: str, number: int) -> str:
-    return f"{service.replace('/', ':')}:{number}"
-
-
-def _server_name(key: str, slot: int) -> str:
-    return f"{key.replace('/', ':')}:{slot}"
 
 
 def _forwarded(forwards: Mapping[int, int]) -> str:

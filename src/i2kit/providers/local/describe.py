@@ -1,0 +1,68 @@
+"""What the supervisor answers to `status`: desired state and VMs → JSON data. Pure."""
+
+from collections.abc import Collection
+from typing import Any
+
+from i2kit.providers.local.desired import Desired, Wanted
+from i2kit.providers.local.machine import Vm
+
+LAST_LINES = 10
+"""How much of a failing VM's log the answer carries."""
+
+
+def deployment(
+    wanted: Wanted,
+    state: Desired,
+    vms: Collection[Vm],
+    *,
+    unpublished: Collection[int],
+    detail: str,
+    failures: int,
+) -> dict[str, Any]:
+    """One deployment. `detail`: why its last VM died; `failures`: how often one slot's VMs did in a row."""
+    services = {backend.service for backend in wanted.backends}
+    records = [record for record in state.services if record.key in services]
+    mine = sorted((one for one in vms if one.key == wanted.key), key=lambda one: one.slot)
+    return {
+        "name": wanted.name,
+        "namespace": wanted.namespace,
+        "revision": wanted.revision,
+        "image": wanted.machine.image,
+        "machine": wanted.machine.fingerprint,
+        "fingerprint": wanted.fingerprint,
+        "has_previous": wanted.previous is not None,
+        "endpoints": [
+            {
+                "url": f"{'http' if port.http else 'tcp'}://127.0.0.1:{port.host_port}",
+                "public": record.public,
+                "service": record.key,
+                "port": port.number,
+            }
+            for record in records
+            for port in record.ports
+        ],
+        "unpublished": sorted(
+            port.host_port for record in records for port in record.ports if port.host_port in unpublished
+        ),
+        "wanted": wanted.replicas,
+        "ready": sum(one.state == "ready" for one in mine),
+        "detail": detail,
+        "failures": failures,
+        "instances": [instance(one) for one in mine],
+    }
+
+
+def instance(vm: Vm) -> dict[str, Any]:
+    """One VM."""
+    return {
+        "id": vm.id,
+        "address": vm.address,
+        "state": vm.state,
+        "image": vm.image,
+        "machine": vm.machine,
+        "started_at": vm.started_at,
+        "detail": vm.detail,
+        "failures": vm.failures,
+        "memory_kb": vm.memory_kb,
+        "last_lines": vm.last_lines(LAST_LINES) if vm.failures else [],
+    }
