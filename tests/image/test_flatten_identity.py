@@ -1,0 +1,94 @@
+"""USER of an image, as Docker reads it."""
+
+import pytest
+
+from i2kit.errors import OperationError
+from i2kit.image.identity import lookup_user
+from i2kit.image.tree import Content, Entry, Kind, Tree, find, read_file
+from i2kit.model import Identity
+
+PASSWD = b"""root:x:0:0:root:/root:/bin/sh
+# a comment:x:1:1
+broken
+nginx:x:101:102:nginx:/nonexistent:/bin/false
+nobody:x:65534:65534::/:
+12:x:77:78::/:
+"""
+GROUP = b"root:x:0:root\nwww-data:x:33:nginx,other\nnginx:x:102:\nlog:x:4:nginx\nnologin:x:9:someone\n"
+
+
+def file(path: str, data: bytes) -> Entry:
+    return Entry(path, Kind.FILE, 0o644, content=Content(len(data), data=data))
+
+
+TREE: Tree = (
+    Entry("", Kind.DIRECTORY, 0o755),
+    Entry("etc", Kind.DIRECTORY, 0o755),
+    Entry("etc/group", Kind.SYMLINK, 0o777, target="../../usr/share/group"),
+    Entry("etc/loop", Kind.SYMLINK, 0o777, target="loop"),
+    file("etc/passwd", PASSWD),
+    Entry("usr", Kind.DIRECTORY, 0o755),
+    Entry("usr/share", Kind.DIRECTORY, 0o755),
+    file("usr/share/group", GROUP),
+)
+
+
+@pytest.mark.parametrize(
+    ("user", "identity"),
+    [
+        ("", Identity(0, 0, (0,))),
+        ("root", Identity(0, 0, (0,))),
+        ("nginx", Identity(101, 102, (4, 33))),
+        ("101", Identity(101, 102, (4, 33))),
+        ("nginx:www-data", Identity(101, 33)),
+        ("nginx:33", Identity(101, 33)),
+        ("1000", Identity(1000, 0)),
+        ("1000:1000", Identity(1000, 1000)),
+        ("1000:nginx", Identity(1000, 102)),
+        ("nobody", Identity(65534, 65534)),
+        ("12", Identity(12, 0)),
+        (":33", Identity(0, 33)),
+    ],
+)
+def test_users(user: str, identity: Identity) -> None:
+    assert lookup_user(TREE, user) == identity
+
+
+@pytest.mark.parametrize(
+    ("user", "said"),
+    [
+        ("nobdy", "the user `nobdy` is not in its /etc/passwd"),
+        ("nginx:wheel", "the group `wheel` is not in its /etc/group"),
+        ("4294967295", "out of range"),
+        ("1:4294967295", "out of range"),
+        ("99999999999999999999", "is not in its /etc/passwd"),
+        ("-1", "is not in its /etc/passwd"),
+    ],
+)
+def test_unknown_users_name_the_image(user: str, said: str) -> None:
+    with pytest.raises(OperationError, match=r"docker\.io/library/app") as caught:
+        lookup_user(TREE, user, image="docker.io/library/app")
+    assert said in caught.value.message
+
+
+def test_an_image_without_passwd() -> None:
+    empty = TREE[:1]
+    assert lookup_user(empty, "") == Identity(0, 0)
+    assert lookup_user(empty, "5:6") == Identity(5, 6)
+    with pytest.raises(OperationError, match="it has no /etc/passwd"):
+        lookup_user(empty, "nginx")
+
+
+def test_reading_follows_symlinks_inside_the_root() -> None:
+    assert read_file(TREE, "/etc/group") == GROUP
+    assert read_file(TREE, "etc/../etc/passwd") == PASSWD
+    assert read_file(TREE, "etc/loop") is None
+    assert read_file(TREE, "etc") is None
+    assert read_file(TREE, "etc/passwd/x") is None
+    assert (found := find(TREE, "etc/group")) is not None and found.path == "usr/share/group"
+
+
+def test_a_huge_passwd_is_not_read() -> None:
+    huge = (*TREE[:2], Entry("etc/passwd", Kind.FILE, 0o644, content=Content(1 << 40)))
+    with pytest.raises(OperationError, match="too much to read"):
+        lookup_user(huge, "nginx")
