@@ -1,6 +1,6 @@
 """A file tree becomes an initramfs: the archive that the kernel unpacks into memory at boot.
 
-In: a Tree that fits into memory. Out: a file with the same bytes on every machine. Never starts
+In: a Tree, of which a part fits into memory. Out: a file with the same bytes on every machine. Never starts
 a program.
 
 The archive is not compressed. What a compressor writes differs between versions of zlib, liblzma
@@ -13,9 +13,14 @@ place for xattrs, so they are left out.
 
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
-from i2kit.image.tree import Entry, Kind, Tree
+from i2kit.errors import OperationError
+from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
+
+LIST = "usr/lib/i2kit/initramfs.list"
+INIT = "usr/lib/i2kit/initramfs-init"
 
 MAGIC = b"070701"
 TRAILER = b"TRAILER!!!"
@@ -28,6 +33,30 @@ TYPE_BITS = {
     Kind.FIFO: 0o010000,
     Kind.SYMLINK: 0o120000,
 }
+
+
+def select(tree: Tree) -> Tree:
+    """The part of a machine's root that belongs into its initramfs.
+
+    The file `usr/lib/i2kit/initramfs.list` names it, one path per line; each keeps its path, but
+    the script `usr/lib/i2kit/initramfs-init` becomes `/init`. Raises OperationError where a named
+    file is not in the tree.
+    """
+    entries = {entry.path: entry for entry in tree}
+    missing = [path for path in (LIST, INIT) if path not in entries]
+    if missing:
+        raise OperationError(
+            f"the machine image cannot boot: it has no /{missing[0]}",
+            hint="one of the kernel and init images has to bring it, as those of i2kit do",
+        )
+    chosen = {"": entries[""], "init": replace(entries[INIT], path="init", link_group=0)}
+    for path in (entries[LIST].content or Content(0)).read().decode().splitlines():
+        if path not in entries:
+            raise OperationError(f"the machine image cannot boot: /{LIST} names /{path}, which is not there")
+        while path not in chosen:
+            chosen[path] = entries[path]
+            path = path.rpartition("/")[0]
+    return tuple(sorted(chosen.values(), key=lambda entry: sort_key(entry.path)))
 
 
 def write_cpio(tree: Tree, out: Path) -> None:
