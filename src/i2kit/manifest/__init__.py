@@ -19,6 +19,7 @@ from typing import Any
 
 from i2kit.errors import InputError, Position, Problem
 from i2kit.manifest import checks, kubernetes, native, source
+from i2kit.manifest.reading import Reading
 from i2kit.manifest.shape import Log
 from i2kit.model import Manifest
 
@@ -64,15 +65,15 @@ def parse(sources: Sequence[tuple[str, bytes]]) -> Manifest:
 
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of what `parse` accepts, for editors: i2kit's form and Kubernetes'."""
-    from i2kit.manifest import reference  # not needed to deploy, and this keeps `i2kit --help` quick
+    from i2kit.manifest.reference import json_schema  # not needed to deploy
 
-    return reference.schema()
+    return json_schema()
 
 
 def _parse(sources: Sequence[tuple[str, bytes]], unreadable: Iterable[Problem]) -> Manifest:
     log = Log()
     log.problems.extend(unreadable)
-    reading = kubernetes.Reading(complete=not log.problems)
+    reading = Reading(complete=not log.problems)
     count = 0
     for name, data in sources:
         documents, problems = source.documents(name, data)
@@ -82,14 +83,12 @@ def _parse(sources: Sequence[tuple[str, bytes]], unreadable: Iterable[Problem]) 
         for document in documents:
             if isinstance(document, source.MappingNode) and kubernetes.is_kubernetes(document):
                 kubernetes.read(document, reading, log)
-            elif workload := native.read(document, log):
-                reading.workloads.append(workload)
             else:
-                reading.complete = False
+                native.read(document, reading, log)
     checks.whole(reading, log)
     if not log.problems and not reading.workloads:
         where = Position(sources[0][0], 1, 1) if sources else None
-        message = "there is no deployment in it" if count else "there are no documents in it"
+        message = "there is no deployment here" if count else "there are no documents in it"
         log.problems.append(Problem(message, where, "a manifest begins with name: and containers:"))
     if log.problems:
         order = {name: index for index, (name, _) in enumerate(sources)}

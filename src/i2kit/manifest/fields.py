@@ -57,6 +57,7 @@ LABELS = MapOf(
     Text(names.label_value, names.LABEL_VALUE, names.LABEL_LENGTH, null=True),
     names.label_key,
     names.LABEL_KEY,
+    whole=True,
 )
 NOTES = MapOf(Text(null=True))
 WORDS = ListOf(Text(names.no_nul), hint="write one item per argument: [sh, -c, …]")

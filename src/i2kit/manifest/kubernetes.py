@@ -5,11 +5,11 @@ anything that needs another document; that is `checks`. Pure.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 from i2kit.errors import Position
 from i2kit.manifest import kinds, pod
 from i2kit.manifest.places import shown
+from i2kit.manifest.reading import Account, FoundService, Grant, Reading
 from i2kit.manifest.shape import Log, Record, did_you_mean
 from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode
 from i2kit.model import Pairs, Service, ServicePort, Workload
@@ -20,43 +20,6 @@ _VERSIONS = {
     "Service": kinds.SERVICE_VERSIONS,
     **{kind: versions for kind, (versions, _) in _KINDS.items()},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class FoundService:
-    """A Service, and the places that checks across documents point at."""
-
-    service: Service
-    selector: Position
-    targets: tuple[Position, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A service account that a deployment's pods use."""
-
-    key: str
-    position: Position
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """A binding that gives a service account rights in the Kubernetes API."""
-
-    account: str
-    binding: str
-
-
-@dataclass(slots=True)
-class Reading:
-    """What the documents said. `complete` is False once a document with pods could not be read."""
-
-    workloads: list[Workload] = field(default_factory=list)
-    services: list[FoundService] = field(default_factory=list)
-    accounts: list[Account] = field(default_factory=list)
-    grants: list[Grant] = field(default_factory=list)
-    complete: bool = True
 
 
 def is_kubernetes(node: Node) -> bool:
@@ -103,7 +66,7 @@ def _kind(node: MappingNode, log: Log) -> str | None:
         return None
     place = node.entries["kind"][1].position
     group = version.rpartition("/")[0] if version else ""
-    # Kubernetes' own groups have no dot (apps) or end with k8s.io; others may reuse a kind (Knative's Service).
+    # Kubernetes' own groups have no dot or end with k8s.io; others reuse its kinds (Knative's Service).
     if "." in group and not group.endswith(".k8s.io") and group not in _groups(kind):
         message = f"`{shown(kind)}` of {shown(group)} is a custom resource, and {kinds.MESHES}"
         log.problem(place, "kind", message, "leave this document out")
@@ -146,7 +109,9 @@ def _deployment(node: MappingNode, reading: Reading, log: Log) -> None:
         return
     head = template.record("metadata")
     labels = head.pairs("labels") if head else ()
-    if not (head and head.has("labels") and not labels):  # else the labels were wrong, and it was said
+    if head and head.is_wrong("labels"):
+        reading.complete = False
+    else:
         _check_selector(_text(node, "apiVersion") or "", spec, template, labels, log)
     namespace = metadata.text("namespace") or "default"
     containers: tuple[Record, ...] = body.items("containers")
@@ -217,7 +182,7 @@ def _check_selector(version: str, spec: Record, template: Record, labels: Pairs,
         return
     wanted = selector.pairs("matchLabels")
     expressions: tuple[Record, ...] = selector.items("matchExpressions")
-    if not wanted and not expressions and not selector.has("matchLabels"):
+    if not (wanted or expressions or selector.is_wrong("matchLabels")):
         log.problem(
             selector.position,
             selector.path,
@@ -257,7 +222,7 @@ def _service(node: MappingNode, reading: Reading, log: Log) -> None:
     spec = record.record("spec") if record else None
     if not (record and metadata and spec):
         return
-    if not spec.pairs("selector") and not (spec.has("selector") and spec.values.get("selector") is None):
+    if not spec.pairs("selector") and not spec.is_wrong("selector"):
         log.problem(
             spec.place("selector"),
             spec.path,
@@ -314,11 +279,18 @@ def _other(kind: str, node: MappingNode, reading: Reading, log: Log) -> None:
     place = node.entries["kind"][1].position
     if verdict.verdict == "refused":
         log.problem(place, "kind", f"{kind} {verdict.about}", verdict.hint)
-        reading.complete = False
+        reading.complete = reading.complete and not _has_pods(node)
     elif verdict.verdict == "warned":
         log.warn(place, "kind", f"{kind} {verdict.about}")
     elif kind in ("RoleBinding", "ClusterRoleBinding"):
         reading.grants.extend(_grants(kind, node))
+
+
+def _has_pods(node: MappingNode) -> bool:
+    spec = node.get("spec")
+    return isinstance(spec, MappingNode) and not spec.entries.keys().isdisjoint(
+        ("containers", "template", "jobTemplate")
+    )
 
 
 def _grants(kind: str, node: MappingNode) -> Iterator[Grant]:

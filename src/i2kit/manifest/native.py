@@ -1,49 +1,53 @@
 """The i2kit manifest (the paper's Fig. 5): a pod and how many of it, in the fewest words.
 
-In: one document. Out: a Workload. Pure.
+In: one document. Out: a Workload, gathered in a Reading. Pure.
 """
 
 from pathlib import PurePath
 
-from i2kit.errors import Position
 from i2kit.manifest import kinds, pod
+from i2kit.manifest.reading import Reading
 from i2kit.manifest.shape import Log, Record
 from i2kit.manifest.source import MappingNode, Node, described
 from i2kit.model import Workload
 
 
-def read(node: Node, log: Log) -> Workload | None:
-    """The workload of a document that is not Kubernetes'; None where it is something else altogether."""
-    if not isinstance(node, MappingNode):
-        hint = "begin with name: and containers:, or with apiVersion: and kind:"
-        log.problem(node.position, "", f"a manifest is a mapping and this is {described(node)}", hint)
-        return None
-    if strange := _something_else(node):
-        message, hint = strange
-        log.problem(node.position, "", message, hint)
-        return None
-    record = kinds.NATIVE.read(node, "", log)
+def read(node: Node, reading: Reading, log: Log) -> None:
+    """Add the workload of a document that is not Kubernetes' to the reading."""
+    record = _record(node, log)
     if record is None:
-        return None
+        reading.complete = False
+        return
+    if record.is_wrong("labels"):
+        reading.complete = False
     name = record.text("name") or ""
     containers: dict[str, Record] = dict(record.items("containers"))
     names = {id(holder): key for key, holder in containers.items()}
     pod.check_ports(list(containers.values()), lambda holder: names[id(holder)], log)
     replicas = record.whole("replicas")
-    return Workload(
-        name=name,
-        namespace=record.text("namespace") or "default",
-        labels=tuple({"app": name, **dict(record.pairs("labels"))}.items()),
-        replicas=1 if replicas is None else replicas,
-        containers=tuple(
-            pod.container(holder, key, holder.items("env"), log) for key, holder in containers.items()
-        ),
-        position=_place(record),
+    reading.workloads.append(
+        Workload(
+            name=name,
+            namespace=record.text("namespace") or "default",
+            labels=tuple({"app": name, **dict(record.pairs("labels"))}.items()),
+            replicas=1 if replicas is None else replicas,
+            containers=tuple(
+                pod.container(holder, key, holder.items("env"), log) for key, holder in containers.items()
+            ),
+            position=record.place("name"),
+        )
     )
 
 
-def _place(record: Record) -> Position:
-    return record.place("name")
+def _record(node: Node, log: Log) -> Record | None:
+    if not isinstance(node, MappingNode):
+        hint = "begin with name: and containers:, or with apiVersion: and kind:"
+        log.problem(node.position, "", f"a manifest is a mapping and this is {described(node)}", hint)
+        return None
+    if strange := _something_else(node):
+        log.problem(node.position, "", *strange)
+        return None
+    return kinds.NATIVE.read(node, "", log)
 
 
 def _something_else(node: MappingNode) -> tuple[str, str] | None:

@@ -4,55 +4,29 @@ In: records of the tables in `fields`. Out: model values. Where a value was wron
 log by then, the Container still comes out, so that the checks after this one see the rest. Pure.
 """
 
-import re
 from collections.abc import Callable, Sequence
 
 from i2kit.errors import Position
 from i2kit.manifest.shape import Log, Record
-from i2kit.model import Container, Pairs, Port, Resources
+from i2kit.model import Container, Port, Resources
 
 SMALLEST_MEMORY_LIMIT_BYTES = 6 * 2**20
 """What runc and containerd ask for at least: below, the runtime itself does not fit into the cgroup."""
 
-_REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
-
 
 def container(record: Record, name: str, env: Sequence[tuple[str, str]], log: Log) -> Container:
-    """One container. `env` is as written; references in it, the command and the args are replaced."""
-    expanded = expand_env(env)
-    known = dict(expanded)
+    """One container; `env` is as written, also where a name stands twice."""
     return Container(
         name=name,
         image=record.text("image") or "",
-        command=_words(record, "command", known),
-        args=_words(record, "args", known),
-        env=expanded,
+        command=_words(record, "command"),
+        args=_words(record, "args"),
+        env=tuple(env),
         working_dir=record.text("workingDir"),
         ports=_ports(record, log),
         resources=_resources(record, log),
         position=record.place("image"),
     )
-
-
-def expand_env(env: Sequence[tuple[str, str]]) -> Pairs:
-    """Replace references to variables that stand before; of two with one name the last counts."""
-    known: dict[str, str] = {}
-    for name, value in env:
-        known[name] = expand(value, known)
-    return tuple(known.items())
-
-
-def expand(text: str, known: dict[str, str]) -> str:
-    """Replace `$(NAME)`; `$$` is a dollar, an unknown name stays as it is.
-
-    As Kubernetes does (third_party/forked/golang/expansion/expand.go).
-    """
-
-    def value(match: re.Match[str]) -> str:
-        name: str | None = match.group(1)
-        return "$" if name is None else known.get(name, match.group())
-
-    return _REFERENCE.sub(value, text)
 
 
 def check_ports(containers: Sequence[Record], name_of: Callable[[Record], str], log: Log) -> None:
@@ -78,11 +52,9 @@ def check_ports(containers: Sequence[Record], name_of: Callable[[Record], str], 
             log.problem(place, record.at("containerPort"), message, hint)
 
 
-def _words(record: Record, name: str, known: dict[str, str]) -> tuple[str, ...] | None:
-    if not record.has(name):
-        return None
+def _words(record: Record, name: str) -> tuple[str, ...] | None:
     # An empty list says nothing, as in Kubernetes: the image's own is used.
-    return tuple(expand(word, known) for word in record.items(name)) or None
+    return record.items(name) or None
 
 
 def _ports(record: Record, log: Log) -> tuple[Port, ...]:

@@ -73,7 +73,7 @@ Tags and keys given twice are errors.
 """
 
 
-def schema() -> Schema:
+def json_schema() -> Schema:
     """JSON Schema (2020-12) of one document in either form."""
     definitions: dict[str, Schema] = {}
     native = kinds.NATIVE.schema(definitions)

@@ -106,6 +106,10 @@ class Record:
         """Whether the key was written and is not null, right or wrong."""
         return name in self.places
 
+    def is_wrong(self, name: str) -> bool:
+        """Whether the key was written and its value cannot be used, which is in the log."""
+        return name in self.places and name not in self.values
+
     def text(self, name: str) -> str | None:
         value = self.values.get(name)
         return value if isinstance(value, str) else None
@@ -346,6 +350,8 @@ class MapOf:
     key_pattern: str | None = None
     least: int = 0
     hint: str | None = None
+    whole: bool = False
+    """Whether one wrong entry spoils the mapping, as it does for labels: what is left would select else."""
 
     def read(self, node: Node, path: str, log: Log) -> tuple[tuple[str, object], ...] | None:
         if not isinstance(node, MappingNode):
@@ -353,13 +359,13 @@ class MapOf:
             return None
         if len(node.entries) < self.least:
             log.problem(node.position, path, "is empty", self.hint)
-        pairs = []
+        pairs: list[tuple[str, object]] = []
         for key, (position, value) in node.entries.items():
             if self.key and (complaint := self.key(key)):
                 log.problem(position, path, *complaint)
             elif (read := self.value.read(value, join(path, key), log)) is not None:
                 pairs.append((key, read))
-        return tuple(pairs)
+        return None if self.whole and len(pairs) < len(node.entries) else tuple(pairs)
 
     def schema(self, definitions: Definitions) -> Schema:
         found: Schema = {"type": "object", "additionalProperties": self.value.schema(definitions)}

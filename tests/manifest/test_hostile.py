@@ -1,0 +1,62 @@
+"""Inputs made to break a reader: each ends in one line, soon, and in little memory."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import yaml
+
+from i2kit.manifest import source
+from i2kit.manifest.source import documents
+
+
+def bomb(line: str, levels: int = 12) -> str:
+    """Each level holds the one before nine times."""
+    lines = ["l0: &l0 {x: [y]}"]
+    lines += [f"l{n}: &l{n} " + line % ", ".join([f"*l{n - 1}"] * 9) for n in range(1, levels)]
+    return "\n".join(lines)
+
+
+HOSTILE = {
+    "nested lists": ("[" * 1_000_000, "nested deeper than 100 levels"),
+    "nested maps": ("{a: " * 1_000_000, "nested deeper than 100 levels"),
+    "nested in blocks": ("- " * 1_000_000, "nested deeper than 100 levels"),
+    "nested JSON": ('{"a":' * 1_000_000, "nested deeper than 100 levels"),
+    "nested by aliases": (
+        "a0: &a0 x\n" + "\n".join(f"a{n}: &a{n} {'[' * 30}*a{n - 1}{']' * 30}" for n in range(1, 9)),
+        "nested deeper than 100 levels",
+    ),
+    "alias bomb": (bomb("[%s]"), "more than 200,000 keys and values, aliases written out"),
+    "merge bomb": (bomb("{<<: [%s]}"), "more than 200,000 keys and values, aliases written out"),
+    "wide": ("[" + "a," * 300_000, "more than 200,000 keys and values, aliases written out"),
+    "empty documents": ("---\n" * 300_000, "more than 200,000 keys and values, aliases written out"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_input_is_refused(case: str) -> None:
+    text, message = HOSTILE[case]
+    _, problems = documents("a.yml", text.encode())
+    assert [problem.message for problem in problems] == [message]
+
+
+def test_nesting_does_not_reach_the_parser_without_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "_LOADER", yaml.SafeLoader)
+    for case in ("nested lists", "nested in blocks", "alias bomb"):
+        test_hostile_input_is_refused(case)
+
+
+def test_hostile_input_takes_little_memory() -> None:
+    """In a process of its own that may have 512 MB: what is at most read, in its most expensive form."""
+    program = textwrap.dedent("""
+        import resource, sys
+        resource.setrlimit(resource.RLIMIT_AS, (512 * 2**20, 512 * 2**20))
+        from i2kit.errors import InputError
+        from i2kit.manifest import parse
+        try:
+            parse([("a.yml", b"- &a !x {b: 1, b: 2}\\n" * 450_000)])
+        except InputError as error:
+            sys.exit(7 if len(error.problems) == 101 else 1)
+        """)
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 7
