@@ -11,32 +11,33 @@ i2kit=.venv/bin/i2kit
 port=${REGISTRY_PORT:-5005}
 state=${XDG_STATE_HOME:-$HOME/.local/state}/i2kit-demo
 registry=http://127.0.0.1:$port/v2/
+configuration=$state/registry-$port.yml
 
 say() { printf '\n%s\n' "$*"; }
 fail() { printf 'error: %s\n\nhint: %s\n' "$1" "$2" >&2; exit 1; }
 
-# The id of the registry that an earlier run left running on this port, if it still does.
-our_registry() {
-    pid=$(cat "$state/registry-$port.pid" 2>/dev/null) || return 1
-    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep --quiet --fixed-strings "$state/registry-$port.yml" || return 1
+# The process that serves the registry of a configuration file, if it still runs.
+process_of() {
+    pid=$(cat "$1.pid" 2>/dev/null) || return 1
+    grep --quiet --fixed-strings "$1" "/proc/$pid/cmdline" 2>/dev/null || return 1
     echo "$pid"
 }
 
 start_registry() {
-    our_registry >/dev/null && return
+    process_of "$configuration" >/dev/null && return
     if curl --silent --max-time 2 --output /dev/null "$registry"; then
         fail "port $port of this machine is in use" "choose another for the registry: make demo REGISTRY_PORT=5006"
     fi
     mkdir -p "$state/registry"
-    cat >"$state/registry-$port.yml" <<YAML
+    cat >"$configuration" <<YAML
 version: 0.1
 log: { level: warn }
 storage: { filesystem: { rootdirectory: $state/registry } }
 http: { addr: 127.0.0.1:$port }
 YAML
-    setsid docker-registry serve "$state/registry-$port.yml" </dev/null >"$state/registry.log" 2>&1 &
+    setsid docker-registry serve "$configuration" </dev/null >"$state/registry.log" 2>&1 &
     pid=$!
-    echo "$pid" >"$state/registry-$port.pid"
+    echo "$pid" >"$configuration.pid"
     for _ in $(seq 100); do
         curl --silent --fail --output /dev/null "$registry" && return
         kill -0 "$pid" 2>/dev/null || break
@@ -46,25 +47,29 @@ YAML
     fail "the registry did not start on port $port" "choose another port: make demo REGISTRY_PORT=5006"
 }
 
-# The example as it is, unless the registry had to go to another port.
-manifest() { sed "s/127\.0\.0\.1:5005/127.0.0.1:$port/" examples/nginx.yml; }
+# The command that deploys an example: as it is, unless the registry had to go to another port.
+command_for() {
+    if [ "$port" = 5005 ]; then
+        echo "$i2kit deploy -f $1"
+    else
+        echo "sed s/:5005/:$port/ $1 | $i2kit deploy -f -"
+    fi
+}
 
 deploy() {
-    if [ "$port" = 5005 ]; then
-        say "\$ $i2kit deploy -f examples/nginx.yml" >&2
-        $i2kit deploy -f examples/nginx.yml
-    else
-        say "\$ sed s/:5005/:$port/ examples/nginx.yml | $i2kit deploy -f -" >&2
-        manifest | $i2kit deploy -f -
-    fi
+    command=$(command_for examples/nginx.yml)
+    say "\$ $command" >&2
+    sh -c "$command"
 }
 
 stop() {
     [ ! -x "$i2kit" ] || $i2kit destroy nginx-deployment
-    if pid=$(our_registry); then
-        kill "$pid"
-        echo "the registry on port $port is stopped"
-    fi
+    for configuration in "$state"/registry-*.yml; do
+        if pid=$(process_of "$configuration"); then
+            kill "$pid"
+            echo "the demo's registry is stopped"
+        fi
+    done
     rm -rf "$state"
 }
 
@@ -78,7 +83,7 @@ demo() {
     curl --silent --fail "${registry}nginx/tags/list"
 
     say "2. The manifest, and the one command"
-    manifest
+    cat examples/nginx.yml
     url=$(deploy)
     echo "$url"
 
@@ -104,7 +109,7 @@ $name"
     say "The three virtual machines stay up. Go on with
   curl $url
   $i2kit logs nginx-deployment
-  $i2kit deploy -f examples/two-containers.yml
+  $(command_for examples/two-containers.yml)
   $i2kit destroy nginx-deployment
   make demo-stop        (destroys it and stops the registry)"
 }
