@@ -119,7 +119,7 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> InMemoryProvider:
     def render(workload: Workload, *, settings: Settings, watch: Watcher) -> str:
         return f"# template of {build(workload, settings=settings, watch=watch).id}\n"
 
-    monkeypatch.setattr(image, "build", build, raising=False)
-    monkeypatch.setattr(image, "render", render, raising=False)
+    monkeypatch.setattr(image, "build", build)
+    monkeypatch.setattr(image, "render", render)
     monkeypatch.setattr(providers, "load", lambda name, settings: provider)
     return provider

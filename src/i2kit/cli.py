@@ -155,7 +155,8 @@ def deploy(
         if not outcome.deployment.endpoints:
             say(tone, f"{outcome.plan.key} runs; it has no ports to answer on")
         for endpoint in outcome.deployment.endpoints:
-            say(tone, f"{outcome.plan.key} answers as {endpoint.service}:{endpoint.port} at")
+            name = endpoint.service.removeprefix(f"{outcome.deployment.namespace}/")
+            say(tone, f"{outcome.plan.key} answers as {name}:{endpoint.port} at")
             write(f"{endpoint.url}\n")
 
 
