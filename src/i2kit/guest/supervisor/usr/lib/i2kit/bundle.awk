@@ -96,6 +96,9 @@ FILENAME ~ /\/runtime\.json$/ {
     sub(/"cgroupsPath": *"[^"]*"/, "\"cgroupsPath\": \"/" name "/container\"", line[lines])
 }
 
+# crun before 1.9 refuses a version after 1.0, and nothing newer is used.
+/^    "ociVersion":/ { sub(/"ociVersion": *"[^"]*"/, "\"ociVersion\": \"1.0.2\"", line[lines]) }
+
 /^        "path": "rootfs"/ { sub(/"rootfs"/, json(directory "/rootfs"), line[lines]) }
 
 /^        "env": \[\]/ {
