@@ -1,8 +1,5 @@
 """The LinuxKit template of a pod: golden files, and Kubernetes' rules for command, args and env."""
 
-import os
-from pathlib import Path
-
 import pytest
 import yaml
 from hypothesis import given
@@ -21,8 +18,8 @@ from i2kit.image.template import (
     working_dir,
 )
 from i2kit.model import Container, Identity, ImageConfig, Pairs, ResolvedImage, Resources, Workload
+from tests import golden
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "template"
 MIB = 1 << 20
 BASE = Base(
     kernel="i2kit/kernel@sha256:" + "1" * 64,
@@ -42,14 +39,6 @@ def image(name: str, config: ImageConfig = APP, identity: Identity = ROOT) -> Co
     return ContainerImage(ResolvedImage(name, pinned, digest, config, (), 0), identity)
 
 
-def golden(name: str, text: str) -> None:
-    path = GOLDEN / name
-    if os.environ.get("UPDATE_GOLDEN"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    assert text == path.read_text(), f"differs from {path}; refresh with UPDATE_GOLDEN=1"
-
-
 NGINX = ImageConfig(
     entrypoint=("/docker-entrypoint.sh",),
     cmd=("nginx", "-g", "daemon off;"),
@@ -63,7 +52,7 @@ NGINX = ImageConfig(
 
 def test_the_papers_nginx() -> None:
     workload = Workload("nginx-deployment", (Container("nginx", "nginx:1.27"),), replicas=3)
-    golden("nginx.yml", render(workload, {"nginx:1.27": image("nginx:1.27", NGINX)}, BASE))
+    golden.check("template/nginx.yml", render(workload, {"nginx:1.27": image("nginx:1.27", NGINX)}, BASE))
 
 
 def test_two_containers_with_everything_set() -> None:
@@ -86,7 +75,7 @@ def test_two_containers_with_everything_set() -> None:
         "nginx:1.27": image("nginx:1.27", NGINX, Identity(101, 101, (4, 27))),
         "app": image("app", ImageConfig(working_dir="/app", entrypoint=("/app/run",))),
     }
-    golden("everything.yml", render(Workload("pod", (web, app)), images, BASE))
+    golden.check("template/everything.yml", render(Workload("pod", (web, app)), images, BASE))
 
 
 def test_the_workloads_name_labels_and_replicas_do_not_change_the_image() -> None:

@@ -254,7 +254,7 @@ class _Reader:
         value = node.value if isinstance(node, ScalarNode) else None
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return value
-        self.mismatch(node, path, "a number")
+        self.mismatch(node, path, "a whole number, 0 or more,")
         return 0
 
     def flag(self, node: Node, path: str) -> bool:

@@ -1,0 +1,283 @@
+"""LinuxKit's layout, from templates and images made here."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from i2kit.errors import InputError
+from i2kit.image.assemble import Assembly, SourceImage, assemble
+from i2kit.image.linuxkit import parse
+from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
+from i2kit.model import ImageConfig
+
+CONFIG = ImageConfig(cmd=("/bin/app",), env=(("PATH", "/bin"),))
+
+
+def tree(*entries: Entry) -> Tree:
+    """The entries with the directories above them."""
+    found = {"": Entry("", Kind.DIRECTORY, 0o755)}
+    for entry in entries:
+        parts = entry.path.split("/")
+        for end in range(1, len(parts)):
+            path = "/".join(parts[:end])
+            found.setdefault(path, Entry(path, Kind.DIRECTORY, 0o700))
+        found[entry.path] = entry
+    return tuple(sorted(found.values(), key=lambda entry: sort_key(entry.path)))
+
+
+def file(path: str, data: bytes = b"", link_group: int = 0) -> Entry:
+    return Entry(path, Kind.FILE, 0o644, content=Content(len(data), data=data), link_group=link_group)
+
+
+def modules_tar() -> bytes:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as archive:
+        member = tarfile.TarInfo("lib/modules/6.1/erofs.ko")
+        member.size = 6
+        archive.addfile(member, io.BytesIO(b"module"))
+    return raw.getvalue()
+
+
+IMAGES = {
+    "kernel": SourceImage(
+        tree(file("kernel", b"vmlinux"), file("kernel.tar", modules_tar()), file("kernel-dev.tar")),
+        ImageConfig(),
+    ),
+    "base": SourceImage(
+        tree(
+            file("init", b"#!"),
+            file("etc/motd", b"base"),
+            file("bin/a", b"linked", 1),
+            file("bin/b", b"linked", 1),
+        ),
+        CONFIG,
+    ),
+    "over": SourceImage(tree(file("etc/motd", b"over"), file("bin/a", b"own")), CONFIG),
+    "app": SourceImage(
+        tree(
+            file("bin/app", b"app"),
+            file("bin/one", b"x", 1),
+            file("bin/two", b"x", 1),
+            file("etc/hosts", b"the builder's"),
+            file("etc/hostname", b"builder"),
+            file("dev/pts/0"),
+            file(".dockerenv"),
+            file("Dockerfile"),
+        ),
+        CONFIG,
+    ),
+}
+
+POD = """\
+kernel: {image: kernel, cmdline: quiet}
+init: [base, over]
+onboot:
+  - {name: first, image: app, readonly: true}
+services:
+  - {name: web, image: app, command: [web], env: [A=b], capabilities: [CAP_KILL, CAP_CHOWN]}
+"""
+
+
+def assembled(text: str, folder: Path) -> tuple[Assembly, dict[str, Entry]]:
+    assembly = assemble(parse("pod.yml", text), IMAGES.__getitem__, folder)
+    paths = [entry.path for entry in assembly.tree]
+    assert paths == sorted(paths, key=sort_key)
+    assert all(path.rpartition("/")[0] in paths for path in paths)
+    return assembly, {entry.path: entry for entry in assembly.tree}
+
+
+def data(entry: Entry) -> bytes:
+    assert entry.content is not None
+    return entry.content.read()
+
+
+def document(entry: Entry) -> Any:
+    return json.loads(data(entry))
+
+
+def test_the_kernel_image(tmp_path: Path) -> None:
+    assembly, found = assembled(POD, tmp_path)
+    assert assembly.kernel.read() == b"vmlinux"
+    assert assembly.cmdline == "quiet"
+    assert data(found["lib/modules/6.1/erofs.ko"]) == b"module"
+    assert not {"kernel", "kernel.tar", "kernel-dev.tar", "boot"} & found.keys()
+
+
+def test_init_images_lie_over_each_other(tmp_path: Path) -> None:
+    _, found = assembled(POD, tmp_path)
+    assert data(found["init"]) == b"#!"
+    assert data(found["etc/motd"]) == b"over"
+    assert data(found["bin/a"]) == b"own"
+    assert data(found["bin/b"]) == b"linked"
+    assert found["etc/resolv.conf"].target == "/run/resolvconf/resolv.conf"
+    assert found["etc/mtab"].target == "/proc/mounts"
+    assert {found[path].kind for path in ("dev", "dev/pts", "dev/shm", "proc", "sys")} == {Kind.DIRECTORY}
+    assert found["etc"].mode == 0o755
+
+
+def test_containers_in_linuxkits_layout(tmp_path: Path) -> None:
+    _, found = assembled(POD, tmp_path)
+    first = {path for path in found if path.startswith("containers/onboot/000-first/")}
+    assert {path.split("/")[3] for path in first} == {"rootfs", "config.json", "runtime.json"}
+    web = sorted(path for path in found if path.startswith("containers/services/web/"))
+    # The image is where its first user has it.
+    assert [path.split("/", 3)[3] for path in web] == ["config.json", "rootfs", "runtime.json", "tmp"]
+    root = "containers/onboot/000-first/rootfs"
+    assert data(found[f"{root}/bin/app"]) == b"app"
+    assert data(found[f"{root}/etc/hosts"]).startswith(b"127.0.0.1")
+    assert data(found[f"{root}/etc/resolv.conf"]) == b"\n# no resolv.conf configured\n"
+    gone = ("etc/hostname", "dev/pts/0", ".dockerenv", "Dockerfile")
+    assert not {f"{root}/{path}" for path in gone} & found.keys()
+
+
+def test_hardlinks_of_different_images_stay_apart(tmp_path: Path) -> None:
+    _, found = assembled(POD, tmp_path)
+    root = "containers/onboot/000-first/rootfs"
+    one, two = found[f"{root}/bin/one"], found[f"{root}/bin/two"]
+    assert one.link_group == two.link_group != 0
+    assert one.link_group != found["bin/b"].link_group != 0
+
+
+def test_the_containers_files(tmp_path: Path) -> None:
+    _, found = assembled(POD, tmp_path)
+    assert document(found["containers/services/web/config.json"]) == {
+        "ociVersion": "1.0.2",
+        "process": {
+            "user": {"uid": 0, "gid": 0},
+            "args": ["web"],
+            "env": ["A=b"],
+            "cwd": "/",
+            "capabilities": {
+                "bounding": ["CAP_CHOWN", "CAP_KILL"],
+                "effective": ["CAP_KILL", "CAP_CHOWN"],
+                "inheritable": ["CAP_CHOWN", "CAP_KILL"],
+                "permitted": ["CAP_CHOWN", "CAP_KILL"],
+            },
+        },
+        "root": {"path": "rootfs"},
+        "mounts": [
+            {
+                "destination": "/dev",
+                "type": "tmpfs",
+                "source": "tmpfs",
+                "options": ["nosuid", "strictatime", "mode=755", "size=65536k"],
+            },
+            {
+                "destination": "/dev/pts",
+                "type": "devpts",
+                "source": "devpts",
+                "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+            },
+            {
+                "destination": "/proc",
+                "type": "proc",
+                "source": "proc",
+                "options": ["nosuid", "nodev", "noexec", "relatime"],
+            },
+            {
+                "destination": "/sys",
+                "type": "sysfs",
+                "source": "sysfs",
+                "options": ["nosuid", "noexec", "nodev"],
+            },
+            {
+                "destination": "/sys/fs/cgroup",
+                "type": "cgroup",
+                "source": "cgroup",
+                "options": ["nosuid", "noexec", "nodev", "relatime", "ro"],
+            },
+        ],
+        "linux": {"resources": {}, "namespaces": [{"type": "pid"}, {"type": "mount"}]},
+    }
+    runtime = document(found["containers/services/web/runtime.json"])
+    assert runtime["mounts"] == [
+        {"destination": "/containers/services/web/tmp", "type": "tmpfs", "source": "tmpfs"},
+        {"destination": "/containers/services/web/tmp", "options": ["remount", "private"]},
+        {
+            "destination": "/containers/services/web/rootfs",
+            "type": "overlay",
+            "source": "overlay",
+            "options": [
+                "lowerdir=/containers/onboot/000-first/rootfs",
+                "upperdir=/containers/services/web/tmp/upper",
+                "workdir=/containers/services/web/tmp/work",
+            ],
+        },
+    ]
+    readonly = document(found["containers/onboot/000-first/config.json"])
+    assert readonly["process"]["args"] == ["/bin/app"]
+    assert readonly["process"]["env"] == ["PATH=/bin"]
+    assert readonly["root"] == {"path": "rootfs", "readonly": True}
+    assert [mount["destination"] for mount in readonly["mounts"] if "ro" in mount["options"]] == [
+        "/dev",
+        "/sys",
+        "/sys/fs/cgroup",
+    ]
+    bound = "/containers/onboot/000-first/rootfs"
+    assert document(found["containers/onboot/000-first/runtime.json"])["mounts"] == [
+        {"destination": bound, "source": bound, "options": ["bind"]}
+    ]
+
+
+def test_what_an_entry_can_say(tmp_path: Path) -> None:
+    service = """\
+  - name: all
+    image: app
+    binds: ["/a:/b", "/etc/hosts:/etc/hosts:ro"]
+    mounts:
+      - {type: sysfs, options: [ro]}
+      - {type: mqueue}
+      - {type: tmpfs, destination: /b}
+    maskedPaths: [/proc/kcore]
+    readonlyPaths: [/proc/sys]
+    additionalGids: [4]
+    noNewPrivileges: true
+    annotations: {a: b}
+    resources: {memory: {limit: 5}}
+"""
+    _, found = assembled(POD + service, tmp_path)
+    config = document(found["containers/services/all/config.json"])
+    mounts = {mount.pop("destination"): mount for mount in config["mounts"]}
+    assert mounts["/sys"] == {"type": "sysfs", "source": "sysfs", "options": ["ro"]}
+    assert mounts["/dev/mqueue"] == {"type": "mqueue", "source": "mqueue"}
+    assert mounts["/b"] == {"type": "tmpfs", "source": "tmpfs"}, "mounts come after binds"
+    assert mounts["/etc/hosts"] == {"type": "bind", "source": "/etc/hosts", "options": ["ro", "rbind"]}
+    assert list(mounts) == sorted(mounts)
+    assert config["process"]["user"] == {"uid": 0, "gid": 0, "additionalGids": [4]}
+    assert config["process"]["capabilities"] == {}
+    assert config["process"]["noNewPrivileges"] is True
+    assert config["annotations"] == {"a": "b"}
+    assert config["linux"]["resources"] == {"memory": {"limit": 5}}
+    assert (config["linux"]["maskedPaths"], config["linux"]["readonlyPaths"]) == (
+        ["/proc/kcore"],
+        ["/proc/sys"],
+    )
+
+
+def test_files_come_last_and_leave_folders_as_they_are(tmp_path: Path) -> None:
+    files = """\
+files:
+  - {path: etc/motd, contents: file}
+  - {path: new/deep/file, contents: "", mode: "0640", uid: 7, gid: 8}
+  - {path: lib, symlink: usr/lib}
+  - {path: private, directory: true}
+"""
+    _, found = assembled(POD + files, tmp_path)
+    assert data(found["etc/motd"]) == b"file"
+    assert found["etc/motd"].mode == 0o600
+    assert found["etc"].mode == 0o755
+    assert (found["new/deep"].mode, found["private"].mode) == (0o755, 0o700)
+    deep = found["new/deep/file"]
+    assert (deep.mode, deep.uid, deep.gid) == (0o640, 7, 8)
+    # What lay in the folder is gone with it.
+    assert found["lib"].kind is Kind.SYMLINK
+    assert not any(path.startswith("lib/") for path in found)
+
+
+def test_an_image_that_is_no_kernel(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"pod.yml:1:17: the image `app` is no kernel image: .* `kernel`"):
+        assembled("kernel: {image: app}\n", tmp_path)
