@@ -50,8 +50,8 @@ def read(paths: Sequence[str], stdin: bytes | None = None) -> Manifest:
         try:
             for file in _files(path):
                 # `-f web.yml -f .` names a file twice but means it once.
-                if (real := os.path.realpath(file)) not in seen:
-                    seen.add(real)
+                if os.path.realpath(file) not in seen:
+                    seen.add(os.path.realpath(file))
                     sources.append((file, _contents(file)))
         except InputError as error:
             problems.extend(error.problems)
@@ -88,7 +88,9 @@ def _parse(sources: Sequence[tuple[str, bytes]], unreadable: Iterable[Problem]) 
     checks.whole(reading, log)
     if not log.problems and not reading.workloads:
         where = Position(sources[0][0], 1, 1) if sources else None
-        message = "there is no deployment here" if count else "there are no documents in it"
+        message = "there are no documents in it" if where else "no manifest was given"
+        if count:
+            message = "there is no deployment here"
         log.problems.append(Problem(message, where, "a manifest begins with name: and containers:"))
     if log.problems:
         order = {name: index for index, (name, _) in enumerate(sources)}
@@ -107,9 +109,9 @@ def _place(problem: Problem, order: dict[str, int]) -> tuple[int, int, int]:
 
 
 def _files(path: str) -> Iterator[str]:
-    """The files that a path stands for. Raises InputError where there are none."""
+    """The files that a path stands for, at least one. Raises InputError where there is nothing."""
     try:
-        if not Path(path).is_dir():
+        if not stat.S_ISDIR(Path(path).stat().st_mode):
             yield path
             return
         names = sorted(entry.name for entry in Path(path).iterdir())

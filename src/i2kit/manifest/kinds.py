@@ -93,6 +93,7 @@ SELECTOR = Object(
         accepted("matchLabels", LABELS, "labels that the pods must have"),
         accepted("matchExpressions", ListOf(EXPRESSION), "conditions that the pods' labels must meet"),
     ),
+    others=refused("", "is not a known field", "write matchLabels: {app: NAME}"),
     hint="write matchLabels: {app: NAME}",
 )
 TEMPLATE = Object(

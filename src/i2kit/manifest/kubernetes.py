@@ -182,7 +182,7 @@ def _check_selector(version: str, spec: Record, template: Record, labels: Pairs,
         return
     wanted = selector.pairs("matchLabels")
     expressions: tuple[Record, ...] = selector.items("matchExpressions")
-    if not (wanted or expressions or selector.is_wrong("matchLabels")):
+    if not (wanted or expressions or any(map(selector.is_wrong, selector.places))):
         log.problem(
             selector.position,
             selector.path,

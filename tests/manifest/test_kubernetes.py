@@ -1,0 +1,286 @@
+"""Kubernetes documents: what is taken, what changes nothing, what is refused and why."""
+
+# ruff: noqa: E501 (a line is a case)
+
+import json
+
+import pytest
+
+from i2kit.errors import InputError, Position
+from i2kit.manifest import parse
+from i2kit.model import Container, Port, Service, ServicePort, Workload
+from tests.manifest.reading import POD, SERVICE, manifest, problem, problems
+
+FIGURE_2 = """\
+apiVersion: apps/v1beta2
+kind: Deployment
+metadata: { name: nginx-deployment }
+spec:
+  selector:
+    matchLabels: { app: nginx }
+  replicas: 3
+  template:
+    metadata: { labels: { app: nginx } }
+    spec:
+      containers:
+        - name: nginx
+          image: nginx:1.7.9
+          ports: [ containerPort: 80 ]
+"""
+
+
+def test_the_papers_figure_2() -> None:
+    (workload,) = manifest(FIGURE_2).workloads
+    assert workload == Workload(
+        name="nginx-deployment",
+        replicas=3,
+        labels=(("app", "nginx"),),
+        containers=(Container("nginx", "nginx:1.7.9", ports=(Port(80),)),),
+    )
+    assert workload.position == Position("a.yml", 3, 19)
+    assert workload.containers[0].position == Position("a.yml", 13, 18)
+
+
+def test_a_service_in_front() -> None:
+    ports = (
+        "  type: LoadBalancer\n  ports: [{name: http, port: 80, targetPort: web}, {name: alt, port: 8080}]\n"
+    )
+    found = manifest(POD + "        ports: [{containerPort: 8000, name: web}]\n", SERVICE + ports)
+    (service,) = found.services
+    assert service == Service(
+        name="web",
+        selector=(("app", "web"),),
+        ports=(ServicePort(80, "web", "http"), ServicePort(8080, 8080, "alt")),
+        public=True,
+    )
+    assert service.position == Position("b.yml", 3, 18)
+    assert service.selects(found.workloads[0])
+
+
+def test_a_service_finds_an_i2kit_manifest_by_its_name() -> None:
+    native = "name: web\ncontainers: {web: {image: nginx}}\n"
+    found = manifest(SERVICE + "  ports: [{port: 80}]", native)
+    assert found.services[0].selects(found.workloads[0])
+
+
+@pytest.mark.parametrize("version", ["apps/v1beta1", "extensions/v1beta1"])
+def test_old_versions_select_by_the_template(version: str) -> None:
+    text = POD.replace("apps/v1", version).replace("  selector: {matchLabels: {app: web}}\n", "")
+    assert manifest(text).workloads[0].labels == (("app", "web"),)
+
+
+def test_lists_are_flattened() -> None:
+    single = manifest(POD, SERVICE + "  ports: [{port: 80}]")
+    indented = "\n".join(f"  {line}" for line in POD.splitlines())
+    inner = "\n".join(f"  {line}" for line in (SERVICE + "  ports: [{port: 80}]").splitlines())
+    text = f"apiVersion: v1\nkind: List\nitems:\n-\n{indented}\n-\n{inner}\n"
+    assert manifest(text) == single
+    bare = indented.replace("  apiVersion: apps/v1\n", "").replace("  kind: Deployment\n", "")
+    assert (
+        manifest(f"apiVersion: apps/v1\nkind: DeploymentList\nitems:\n-\n{bare}").workloads
+        == single.workloads
+    )
+
+
+def test_what_kubectl_prints_can_be_deployed() -> None:
+    document = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "web",
+            "uid": "1-2-3",
+            "resourceVersion": "5",
+            "generation": 1,
+            "creationTimestamp": None,
+            "managedFields": [{"manager": "kubectl"}],
+            "annotations": {"deployment.kubernetes.io/revision": "1"},
+        },
+        "spec": {
+            "replicas": 1,
+            "progressDeadlineSeconds": 600,
+            "revisionHistoryLimit": 10,
+            "strategy": {},
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"creationTimestamp": None, "labels": {"app": "web"}},
+                "spec": {
+                    "containers": [
+                        {
+                            "name": "web",
+                            "image": "nginx",
+                            "resources": {},
+                            "imagePullPolicy": "Always",
+                            "terminationMessagePath": "/dev/termination-log",
+                            "terminationMessagePolicy": "File",
+                        }
+                    ],
+                    "restartPolicy": "Always",
+                    "dnsPolicy": "ClusterFirst",
+                    "schedulerName": "default-scheduler",
+                    "securityContext": {},
+                    "terminationGracePeriodSeconds": 30,
+                },
+            },
+        },
+        "status": {"replicas": 1},
+    }
+    found = parse([("-", json.dumps(document).encode())])
+    assert found.workloads[0].containers == (Container("web", "nginx"),)
+    assert found.warnings == ()
+
+
+def test_comfort_that_is_lost_is_one_line_per_kind() -> None:
+    pod = POD.replace(
+        "    spec:\n",
+        "    spec:\n      priorityClassName: high\n      nodeSelector: {kubernetes.io/os: linux, disk: ssd}\n",
+    )
+    budget = (
+        "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: web}\nspec: {minAvailable: 1}\n"
+    )
+    found = manifest(pod, pod.replace("metadata: {name: web}", "metadata: {name: two}"), budget)
+    place = "a.yml:9:7: spec.template.spec"
+    assert found.warnings == (
+        f"{place}.priorityClassName: has no effect: pods do not compete for nodes (and in 1 more places)",
+        "a.yml:10:47: spec.template.spec.nodeSelector.disk: "
+        "has no effect: there are no nodes to choose from (and in 1 more places)",
+        "c.yml:2:7: kind: PodDisruptionBudget has no effect: there are no nodes that could be drained",
+    )
+
+
+def test_a_variable_given_twice_is_warned_about() -> None:
+    found = manifest(POD + "        env: [{name: A, value: b}, {name: A, value: $(A)c}]")
+    assert found.workloads[0].containers[0].env == (("A", "b"), ("A", "$(A)c"))
+    assert found.warnings == (
+        "a.yml:12:43: spec.template.spec.containers[0].env[1].name: "
+        "`A` is given twice and the last counts; the first is at a.yml:12:22",
+    )
+
+
+def test_documents_of_the_cluster_change_nothing() -> None:
+    others = """
+        {apiVersion: v1, kind: Namespace, metadata: {name: shop}}
+        ---
+        {apiVersion: v1, kind: ServiceAccount, metadata: {name: web}}
+        ---
+        {apiVersion: rbac.authorization.k8s.io/v1beta1, kind: Role, metadata: {name: web}}
+        """
+    found = manifest(others, POD)
+    assert (len(found.workloads), found.warnings) == (1, ())
+
+
+CONTAINER = "spec.template.spec.containers[0]"
+
+
+@pytest.mark.parametrize(
+    ("rest", "message"),
+    [
+        ("        env: {A: b}", f"a.yml:12:14: {CONTAINER}.env: must be a list and is a mapping\n  hint: write a list of name and value"),
+        ("        env: [{name: A, value: 1}]", f'a.yml:12:32: {CONTAINER}.env[0].value: must be text and is the number 1 to YAML\n  hint: put it in quotes: "1"'),
+        ("        env: [{value: x}]", f"a.yml:12:15: {CONTAINER}.env[0]: `name` is missing"),
+        ("        env: [A=b]", f"a.yml:12:15: {CONTAINER}.env[0]: must be a mapping and is the text `A=b`\n  hint: write - name: NAME and value: VALUE"),
+        ("        env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]", f"a.yml:12:37: {CONTAINER}.env[0].valueFrom.secretKeyRef: is not supported yet\n  hint: give the value with `value` for now"),
+        ("        ports: [80]", f"a.yml:12:17: {CONTAINER}.ports[0]: must be a mapping and is the number 80\n  hint: write - containerPort: 80"),
+        ("        envFrom: [{configMapRef: {name: x}}]", f"a.yml:12:9: {CONTAINER}.envFrom: is not supported yet\n  hint: give the variables in `env`"),
+        ("        securityContext: {readOnlyRootFilesystem: true}", f"a.yml:12:27: {CONTAINER}.securityContext.readOnlyRootFilesystem: is not supported yet"),
+        ("        securityContext: {seccompProfile: {type: Unconfined}}", f"a.yml:12:50: {CONTAINER}.securityContext.seccompProfile.type: `Unconfined` is not supported yet: the default profile is always on\n  hint: leave it out"),
+        ("      - {name: web, image: x}", "a.yml:12:16: spec.template.spec.containers[1].name: `web` is given twice; the first is at a.yml:10:15\n  hint: give each container its own name"),
+        ("      volumes: [{name: a, emptyDir: {}}]", "a.yml:12:7: spec.template.spec.volumes: is not supported yet\n  hint: put the files into the image; data does not outlive a machine yet"),
+        ("      initContainers: [{}]", "a.yml:12:7: spec.template.spec.initContainers: is not supported yet\n  hint: do it in the container's command, before the program starts"),
+        ("      restartPolicy: Never", "a.yml:12:22: spec.template.spec.restartPolicy: `Never` is not possible: containers of a deployment are restarted\n  hint: use Always"),
+        ("      nodeSelector: {kubernetes.io/os: windows}", 'a.yml:12:40: spec.template.spec.nodeSelector."kubernetes.io/os": `windows` is not possible: machines run Linux'),
+        ("      hostNetwrok: true", "a.yml:12:7: spec.template.spec.hostNetwrok: is not a known field\n  hint: did you mean `hostNetwork`?"),
+        ("  strategy: {type: Recreate}", "a.yml:12:3: spec.strategy: is not supported yet\n  hint: leave it out"),
+        ("  paused: true", "a.yml:12:3: spec.paused: is not possible: a deploy is done when it returns\n  hint: leave it out"),
+        ("  replicas: ${N}", "a.yml:12:13: spec.replicas: `${N}` is not rendered: `${N}` is a placeholder\n  hint: fill it in first, such as: envsubst < FILE | i2kit deploy -f -"),
+    ],
+)  # fmt: skip
+def test_one_mistake_in_a_deployment_is_one_message(rest: str, message: str) -> None:
+    assert problem(POD + rest) == message
+
+
+@pytest.mark.parametrize(
+    ("selector", "message"),
+    [
+        ("", "a.yml:6:3: spec: `selector` is missing\n  hint: write selector: {matchLabels: {app: web}}"),
+        ("selector: {}", "a.yml:5:13: spec.selector: is empty and would select every pod\n  hint: write matchLabels: {app: NAME}"),
+        ("selector: {matchLabels: {}}", "a.yml:5:13: spec.selector: is empty and would select every pod\n  hint: write matchLabels: {app: NAME}"),
+        ("selector: {app: web}", "a.yml:5:14: spec.selector.app: is not a known field\n  hint: write matchLabels: {app: NAME}"),
+        ("selector: {matchLabels: {app: wbe}}", "a.yml:5:27: spec.selector.matchLabels: selects app: wbe, but the template's labels have app: web\n  hint: write app: wbe into spec.template.metadata.labels too"),
+        ("selector: {matchLabels: {tier: x}}", "a.yml:5:27: spec.selector.matchLabels: selects tier: x, but the template's labels have no label `tier`\n  hint: write tier: x into spec.template.metadata.labels too"),
+        ("selector: {matchExpressions: [{key: app, operator: In, values: [a, web]}]}", None),
+        ("selector: {matchExpressions: [{key: app, operator: Exists}]}", None),
+        ("selector: {matchExpressions: [{key: app, operator: NotIn, values: [web]}]}", "a.yml:5:33: spec.selector.matchExpressions[0]: is not met by the template's labels"),
+        ("selector: {matchExpressions: [{key: x, operator: DoesNotExist}]}", None),
+        ("selector: {matchExpressions: [{key: x, operator: Is}]}", "a.yml:5:52: spec.selector.matchExpressions[0].operator: `Is` is not known\n  hint: use In or NotIn or Exists or DoesNotExist"),
+    ],
+)  # fmt: skip
+def test_the_selector_must_match_the_template(selector: str, message: str | None) -> None:
+    text = POD.replace("selector: {matchLabels: {app: web}}", selector)
+    assert problems(text) == ([message] if message else [])
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("kind: Deployment", "a.yml:1:1: `apiVersion` is missing\n  hint: such as apiVersion: apps/v1"),
+        ("apiVersion: v1", "a.yml:1:1: `kind` is missing\n  hint: such as kind: Deployment"),
+        ("{apiVersion: v1, kind: Deployment}", "a.yml:1:14: apiVersion: `v1` is not an apiVersion of Deployment\n  hint: use apps/v1"),
+        ("{apiVersion: v2, kind: Service}", "a.yml:1:14: apiVersion: `v2` is not an apiVersion of Service\n  hint: use v1"),
+        ("{apiVersion: apps/v1, kind: deployment}", "a.yml:1:29: kind: `deployment` is not a known kind\n  hint: did you mean `Deployment`?"),
+        ("{apiVersion: v1, kind: Banana}", "a.yml:1:24: kind: `Banana` is not a known kind\n  hint: i2kit deploys Deployments and Services"),
+        ("{apiVersion: serving.knative.dev/v1, kind: Service}", "a.yml:1:44: kind: `Service` of serving.knative.dev is a custom resource, and there is no controller that would act on it\n  hint: leave this document out"),
+        ("{apiVersion: apps/v1, kind: StatefulSet}", "a.yml:1:29: kind: StatefulSet is not supported yet\n  hint: use a Deployment if the pods keep no data"),
+        ("{apiVersion: apps/v1, kind: DaemonSet}", "a.yml:1:29: kind: DaemonSet is not possible: there are no nodes\n  hint: use a Deployment with replicas"),
+        ("{apiVersion: v1, kind: ConfigMap}", "a.yml:1:24: kind: ConfigMap is not supported yet\n  hint: give the values in `env`, or put the files into the image"),
+        ("{apiVersion: extensions/v1beta1, kind: Ingress}", "a.yml:1:40: kind: Ingress is not supported yet\n  hint: use a Service of type LoadBalancer"),
+        ("{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler}", "a.yml:1:36: kind: HorizontalPodAutoscaler is not supported yet\n  hint: set replicas"),
+        ("{apiVersion: v1, kind: List, items: [5]}", "a.yml:1:38: items: must be a document"),
+        ("{apiVersion: v1, kind: Namespace}", "a.yml:1:1: there is no deployment here\n  hint: a manifest begins with name: and containers:"),
+    ],
+)  # fmt: skip
+def test_other_documents(document: str, message: str) -> None:
+    assert problem(document) == message
+
+
+@pytest.mark.parametrize(
+    ("rest", "message"),
+    [
+        ("  ports: []", "b.yml:6:10: spec.ports: is an empty list\n  hint: a Service needs a port"),
+        ("  ports: [{targetPort: 80}]", "b.yml:6:11: spec.ports[0]: `port` is missing\n  hint: such as port: 80"),
+        ("  ports: [{port: 80, targetPort: '80'}]", 'b.yml:6:34: spec.ports[0].targetPort: "80" is a number in quotes\n  hint: remove the quotes: 80'),
+        ("  ports: [{port: 80, targetPort: 0}]", "b.yml:6:34: spec.ports[0].targetPort: must be at least 1 and is 0"),
+        ("  ports: [{port: 80, targetPort: web}]", "b.yml:6:34: spec.ports: deployment `web` has no port named `web`\n  hint: give the port's number"),
+        ("  ports: [{port: 80}, {port: 81, name: b}]", "b.yml:6:11: spec.ports[0]: `name` is missing\n  hint: ports need names where there are several"),
+        ("  ports: [{port: 80, name: a}, {port: 80, name: b}]", "b.yml:6:39: spec.ports[1].port: 80 is given twice; the first is at b.yml:6:18"),
+        ("  ports: [{port: 80, name: a}, {port: 81, name: a}]", "b.yml:6:49: spec.ports[1].name: `a` is given twice; the first is at b.yml:6:28"),
+        ("  ports: [{port: 53, protocol: UDP}]", "b.yml:6:32: spec.ports[0].protocol: `UDP` is not supported yet\n  hint: load balancers here speak TCP"),
+        ("  ports: [{port: 80}]\n  type: NodePort", "b.yml:7:9: spec.type: `NodePort` is not supported yet\n  hint: use LoadBalancer to be public, ClusterIP for other pods"),
+        ("  ports: [{port: 80}]\n  clusterIP: None", "b.yml:7:3: spec.clusterIP: is not possible: addresses are given by the provider, and headless Services are not supported yet\n  hint: leave it out"),
+        ("  ports: [{port: 80}]\n  loadBalancerSourceRanges: [10.0.0.0/8]", "b.yml:7:3: spec.loadBalancerSourceRanges: is not supported yet\n  hint: use type: ClusterIP for a Service that is not public"),
+    ],
+)  # fmt: skip
+def test_one_mistake_in_a_service_is_one_message(rest: str, message: str) -> None:
+    assert problem(POD, SERVICE + rest) == message
+
+
+def test_a_load_balancer_that_is_meant_to_be_internal_is_not_made_public() -> None:
+    note = "service.beta.kubernetes.io/aws-load-balancer-internal"
+    text = SERVICE.replace("name: web}", f'name: web, annotations: {{{note}: "true"}}}}')
+    assert problem(POD, text + "  ports: [{port: 80}]\n  type: LoadBalancer") == (
+        f'b.yml:3:37: metadata.annotations."{note}": is not supported yet\n'
+        "  hint: use type: ClusterIP for a Service that is not public"
+    )
+
+
+@pytest.mark.parametrize("value", ["null", "[]", "{}", '""'])
+def test_empty_values_are_not_refused(value: str) -> None:
+    assert problems(POD + f"      volumes: {value}\n      initContainers: {value}") == []
+
+
+def test_input_error_carries_problems() -> None:
+    with pytest.raises(InputError) as caught:
+        parse([("a.yml", b"name: 5")])
+    assert [problem.position for problem in caught.value.problems] == [
+        Position("a.yml", 1, 1),
+        Position("a.yml", 1, 7),
+    ]
