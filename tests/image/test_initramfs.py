@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from i2kit.image.initramfs import write_cpio
-from i2kit.image.tree import Content, Entry, Kind, Tree
+from i2kit.errors import OperationError
+from i2kit.image.initramfs import INIT, LIST, select, write_cpio
+from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
 
 
 def tree(source: Path) -> Tree:
@@ -76,3 +77,38 @@ def test_same_bytes_whatever_the_folder(tmp_path: Path) -> None:
         write_cpio(tree(folder / "source"), folder / "initrd")
         archives.append((folder / "initrd").read_bytes())
     assert archives[0] == archives[1]
+
+
+def root(listed: bytes) -> Tree:
+    folders = ("", "bin", "lib", "lib/modules", "usr", "usr/lib", "usr/lib/i2kit")
+    entries = [Entry(path, Kind.DIRECTORY, 0o755) for path in folders]
+    for path in ("bin/busybox", "bin/other", "lib/modules/erofs.ko", INIT):
+        entries.append(Entry(path, Kind.FILE, 0o755, content=Content(1, data=b"x")))
+    entries.append(Entry(LIST, Kind.FILE, 0o644, content=Content(len(listed), data=listed)))
+    return tuple(sorted(entries, key=lambda entry: sort_key(entry.path)))
+
+
+def test_the_list_selects_files_and_the_folders_above_them() -> None:
+    chosen = select(root(b"bin/busybox\nlib/modules/erofs.ko\n"))
+    assert [entry.path for entry in chosen] == [
+        "",
+        "bin",
+        "bin/busybox",
+        "init",
+        "lib",
+        "lib/modules",
+        "lib/modules/erofs.ko",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        (root(b"bin/missing\n"), "names /bin/missing, which is not there"),
+        (tuple(entry for entry in root(b"") if entry.path != INIT), f"it has no /{INIT}"),
+        (tuple(entry for entry in root(b"") if entry.path != LIST), f"it has no /{LIST}"),
+    ],
+)
+def test_a_root_that_cannot_boot(tree: Tree, message: str) -> None:
+    with pytest.raises(OperationError, match=message):
+        select(tree)

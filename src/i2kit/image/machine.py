@@ -4,6 +4,7 @@ In: a Workload and the settings. Out: the template's text, or a MachineImage in 
 nothing about what is in the image: that is the template's business.
 """
 
+import errno
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -137,7 +138,7 @@ class _Stage:
             )
             return self._fetch(image)
 
-        with self.store.scratch() as scratch:
+        with explained(workload), self.store.scratch() as scratch:
             assembly = assemble(linuxkit.parse(f"{workload.name}.linuxkit.yml", text), fetch, scratch)
             files = scratch / "files"
             files.mkdir()
@@ -167,6 +168,19 @@ def write(assembly: Assembly, folder: Path, *, uuid: bytes) -> None:
     (folder / "kernel").write_bytes(assembly.kernel.read())
     write_cpio(select(assembly.tree), folder / "initrd")
     write_erofs(assembly.tree, folder / "root", label="i2kit", uuid=uuid, order=assembly.sources)
+
+
+@contextmanager
+def explained(workload: Workload) -> Iterator[None]:
+    """Turns an OSError, such as a full disk, into an OperationError."""
+    try:
+        yield
+    except OSError as error:
+        hint = "make room there, or set I2KIT_STORE_DIR to a folder on another disk; then run it again"
+        raise OperationError(
+            f"cannot write the machine image of {workload.name}: {error.strerror or error}",
+            hint=hint if error.errno in (errno.ENOSPC, errno.EDQUOT) else None,
+        ) from error
 
 
 @contextmanager
