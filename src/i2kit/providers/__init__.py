@@ -1,4 +1,4 @@
-"""Where releases run. Each provider is one folder that passes tests/test_provider_contract.py.
+"""Where releases run. Each provider is one folder that passes tests/vm/test_provider_contract.py.
 
 In: a Release. Out: a Deployment that answers. `observe` looks, `plan` decides without I/O,
 `apply` does what the plan says and nothing else. Providers do not know each other.

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from i2kit.errors import OperationError
 from i2kit.events import Note, Watcher
 from i2kit.providers.local import capabilities, control, desired
+from i2kit.providers.local.keeper import ALREADY_RUNS
 from i2kit.providers.local.layout import Layout
 from i2kit.settings import Settings
 
@@ -70,40 +71,40 @@ class Client:
         words += [str(self.layout.state_dir), str(self.layout.run_dir)]
         words += [found.network, found.accelerator, found.egress if found.network == "namespace" else "none"]
         deadline = time.monotonic() + START_S
-        keeper: subprocess.Popen[bytes] | None = None
+        started = False
         while time.monotonic() < deadline:
-            # One that ends at once met a keeper that was just leaving: then it is our turn.
-            if keeper is None or keeper.poll() is not None:
-                with self.layout.keeper_log.open("ab") as log:
-                    keeper = subprocess.Popen(
-                        words,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                        cwd="/",
-                        start_new_session=True,
-                    )
+            # A keeper that is just leaving still holds the lock: then it is our turn a little later.
+            if not started:
+                started = self._start_keeper(words)
             with contextlib.suppress(ConnectionError):
                 self.ask({"do": "status"})
                 return
-            time.sleep(0.05)
+            time.sleep(0.02)
         said = self.layout.keeper_log.read_text(errors="replace").strip().splitlines()[-12:]
-        if keeper:
-            keeper.terminate()
         lines = "".join(f"\n    {line}" for line in said)
         raise OperationError(
             f"the supervisor did not start within {START_S:g} s{lines}", hint="run `i2kit doctor`"
         )
 
+    def _start_keeper(self, words: Sequence[str]) -> bool:
+        """Start the daemon; False if another one holds the lock."""
+        with self.layout.keeper_log.open("ab") as log:
+            status = subprocess.run(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", check=False
+            ).returncode
+        return status != ALREADY_RUNS
+
     def wait_until_gone(self) -> None:
         """After the last deployment was removed: until the keeper is gone, and its files with it."""
-        deadline = time.monotonic() + STOP_S
-        while time.monotonic() < deadline and self.layout.keeper_lock.exists():
-            with contextlib.suppress(OSError), self.layout.keeper_lock.open() as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Nobody holds it: it was left by a keeper that was killed.
-                self.layout.keeper_lock.unlink(missing_ok=True)
-            time.sleep(0.01)
+        with contextlib.suppress(FileNotFoundError), self.layout.keeper_lock.open() as file:
+            deadline = time.monotonic() + STOP_S
+            while time.monotonic() < deadline:
+                # The lock is free when the process is gone, not only its files.
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                time.sleep(0.005)
+            self.layout.keeper_lock.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def alone(self, watch: Watcher) -> Iterator[None]:

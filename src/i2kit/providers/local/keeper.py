@@ -1,4 +1,4 @@
-"""The keeper: the one process of ours in the host's network, as small as can be.
+"""The keeper: the one process of ours in the host's network, as small as can be. A daemon.
 
 It holds the lock that says "running", puts the supervisor into namespaces of its own, opens the
 published ports on the host's loopback address for it, and runs the way out (slirp4netns or pasta).
@@ -24,6 +24,8 @@ from i2kit.providers.local.layout import Layout
 from i2kit.providers.local.namespaces import can_isolate, isolated
 
 RESTART_S = 1.0
+ALREADY_RUNS = 75
+"""Exit status when another keeper holds the lock (sysexits.h: EX_TEMPFAIL)."""
 
 
 def egress_command(kind: str, pid: int) -> list[str]:
@@ -145,7 +147,10 @@ def main() -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return
+        sys.exit(ALREADY_RUNS)
+    if os.fork():  # the lock goes on with the child; whoever started us needs not wait any longer
+        os._exit(0)
+    os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     Keeper(layout, mode, accelerator, egress).run()
