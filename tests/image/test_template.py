@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2kit.errors import InputError, Position
+from i2kit.image.linuxkit import parse
 from i2kit.image.template import (
     Base,
     ContainerImage,
@@ -210,8 +211,28 @@ def test_any_text_comes_back_from_the_yaml(variables: dict[str, str]) -> None:
     container = Container("c", "app", command=("run", *variables.values()), env=tuple(variables.items()))
     text = render(Workload("pod", (container,)), {"app": image("app")}, BASE)
     (service,) = yaml.safe_load(text)["services"]
-    assert service["command"] == ["run", *variables.values()]
+    (entry,) = parse("pod.yml", text).services
+    assert service["command"] == list(entry.command or ()) == ["run", *variables.values()]
+    assert service["env"] == list(entry.env or ())
     assert dict(pair.split("=", 1) for pair in service["env"]).items() >= variables.items()
+
+
+def test_what_is_rendered_is_what_is_read() -> None:
+    """Every key that the template has arrives in the assembly's values."""
+    container = Container("c", "app", resources=Resources(250, 500, None, 64 * MIB))
+    images = {"app": image("app", APP, Identity(5, 6, (7,)))}
+    text = render(Workload("pod", (container,)), images, BASE)
+    (entry,) = parse("pod.yml", text).services
+    (written,) = yaml.safe_load(text)["services"]
+    assert (entry.uid, entry.gid, entry.additional_gids) == (5, 6, (7,))
+    assert entry.resources == written["resources"]
+    assert [mount.destination for mount in entry.mounts] == ["/sys", "/dev/shm", "/dev/mqueue"]
+    assert len(entry.capabilities) == 14
+    assert dict(entry.annotations) == {"io.i2kit.seccomp": "runtime-default"}
+    assert (list(entry.masked_paths), list(entry.readonly_paths)) == (
+        written["maskedPaths"],
+        written["readonlyPaths"],
+    )
 
 
 @pytest.mark.parametrize(
