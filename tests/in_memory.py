@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from i2kit import image, providers
-from i2kit.errors import InputError, Problem, RolloutError
+from i2kit.errors import InputError, OperationError, Problem, RolloutError
 from i2kit.events import Finished, Started, Watcher
 from i2kit.model import Deployment, Endpoint, Instance, MachineImage, Release, Workload
 from i2kit.providers import Action, Plan
@@ -16,15 +16,23 @@ STARTED_AT = "2026-01-02T03:04:05Z"
 
 
 class InMemoryProvider:
-    """Follows the Provider protocol. `failing` are keys whose next rollout fails."""
+    """Lives as the real ones do, see test_in_memory.py.
+
+    A container whose command is `false` never becomes ready.
+    """
 
     name = "local"
 
     def __init__(self) -> None:
         self.deployments: dict[str, Deployment] = {}
         self.applied: list[Plan] = []
-        self.failing: set[str] = set()
         self.lines: list[tuple[str, str, str]] = []
+
+    def get(self, url: str) -> bytes:
+        """What an address answers; OSError where nothing does."""
+        if any(endpoint.url == url for found in self.list() for endpoint in found.endpoints):
+            return b"hello\n"
+        raise OSError(f"nothing answers at {url}")
 
     def observe(self, key: str) -> Deployment | None:
         return self.deployments.get(key)
@@ -44,14 +52,15 @@ class InMemoryProvider:
 
     def apply(self, plan: Plan, watch: Watcher) -> Deployment | None:
         self.applied.append(plan)
-        if plan.key in self.failing:
-            raise RolloutError(f"{plan.key} did not become ready", hint="see i2kit logs")
         if plan.wanted is None:
             self.deployments.pop(plan.key, None)
             return None
-        watch(Started(plan.key, f"starting {plan.key}"))
         release = plan.wanted
         replicas = release.workload.replicas
+        watch(Started(plan.key, f"starting {plan.key}"))
+        if any(container.command == ("false",) for container in release.workload.containers):
+            failed = f"{plan.key} did not become ready"
+            raise RolloutError(failed) if plan.found else OperationError(failed)
         deployment = Deployment(
             name=release.workload.name,
             namespace=release.workload.namespace,
@@ -78,6 +87,9 @@ class InMemoryProvider:
             ),
             fingerprint=fingerprint(release),
         )
+        self.lines = [
+            (one.id, release.workload.containers[0].name, "serving") for one in deployment.instances
+        ]
         watch(Finished(plan.key, f"{replicas} of {replicas} ready"))
         self.deployments[plan.key] = deployment
         return deployment
@@ -85,7 +97,12 @@ class InMemoryProvider:
     def logs(
         self, key: str, *, container: str | None, replica: int | None, follow: bool
     ) -> Iterator[tuple[str, str, str]]:
-        wanted = None if replica is None else self.deployments[key].instances[replica].id
+        wanted = None
+        if replica is not None:
+            instances = self.deployments[key].instances
+            if replica >= len(instances):
+                raise OperationError(f"{key} has no replica {replica}")
+            wanted = instances[replica].id
         for instance, source, line in self.lines:
             if container in (None, source) and wanted in (None, instance):
                 yield instance, source, line

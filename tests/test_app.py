@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2kit import app, settings
-from i2kit.errors import InputError, OperationError, RolloutError
+from i2kit.errors import InputError, OperationError
 from i2kit.events import Event, Warned, Watcher, ignore
 from i2kit.model import Container, Port, Service, ServicePort, Workload
 from tests import in_memory
@@ -42,6 +42,7 @@ def destroy(*names: str) -> tuple[app.Outcome, ...]:
 
 WEB = "name: web\ncontainers: { web: { image: nginx, ports: [80] } }\n"
 WORKER = "name: worker\ncontainers: { worker: { image: worker } }\n"
+BROKEN = "name: broken\ncontainers: { broken: { image: worker, command: ['false'] } }\n"
 ABSENT = "name: lost\ncontainers: { lost: { image: absent } }\n"
 
 
@@ -80,13 +81,32 @@ def test_one_wrong_image_of_several_workloads_touches_nothing(
 def test_a_failure_says_what_was_done_and_what_was_not_begun(
     provider: InMemoryProvider, deploy: Deploy
 ) -> None:
-    provider.failing = {"default/worker"}
     events: list[Event] = []
-    with pytest.raises(RolloutError):
-        deploy(f"{WEB}---\n{WORKER}---\n{WORKER.replace('worker', 'last')}", events.append)
+    with pytest.raises(OperationError):
+        deploy(f"{WEB}---\n{BROKEN}---\n{BROKEN.replace('broken', 'last')}", events.append)
     warnings = [event.message for event in events if isinstance(event, Warned)]
     assert "done before the failure: default/web" in warnings
     assert "not begun because of the failure: default/last" in warnings
+
+
+def test_each_workload_is_told_the_services_of_the_others(provider: InMemoryProvider, deploy: Deploy) -> None:
+    front = (
+        "{kind: Service, apiVersion: v1, metadata: {name: front},"
+        " spec: {selector: {app: web}, ports: [{port: 80}]}}\n"
+    )
+    deploy(f"{WEB}---\n{WEB.replace('web', 'db')}---\n{WORKER}---\n{front}")
+    told = {}
+    for plan in provider.applied:
+        assert plan.wanted
+        told[plan.wanted.workload.name] = (
+            [service.name for service in plan.wanted.services],
+            [service.name for service in plan.wanted.neighbours],
+        )
+    assert told == {
+        "web": (["web", "front"], ["db"]),
+        "db": (["db"], ["web", "front"]),
+        "worker": ([], ["web", "front", "db"]),
+    }
 
 
 def test_destroy_removes_and_can_be_repeated(provider: InMemoryProvider, deploy: Deploy) -> None:

@@ -134,11 +134,14 @@ def test_help_is_the_reference_and_has_examples(i2kit: I2kit) -> None:
     assert text.count("Examples:") == 1 + len(cli.cli.commands)
 
 
-def test_a_failed_rollout_is_3(i2kit: I2kit, provider: InMemoryProvider) -> None:
-    provider.failing = {"default/web"}
-    code, out, err = i2kit("deploy", "-f", "web.yml")
+def test_a_failed_rollout_is_3_and_a_failed_first_deploy_1(i2kit: I2kit, tmp_path: Path) -> None:
+    broken = WEB.replace("ports", "command: ['false'], ports")
+    (tmp_path / "broken.yml").write_text(broken)
+    assert i2kit("deploy", "-f", "broken.yml")[0] == 1
+    i2kit("deploy", "-f", "web.yml")
+    code, out, err = i2kit("deploy", "-f", "broken.yml")
     assert (code, out) == (3, "")
-    assert err.endswith("error: default/web did not become ready\n\nhint: see i2kit logs\n")
+    assert err.endswith("error: default/web did not become ready\n")
 
 
 @pytest.mark.parametrize(

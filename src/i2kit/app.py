@@ -185,12 +185,20 @@ def load(provider_name: str, settings: Settings) -> Provider:
 
 
 def releases(manifest: Manifest, *, settings: Settings, watch: Watcher) -> tuple[Release, ...]:
-    """Build the image of every workload and join it with its services."""
+    """Build the image of every workload and join it with its services and those of the others."""
     from i2kit import image
 
+    made = of_each(manifest.workloads, image.build, settings=settings, watch=watch)
+    in_front = {workload.key: services_of(workload, manifest.services) for workload in manifest.workloads}
+    everyones = dict.fromkeys(service for services in in_front.values() for service in services)
     return tuple(
-        Release(workload, made, services_of(workload, manifest.services))
-        for workload, made in of_each(manifest.workloads, image.build, settings=settings, watch=watch)
+        Release(
+            workload,
+            built,
+            in_front[workload.key],
+            neighbours=tuple(each for each in everyones if each not in in_front[workload.key]),
+        )
+        for workload, built in made
     )
 
 

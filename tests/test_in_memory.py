@@ -1,0 +1,141 @@
+"""The provider in memory lives as the real ones do: the same story, told by each."""
+
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from i2kit import app, image, settings
+from i2kit.errors import OperationError, RolloutError
+from i2kit.events import ignore
+from i2kit.image import base
+from i2kit.image.store import Store
+from i2kit.model import Container, Deployment, MachineImage, Port, Release, Workload
+from i2kit.providers import Provider
+from i2kit.providers.local import LocalProvider
+from tests.in_memory import InMemoryProvider
+from tests.vm.machine import busybox_image
+
+KEY = "default/web"
+SERVE = ("sh", "-c", "echo serving; exec httpd -f -p 80 -h /www")
+BREAK = ("false",)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A provider to try, how to make an image for it, and how to ask an address of it."""
+
+    provider: Provider
+    build: Callable[[Workload], MachineImage]
+    get: Callable[[str], bytes]
+
+    def release(self, *, replicas: int = 1, command: tuple[str, ...] = SERVE) -> Release:
+        container = Container("web", "busybox", command=command, ports=(Port(80),))
+        workload = Workload("web", (container,), replicas=replicas, labels=(("app", "web"),))
+        return Release(workload, self.build(workload), app.services_of(workload, ()))
+
+    def deploy(self, release: Release | None) -> Deployment | None:
+        return self.provider.apply(self.provider.plan(KEY, release, self.provider.observe(KEY)), ignore)
+
+
+def in_memory(folder: Path) -> Place:
+    provider = InMemoryProvider()
+
+    def build(workload: Workload) -> MachineImage:
+        return MachineImage(
+            id=f"image-that-runs-{workload.containers[0].command}",
+            kernel=folder / "kernel",
+            initrd=folder / "initrd",
+            root=folder / "root",
+            cmdline="",
+            memory_floor_bytes=1,
+        )
+
+    return Place(provider, build, provider.get)
+
+
+def local(folder: Path) -> Place:
+    # The user's own store: packages are fetched once on a machine, not once a run.
+    chosen = replace(
+        settings.load(), state_dir=folder / "state", run_dir=folder / "run", lock_file=folder / "lock"
+    )
+    store = Store(chosen.store_dir)
+    made = base.ensure(store=store, lock_file=chosen.lock_file, locked=False, watch=ignore)
+    busybox = busybox_image(store, made).pinned
+
+    def build(workload: Workload) -> MachineImage:
+        containers = tuple(replace(each, image=busybox) for each in workload.containers)
+        return image.build(replace(workload, containers=containers), settings=chosen, watch=ignore)
+
+    def get(url: str) -> bytes:
+        with closing(urllib.request.urlopen(url, timeout=10)) as answer:
+            body: bytes = answer.read()
+            return body
+
+    return Place(LocalProvider(chosen), build, get)
+
+
+@pytest.fixture(params=[in_memory, pytest.param(local, marks=pytest.mark.vm)])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    # Not pytest's folder: the path of a socket must be short.
+    with tempfile.TemporaryDirectory(prefix="i2kit-test-") as folder:
+        place: Place = request.param(Path(folder))
+        try:
+            yield place
+        finally:
+            place.deploy(None)
+
+
+def test_the_life_of_a_deployment(place: Place) -> None:
+    provider = place.provider
+    assert provider.observe(KEY) is None
+    assert provider.plan(KEY, None, None).actions == ()
+
+    with pytest.raises(OperationError) as raised:
+        place.deploy(place.release(command=BREAK))
+    assert not isinstance(raised.value, RolloutError), "nothing served before"
+    assert place.deploy(None) is None
+    assert provider.observe(KEY) is None
+
+    one = place.release()
+    first = place.deploy(one)
+    assert first is not None
+    assert (first.name, first.namespace, first.provider) == ("web", "default", provider.name)
+    assert (first.replicas_wanted, first.replicas_ready, len(first.instances)) == (1, 1, 1)
+    assert first.instances[0].ready
+    assert first.image == one.image.id
+    (endpoint,) = first.endpoints
+    assert (endpoint.port, endpoint.public) == (80, False)
+    assert place.get(endpoint.url) == b"hello\n"
+    assert [deployment.key for deployment in provider.list()] == [KEY]
+
+    assert provider.plan(KEY, one, provider.observe(KEY)).actions == (), "the same again is nothing to do"
+
+    second = place.deploy(place.release(replicas=2))
+    assert second is not None
+    assert (second.replicas_wanted, second.replicas_ready) == (2, 2)
+    assert second.endpoints == first.endpoints, "an address stays"
+    ids = [instance.id for instance in second.instances]
+    assert first.instances[0].id in ids, "scaling replaces none"
+
+    lines = list(provider.logs(KEY, container="web", replica=0, follow=False))
+    assert lines == [(ids[0], "web", "serving")]
+    with pytest.raises(OperationError):
+        list(provider.logs(KEY, container=None, replica=2, follow=False))
+
+    with pytest.raises(RolloutError):
+        place.deploy(place.release(replicas=2, command=BREAK))
+    assert place.get(endpoint.url) == b"hello\n"
+    after = provider.observe(KEY)
+    assert after is not None
+    assert (after.image, after.replicas_ready) == (one.image.id, 2), "the previous revision serves"
+
+    assert place.deploy(None) is None
+    assert provider.observe(KEY) is None
+    assert provider.list() == []
+    with pytest.raises(OSError):
+        place.get(endpoint.url)
