@@ -186,10 +186,13 @@ def test_every_image_that_cannot_be_used_is_told_with_its_place(tmp_path: Path, 
     assert "`UPPER:1`" in malformed.message
 
 
-def test_nothing_to_run_is_found_before_anything_is_built(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"pod\.yml:4:12: container `web` has nothing to run"):
-        build(pod(write_app(tmp_path, command=())), settings=settings(tmp_path))
-    assert not list((tmp_path / "store" / "machine-images").iterdir())
+def test_nothing_to_run_is_told_before_the_base_is_fetched(tmp_path: Path) -> None:
+    workload = pod(write_app(tmp_path, command=()))
+    with (
+        patch.object(base, "ensure", side_effect=AssertionError("too late")),
+        pytest.raises(InputError, match=r"pod\.yml:4:12: container `web` has nothing to run"),
+    ):
+        build(workload, settings=settings(tmp_path))
 
 
 def test_an_unknown_user_is_told_with_its_place(tmp_path: Path) -> None:

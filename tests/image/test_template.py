@@ -101,17 +101,17 @@ def test_command_and_args(
     command: tuple[str, ...] | None, args: tuple[str, ...] | None, expected: list[str]
 ) -> None:
     config = ImageConfig(entrypoint=("/ep-1",), cmd=("foo", "bar"))
-    assert arguments(Container("c", "i", command=command, args=args), image("i", config)) == expected
+    assert arguments(Container("c", "i", command=command, args=args), config) == expected
 
 
 def test_only_the_containers_own_words_are_expanded() -> None:
     config = ImageConfig(entrypoint=("sh", "-c", "echo $(A)"), cmd=("$(A)",), env=(("A", "image"),))
     own: Pairs = (("A", "own"),)
-    assert arguments(Container("c", "i", env=own), image("i", config)) == ["sh", "-c", "echo $(A)", "$(A)"]
+    assert arguments(Container("c", "i", env=own), config) == ["sh", "-c", "echo $(A)", "$(A)"]
     with_args = Container("c", "i", args=("$(A)", "$(B)"), env=own)
-    assert arguments(with_args, image("i", config)) == ["sh", "-c", "echo $(A)", "own", "$(B)"]
+    assert arguments(with_args, config) == ["sh", "-c", "echo $(A)", "own", "$(B)"]
     # As in Kubernetes, the image's variables are unknown to $(…).
-    assert arguments(Container("c", "i", args=("$(A)",)), image("i", config))[3:] == ["$(A)"]
+    assert arguments(Container("c", "i", args=("$(A)",)), config)[3:] == ["$(A)"]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_expansion(text: str, expected: str) -> None:
 def test_environment_merges() -> None:
     config = ImageConfig(env=(("PATH", "/image/bin"), ("LANG", "C"), ("MODE", "image")))
     own: Pairs = (("MODE", "own"), ("NEXT", "$(MODE)-$(LANG)-$(LATER)"), ("LATER", "x"))
-    assert environment(Container("c", "i", env=own), image("i", config)) == (
+    assert environment(Container("c", "i", env=own), config) == (
         ("PATH", "/image/bin"),
         ("LANG", "C"),
         ("MODE", "own"),
@@ -158,7 +158,7 @@ def test_environment_merges() -> None:
 
 
 def test_a_path_where_the_image_has_none() -> None:
-    assert dict(environment(Container("c", "i"), image("i")))["PATH"].endswith("/usr/bin:/sbin:/bin")
+    assert dict(environment(Container("c", "i"), APP))["PATH"].endswith("/usr/bin:/sbin:/bin")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_path_where_the_image_has_none() -> None:
 )
 def test_working_dir(own: str | None, of_image: str, expected: str) -> None:
     container = Container("c", "i", working_dir=own)
-    assert working_dir(container, image("i", ImageConfig(working_dir=of_image))) == expected
+    assert working_dir(container, ImageConfig(working_dir=of_image)) == expected
 
 
 @pytest.mark.parametrize(

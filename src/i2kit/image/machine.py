@@ -103,8 +103,12 @@ class _Stage:
                         )
             except InputError as error:
                 problems += error.problems
+        # Told here, before the base is fetched, which can take a minute.
+        configs = {reference: image.config for reference, image in found.items()}
+        usable = tuple(one for one in workload.containers if one.image in found)
+        problems += template.nothing_to_run(replace(workload, containers=usable), configs)
         if problems:
-            raise InputError(problems)
+            raise InputError(sorted(problems, key=lambda problem: problem.position or Position("", 0, 0)))
         return found
 
     def _template(self, workload: Workload, images: Resolved, base: Base) -> str:

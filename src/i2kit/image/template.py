@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from i2kit.errors import InputError, Problem
-from i2kit.model import Container, Identity, Pairs, ResolvedImage, Resources, Workload
+from i2kit.model import Container, Identity, ImageConfig, Pairs, ResolvedImage, Resources, Workload
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """For images that set none, as container runtimes have it."""
@@ -101,15 +101,8 @@ def render(workload: Workload, images: Mapping[str, ContainerImage], base: Base)
 
     Raises InputError with one problem for each container that has nothing to run.
     """
-    problems = [
-        Problem(
-            f"container `{container.name}` has nothing to run: neither it nor its image says a command",
-            container.position,
-            hint="add `command`, such as command: [/bin/app]",
-        )
-        for container in workload.containers
-        if not arguments(container, images[container.image])
-    ]
+    configs = {reference: image.resolved.config for reference, image in images.items()}
+    problems = nothing_to_run(workload, configs)
     if problems:
         raise InputError(problems)
     document = {
@@ -118,6 +111,19 @@ def render(workload: Workload, images: Mapping[str, ContainerImage], base: Base)
         "services": [service(container, images[container.image]) for container in workload.containers],
     }
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=float("inf"), allow_unicode=True)
+
+
+def nothing_to_run(workload: Workload, configs: Mapping[str, ImageConfig]) -> list[Problem]:
+    """One problem for each container that says no command and whose image says none either."""
+    return [
+        Problem(
+            f"container `{container.name}` has nothing to run: neither it nor its image says a command",
+            container.position,
+            hint="add `command`, such as command: [/bin/app]",
+        )
+        for container in workload.containers
+        if not arguments(container, configs[container.image])
+    ]
 
 
 def machine_memory_bytes(workload: Workload, floor_bytes: int) -> int:
@@ -136,13 +142,13 @@ def machine_memory_bytes(workload: Workload, floor_bytes: int) -> int:
 
 def service(container: Container, image: ContainerImage) -> dict[str, Any]:
     """The container as an entry of LinuxKit's `services`."""
-    identity = image.identity
+    identity, config = image.identity, image.resolved.config
     entry: dict[str, Any] = {
         "name": container.name,
         "image": image.resolved.pinned,
-        "command": _Flow(arguments(container, image)),
-        "env": [f"{name}={value}" for name, value in environment(container, image)],
-        "cwd": working_dir(container, image),
+        "command": _Flow(arguments(container, config)),
+        "env": [f"{name}={value}" for name, value in environment(container, config)],
+        "cwd": working_dir(container, config),
     }
     if identity.uid or identity.gid:
         entry |= {"uid": identity.uid, "gid": identity.gid}
@@ -168,9 +174,8 @@ def mount(kind: str, source: str, destination: str, *options: str) -> dict[str, 
     return {"type": kind, "source": source, "destination": destination, "options": _Flow(options)}
 
 
-def arguments(container: Container, image: ContainerImage) -> list[str]:
+def arguments(container: Container, config: ImageConfig) -> list[str]:
     """What the container runs, the program first. An empty list is the same as none given."""
-    config = image.resolved.config
     if container.command:
         words = [*container.command, *(container.args or ())]
     elif container.args:
@@ -183,10 +188,10 @@ def arguments(container: Container, image: ContainerImage) -> list[str]:
     return words[:image_words] + [expand(word, known) for word in words[image_words:]]
 
 
-def environment(container: Container, image: ContainerImage) -> Pairs:
+def environment(container: Container, config: ImageConfig) -> Pairs:
     """The image's variables, then the container's; one that both set has the container's value."""
     merged = {"PATH": DEFAULT_PATH}
-    merged.update(image.resolved.config.env)
+    merged.update(config.env)
     merged.update(own_environment(container))
     return tuple(merged.items())
 
@@ -216,8 +221,8 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
     return _REFERENCE.sub(value, text)
 
 
-def working_dir(container: Container, image: ContainerImage) -> str:
-    folder = container.working_dir or image.resolved.config.working_dir or "/"
+def working_dir(container: Container, config: ImageConfig) -> str:
+    folder = container.working_dir or config.working_dir or "/"
     return folder if folder.startswith("/") else f"/{folder}"
 
 
