@@ -181,6 +181,29 @@ def test_compressions(
     assert get(store, f"{registry.host}/org/compressed:1") == TARS
 
 
+def test_an_image_in_dockers_own_format(registry: RunningRegistry, store: Store) -> None:
+    docker = "application/vnd.docker"
+    config = json.loads(IMAGE.manifest)["config"] | {"mediaType": f"{docker}.container.image.v1+json"}
+    image = make_image(
+        TARS,
+        {"Entrypoint": ["/nginx"], "Env": ["PATH=/bin", "A=b=c"], "User": "nginx"},
+        media_type=f"{docker}.image.rootfs.diff.tar.gzip",
+        changes={"mediaType": f"{docker}.distribution.manifest.v2+json", "config": config},
+    )
+    image.media_type = f"{docker}.distribution.manifest.v2+json"
+    registry.push("org/docker", "1", image)
+    assert get(store, f"{registry.host}/org/docker:1") == TARS
+
+
+def test_a_layer_that_the_disk_damaged_is_fetched_again(registry: RunningRegistry, store: Store) -> None:
+    image = resolve(f"{registry.host}/org/app:1", store=store, docker_config=NO_LOGIN)
+    damaged = pull(image, store=store, docker_config=NO_LOGIN)[1]
+    damaged.chmod(0o600)
+    with damaged.open("r+b") as file:
+        file.write(b"damage")
+    assert [path.read_bytes() for path in pull(image, store=store, docker_config=NO_LOGIN)] == TARS
+
+
 # Login
 
 

@@ -305,6 +305,16 @@ def test_own_images_are_the_same_everywhere(store: Store, tmp_path: Path) -> Non
     assert [path.read_bytes() for path in pull(found, store=store, docker_config=None)] == contents
 
 
+def test_a_layer_of_a_local_image_that_is_gone_is_said(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "layer").write_text("layer")
+    image = add_local_image(store, [tmp_path / "layer"], {}, "base")
+    store.remove_blob(image.layers[0].digest)
+    with pytest.raises(OperationError, match="is no longer in the store"):
+        pull(image, store=store, docker_config=None)
+    with pytest.raises(OperationError, match="is not in the store"):
+        resolve(image.pinned, store=store, docker_config=None)
+
+
 def test_own_images_never_come_from_a_registry(store: Store) -> None:
     with pytest.raises(OperationError, match=r"i2kit/base@sha256:.* is not in the store"):
         resolve(f"i2kit/base@sha256:{'0' * 64}", store=store, docker_config=None)

@@ -173,7 +173,8 @@ def _parts(name: str) -> tuple[str, ...]:
     for part in parts:
         if part == "..":
             raise _Refused(f"{_shown(name)} leads upwards")
-        if len(part.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+        # A character has up to four bytes, so short names need not be encoded to be measured.
+        if len(part) > MAX_NAME_BYTES // 4 and len(part.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
             raise _Refused(f"a part of its name is longer than {MAX_NAME_BYTES} bytes")
     return parts
 

@@ -8,7 +8,7 @@ Sources: OCI image spec, layer.md; RFC 1952 (gzip), RFC 8878 (zstd).
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from i2kit.image.oci import BadImage
@@ -40,9 +40,12 @@ def media_suffix(head: bytes, image: str) -> str:
     return "zstd" if head.startswith(_ZSTD) else ""
 
 
-def unpack(blob: Path, layer: Layer, image: str, store: Store) -> Path:
+def unpack(
+    blob: Path, layer: Layer, image: str, store: Store, check: Callable[[], None] = lambda: None
+) -> Path:
     """Store a layer's uncompressed tar under its diff_id; the compressed blob is dropped afterwards.
 
+    `check` is called again and again, and may raise to stop.
     Raises BadImage when it is damaged, does not become what its diff_id says, or grows too large.
     """
     with blob.open("rb") as file:
@@ -55,7 +58,7 @@ def unpack(blob: Path, layer: Layer, image: str, store: Store) -> Path:
                 raise WrongContent(f"its digest is {layer.digest}")
             return blob
         if compression == "gzip":
-            path = store.add_blob(_bounded(_gunzip(blob), limit), layer.diff_id)
+            path = store.add_blob(_bounded(_gunzip(blob), limit, check), layer.diff_id)
         else:
             with store.scratch() as scratch:
                 path = store.add_blob(_unzstd(blob, limit, scratch), layer.diff_id)
@@ -99,8 +102,11 @@ class _TooLarge(Exception):
     pass
 
 
-def _bounded(chunks: Iterator[bytes], limit: int) -> Iterator[bytes]:
+def _bounded(
+    chunks: Iterator[bytes], limit: int, check: Callable[[], None] = lambda: None
+) -> Iterator[bytes]:
     for chunk in chunks:
+        check()
         limit -= len(chunk)
         if limit < 0:
             raise _TooLarge

@@ -63,17 +63,16 @@ def pull(
 ) -> tuple[Path, ...]:
     """The layers of an image as uncompressed tars, bottom first; each is verified against its diff_id.
 
-    What is missing is fetched, several layers at a time. Raises OperationError; what is complete
-    stays in the store and what is not is continued by the next call.
+    What is missing or was damaged on disk is fetched, several layers at a time. Raises
+    OperationError; what is complete stays in the store and what is not is continued by the next call.
     """
-    missing = {layer.diff_id: layer for layer in image.layers if store.blob(layer.diff_id) is None}
+    missing = {layer.diff_id: layer for layer in image.layers if store.verified_blob(layer.diff_id) is None}
     if missing:
         key = f"pull {image.pinned}"
         watch(Started(key, f"pull {image.reference}"))
         _fetch(list(missing.values()), image, store, docker_config, key, watch)
         watch(Finished(key, f"{len(missing)} layers"))
-    paths = [store.blob(layer.diff_id) for layer in image.layers]
-    return tuple(path for path in paths if path is not None)
+    return tuple(_present(layer, image, store) for layer in image.layers)
 
 
 def add_local_image(
@@ -205,17 +204,20 @@ def _fetch(
     total = sum(layer.size_bytes for layer in missing)
     stopped, telling, done = threading.Event(), threading.Lock(), 0
 
-    def arrived(count: int) -> None:
-        nonlocal done
+    def check() -> None:
         if stopped.is_set():
             raise _Stopped
+
+    def arrived(count: int) -> None:
+        nonlocal done
+        check()
         with telling:
             done += count
             watch(Progress(key, done, total, "bytes"))
 
     def pause(delay_s: float) -> None:
-        if stopped.wait(delay_s):
-            raise _Stopped
+        stopped.wait(delay_s)
+        check()
 
     registry = Registry(reference.registry, docker_config=docker_config, pause=pause)
 
@@ -229,7 +231,7 @@ def _fetch(
                 blob = _download(layer, image, reference, registry, store, arrived)
             else:
                 arrived(layer.size_bytes)
-            unpack(blob, layer, image.reference, store)
+            unpack(blob, layer, image.reference, store, check)
 
     with ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="pull") as pool:
         futures = [pool.submit(fetch, layer) for layer in missing]
@@ -251,12 +253,19 @@ def _download(
     arrived: Callable[[int], None],
 ) -> Path:
     if image.pinned.startswith((f"{OWN}/", f"{LOCAL}/")):
-        raise OperationError(
-            f"the layer {layer.digest} of {image.reference} is no longer in the store {store.root}",
-            hint="run the same command again",
-        )
+        return _present(layer, image, store)
     descriptor = oci.Descriptor(layer.media_type, layer.digest, layer.size_bytes)
     return registry.blob(reference, descriptor, store, arrived)
+
+
+def _present(layer: Layer, image: ResolvedImage, store: Store) -> Path:
+    path = store.blob(layer.diff_id)
+    if path is None:
+        raise OperationError(
+            f"the layer {layer.diff_id} of {image.reference} is no longer in the store {store.root}",
+            hint="run the same command again",
+        )
+    return path
 
 
 def _sha256(path: Path) -> str:

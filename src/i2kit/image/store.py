@@ -161,17 +161,24 @@ class Store:
         self.add_blob([content], digest, len(content))
         return digest
 
-    def read_blob(self, digest: str) -> bytes | None:
-        """A small blob's bytes, verified again: one that the disk has damaged is dropped."""
+    def verified_blob(self, digest: str) -> Path | None:
+        """Like `blob`, but reads and hashes it all: one that the disk has damaged is dropped."""
         path = self.blob(digest)
         if path is None:
             return None
         with _explained(path):
-            content = path.read_bytes()
-            if hashlib.sha256(content).hexdigest() != _hex(digest):
-                path.unlink(missing_ok=True)
-                return None
-            return content
+            if _sha256(path) == _hex(digest):
+                return path
+            path.unlink(missing_ok=True)
+            return None
+
+    def read_blob(self, digest: str) -> bytes | None:
+        """A small blob's bytes, verified again."""
+        path = self.verified_blob(digest)
+        if path is None:
+            return None
+        with _explained(path):
+            return path.read_bytes()
 
     def remove_blob(self, digest: str) -> None:
         """Drop a blob if it is here. Whoever has it open keeps it until it is closed."""

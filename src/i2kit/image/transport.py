@@ -24,8 +24,9 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from i2kit import __version__
 from i2kit.errors import OperationError
 
-TIMEOUT_S = 30
-"""For connecting and for each read; registries that are alive answer within seconds."""
+CONNECT_TIMEOUT_S = 10
+READ_TIMEOUT_S = 30
+"""For each read; registries that are alive answer within seconds."""
 MAX_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
 
@@ -93,6 +94,8 @@ def request(
             with _explained(parts.netloc.rpartition("@")[2]):
                 connection = _connection(parts)
                 stack.callback(connection.close)
+                connection.connect()
+                connection.sock.settimeout(READ_TIMEOUT_S)
                 path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
                 connection.request("POST" if form is not None else "GET", path, body=form, headers=sent)
                 response = connection.getresponse()
@@ -122,13 +125,13 @@ def _place(origin: tuple[str, str, int]) -> str:
 def _connection(parts: SplitResult) -> http.client.HTTPConnection:
     scheme, host, port = _origin(parts)
     if scheme == "http":
-        return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+        return http.client.HTTPConnection(host, port, timeout=CONNECT_TIMEOUT_S)
     context = ssl.create_default_context()  # honours SSL_CERT_FILE and SSL_CERT_DIR
     proxy = None if is_loopback(host) or urllib.request.proxy_bypass(host) else _proxy()
     if proxy is None:
-        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
+        return http.client.HTTPSConnection(host, port, timeout=CONNECT_TIMEOUT_S, context=context)
     connection = http.client.HTTPSConnection(
-        proxy.hostname or "", proxy.port or 3128, timeout=TIMEOUT_S, context=context
+        proxy.hostname or "", proxy.port or 3128, timeout=CONNECT_TIMEOUT_S, context=context
     )
     headers = {}
     if proxy.username:
@@ -172,7 +175,7 @@ def _explained(host: str) -> Iterator[None]:
             f"the host {host} is unknown", hint="check the spelling, and this machine's DNS"
         ) from error
     except TimeoutError as error:
-        raise Transient(f"{host} does not answer within {TIMEOUT_S} s", hint=_network_hint()) from error
+        raise Transient(f"{host} does not answer", hint=_network_hint()) from error
     except http.client.HTTPException as error:
         raise Transient(f"the answer of {host} broke off or is not HTTP ({type(error).__name__})") from error
     except OSError as error:
