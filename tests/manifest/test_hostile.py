@@ -9,6 +9,7 @@ import yaml
 
 from i2kit.manifest import source
 from i2kit.manifest.source import documents
+from tests.manifest.reading import POD, problems
 
 
 def bomb(line: str, levels: int = 12) -> str:
@@ -60,3 +61,24 @@ def test_hostile_input_takes_little_memory() -> None:
             sys.exit(7 if len(error.problems) == 101 else 1)
         """)
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 7
+
+
+VALUES = {
+    "unknown keys": "name: a\n" + "".join(f"k{n}: 1\n" for n in range(90_000)),
+    "dollars": "name: a\ncontainers: {a: {image: '" + "${" * 1_000_000 + "'}}\n",
+    "long name": f"name: {'x' * 5_000_000}\ncontainers: {{a: {{image: b}}}}\n",
+    "long number": f"name: a\nreplicas: {'9' * 5_000_000}\ncontainers: {{a: {{image: b}}}}\n",
+    "long hexadecimal": f"name: a\nreplicas: 0x{'f' * 5_000_000}\ncontainers: {{a: {{image: b}}}}\n",
+    "long octal": f"name: a\nreplicas: 0{'7' * 5_000_000}\ncontainers: {{a: {{image: b}}}}\n",
+    "long key": f"? {'x' * 5_000_000}\n: 1\n",
+    "long label": f"name: a\nlabels: {{a: {'-' * 5_000_000}}}\ncontainers: {{a: {{image: b}}}}\n",
+    "long quantity": POD + f"        resources: {{limits: {{cpu: 1e{'9' * 1_000_000}}}}}\n",
+    "negative infinity": "name: a\nreplicas: -.inf\ncontainers: {a: {image: b}}\n",
+}
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_hostile_values_are_refused_in_few_words(case: str) -> None:
+    found = problems(VALUES[case])
+    assert 0 < len(found) <= 1001
+    assert max(map(len, found)) < 400

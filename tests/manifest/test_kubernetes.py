@@ -234,7 +234,7 @@ def test_the_selector_must_match_the_template(selector: str, message: str | None
         ("{apiVersion: v1, kind: ConfigMap}", "a.yml:1:24: kind: ConfigMap is not supported yet\n  hint: give the values in `env`, or put the files into the image"),
         ("{apiVersion: extensions/v1beta1, kind: Ingress}", "a.yml:1:40: kind: Ingress is not supported yet\n  hint: use a Service of type LoadBalancer"),
         ("{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler}", "a.yml:1:36: kind: HorizontalPodAutoscaler is not supported yet\n  hint: set replicas"),
-        ("{apiVersion: v1, kind: List, items: [5]}", "a.yml:1:38: items: must be a document"),
+        ("{apiVersion: v1, kind: List, items: [5]}", "a.yml:1:38: items: must be a document and is the number 5"),
         ("{apiVersion: v1, kind: Namespace}", "a.yml:1:1: there is no deployment here\n  hint: a manifest begins with name: and containers:"),
     ],
 )  # fmt: skip

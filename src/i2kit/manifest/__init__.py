@@ -19,8 +19,8 @@ from typing import Any
 
 from i2kit.errors import InputError, Position, Problem
 from i2kit.manifest import checks, kubernetes, native, source
+from i2kit.manifest.log import Log
 from i2kit.manifest.reading import Reading
-from i2kit.manifest.shape import Log
 from i2kit.model import Manifest
 
 __all__ = ["STDIN", "parse", "read", "schema"]

@@ -6,8 +6,8 @@ In: what was read from all files. Out: problems in the log. Pure.
 from collections.abc import Iterable
 
 from i2kit.errors import Position
+from i2kit.manifest.log import Log
 from i2kit.manifest.reading import FoundService, Reading
-from i2kit.manifest.shape import Log
 from i2kit.model import Pairs, Workload
 
 

@@ -11,23 +11,13 @@ A key in no table is an error too. Fields are Kubernetes' (API reference, v1.31)
 """
 
 from i2kit.manifest import names
-from i2kit.manifest.shape import (
-    LATER,
-    Anything,
-    Choice,
-    Field,
-    Flag,
-    ListOf,
-    MapOf,
-    Object,
-    Quantity,
-    Text,
-    Type,
-    Whole,
-)
+from i2kit.manifest.scalars import Anything, Choice, Flag, Quantity, Text, Type, Whole
+from i2kit.manifest.shape import Field, ListOf, MapOf, Object
 
 MAX_REPLICAS = 250
 """What one load balancer and one /24 of addresses hold."""
+
+LATER = "is not supported yet"
 
 
 def accepted(name: str, type_: Type, about: str, *, required: bool = False, hint: str | None = None) -> Field:

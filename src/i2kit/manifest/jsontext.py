@@ -5,7 +5,6 @@ anything and never recurses. YAML parsers cannot be used for this: JSON writes c
 the BMP as two escapes, and tabs may indent.
 """
 
-import json
 import re
 from collections.abc import Iterator
 
@@ -83,6 +82,8 @@ def _end_of(match: re.Match[str] | None) -> int:
 def _unquoted(piece: str, position: Position) -> str:
     if "\\" not in piece:
         return piece[1:-1]
+    import json  # only texts with escapes need it
+
     try:
         text: str = json.loads(piece)
         text.encode()

@@ -7,6 +7,7 @@ from i2kit.manifest import names
 from i2kit.manifest.fields import (
     CONTAINER_FIELDS,
     LABELS,
+    LATER,
     NAME,
     NOTES,
     POD,
@@ -23,20 +24,8 @@ from i2kit.manifest.fields import (
     silent,
     warned,
 )
-from i2kit.manifest.shape import (
-    LATER,
-    Anything,
-    Choice,
-    Either,
-    Field,
-    Flag,
-    ListOf,
-    MapOf,
-    NumberOrName,
-    Object,
-    Text,
-    Whole,
-)
+from i2kit.manifest.scalars import Anything, Choice, Flag, NumberOrName, Text, Whole
+from i2kit.manifest.shape import Either, Field, ListOf, MapOf, Object
 
 _BOOKKEEPING = tuple(
     silent(name, "written by the API server")

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 
 from i2kit.errors import Position
 from i2kit.manifest import kinds, pod
+from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.places import shown
 from i2kit.manifest.reading import Account, FoundService, Grant, Reading
-from i2kit.manifest.shape import Log, Record, did_you_mean
-from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode
+from i2kit.manifest.shape import Record
+from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode, described
 from i2kit.model import Pairs, Service, ServicePort, Workload
 
 _KINDS = {verdict.name: (versions, verdict) for versions, verdict in kinds.KINDS}
@@ -42,19 +43,22 @@ def read(node: MappingNode, reading: Reading, log: Log) -> None:
 
 
 def _flattened(node: MappingNode, log: Log) -> Iterator[MappingNode]:
-    kind = _text(node, "kind")
-    if kind is None or not kind.endswith("List") or not isinstance(items := node.get("items"), SequenceNode):
+    kind = _text(node, "kind") or ""
+    item_kind = kind.removesuffix("List")
+    if kind != "List" and (kind == item_kind or item_kind not in _VERSIONS):
         yield node
         return
     kinds.LIST.read(node, "", log)
-    for item in items.items:
+    items = node.get("items")
+    for item in items.items if isinstance(items, SequenceNode) else ():
         if not isinstance(item, MappingNode):
-            log.problem(item.position, "items", "must be a document")
+            log.problem(item.position, "items", f"must be a document and is {described(item)}")
             continue
         entries = dict(item.entries)
-        if kind != "List":  # the items of a DeploymentList need not say that they are Deployments
-            entries.setdefault("kind", (item.position, ScalarNode(kind[:-4], kind[:-4], item.position)))
-            entries.setdefault("apiVersion", node.entries.get("apiVersion", (item.position, item)))
+        if item_kind:  # the items of a DeploymentList need not say that they are Deployments
+            entries.setdefault("kind", (item.position, ScalarNode(item_kind, item_kind, item.position)))
+            if "apiVersion" in node.entries:
+                entries.setdefault("apiVersion", node.entries["apiVersion"])
         yield from _flattened(MappingNode(entries, item.position), log)
 
 
@@ -149,9 +153,8 @@ def _env(holder: Record, log: Log) -> Sequence[tuple[str, str]]:
             log.warn(variable.place("name"), variable.at("name"), message)
         first.setdefault(name, variable.place("name"))
         value_from = variable.record("valueFrom")
-        if value_from and variable.text("value"):
-            message = "a variable has either a value or a valueFrom"
-            log.problem(value_from.position, variable.at("valueFrom"), message)
+        if value_from and not value_from.places:
+            log.problem(value_from.position, variable.at("valueFrom"), "is empty", "write value: VALUE")
         env.append((name, variable.text("value") or ""))
     return env
 

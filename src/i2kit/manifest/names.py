@@ -29,6 +29,7 @@ _PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$[A-Za-z_]\w*|<[A-Za-z][^<>]*>|\b(?:YOU
 
 def placeholder(text: str) -> Complaint | None:
     """Whether a value still waits for a tool to fill it in."""
+    text = text[:1000]  # the search takes time with the square of the length
     if is_template(text):
         return (
             f"`{shown(text)}` is a Helm expression that was not rendered",
@@ -129,6 +130,8 @@ def image(text: str) -> Complaint | None:
         return "is empty", "name an image, such as nginx:1.27"
     if complaint := placeholder(text):
         return complaint
+    if len(text) > 600:  # a name of 255, a tag of 128, a digest of sha512
+        return f"`{shown(text)}` has {len(text)} characters and an image reference at most 600", None
     if any(c.isspace() for c in text):
         return f"`{shown(text)}` has a blank in it", f"use `{shown(''.join(text.split()))}`"
     return None

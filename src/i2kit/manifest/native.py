@@ -6,8 +6,9 @@ In: one document. Out: a Workload, gathered in a Reading. Pure.
 from pathlib import PurePath
 
 from i2kit.manifest import kinds, pod
+from i2kit.manifest.log import Log
 from i2kit.manifest.reading import Reading
-from i2kit.manifest.shape import Log, Record
+from i2kit.manifest.shape import Record
 from i2kit.manifest.source import MappingNode, Node, described
 from i2kit.model import Workload
 

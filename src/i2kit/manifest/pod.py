@@ -7,7 +7,8 @@ log by then, the Container still comes out, so that the checks after this one se
 from collections.abc import Callable, Sequence
 
 from i2kit.errors import Position
-from i2kit.manifest.shape import Log, Record
+from i2kit.manifest.log import Log
+from i2kit.manifest.shape import Record
 from i2kit.model import Container, Port, Resources
 
 SMALLEST_MEMORY_LIMIT_BYTES = 6 * 2**20

@@ -7,16 +7,8 @@ from collections.abc import Iterator
 
 from i2kit.manifest import kinds
 from i2kit.manifest.quantity import PATTERN as _QUANTITY
-from i2kit.manifest.shape import (
-    Either,
-    Field,
-    ListOf,
-    MapOf,
-    Object,
-    Schema,
-    Type,
-    sentence,
-)
+from i2kit.manifest.scalars import Schema, Type
+from i2kit.manifest.shape import Either, Field, ListOf, MapOf, Object, sentence
 from i2kit.manifest.source import MAX_BYTES, MAX_DEPTH, MAX_NODES
 
 _INTRODUCTION = f"""\

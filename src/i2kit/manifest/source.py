@@ -368,7 +368,7 @@ _WORDS: Mapping[str, ScalarValue] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
-_INTEGER = re.compile(r"[-+]?(?:(0)(?:[oO])?([0-7]+)|0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|(0|[1-9][0-9]*))\Z")
+_INTEGER = re.compile(r"[-+]?(?:0[oO]?([0-7]+)|0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|(0|[1-9][0-9]*))\Z")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
 
 
@@ -380,16 +380,10 @@ def resolve(text: str) -> ScalarValue:
         return text
     digits = text.replace("_", "")
     if match := _INTEGER.match(digits):
-        sign = -1 if digits[0] == "-" else 1
-        octal, hexadecimal, binary, decimal = match.group(2, 3, 4, 5)
-        if octal:
-            return sign * int(octal, 8)
-        if hexadecimal:
-            return sign * int(hexadecimal, 16)
-        if binary:
-            return sign * int(binary, 2)
-        # Beyond 64 bits go-yaml takes a float; Python would refuse 5,000 digits with a ValueError.
-        return sign * int(decimal) if len(decimal) < 20 else float(digits)
+        for base, found in zip((8, 16, 2, 10), match.groups(), strict=True):
+            # Beyond 64 bits go-yaml has no integers, and Python refuses 5,000 digits with a ValueError.
+            if found and len(found) <= 64 and (number := int(found, base)) < 2**64:
+                return -number if digits[0] == "-" else number
     if _FLOAT.match(digits):
         return float(digits)
     return text
