@@ -1,0 +1,206 @@
+"""Machines for tests: images of busybox and nginx from packages, built and booted under emulation."""
+
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from i2kit.image import components, sources
+from i2kit.image.assemble import SourceImage, assemble
+from i2kit.image.components import File
+from i2kit.image.filesystem import write_erofs
+from i2kit.image.flatten import flatten
+from i2kit.image.initramfs import write_cpio
+from i2kit.image.linuxkit import parse
+from i2kit.image.store import Store
+from i2kit.image.template import Base, ContainerImage, render
+from i2kit.image.tree import Entry, Kind, Tree, sort_key
+from i2kit.model import Container, Identity, ResolvedImage, Workload
+
+PATIENCE_S = 60
+INITRAMFS_INIT = "usr/lib/i2kit/initramfs-init"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    kernel: Path
+    initrd: Path
+    root: Path
+    cmdline: str
+
+
+def busybox_image(store: Store, base: Base) -> ResolvedImage:
+    """An image with the shell and its programs, and a page to serve."""
+    busybox = next(image for image in base.init if "/busybox@" in image)
+    (layer,) = sources.resolve(busybox, store=store, docker_config=None).layers
+    with store.scratch() as folder:
+        page = folder / "page.tar"
+        page.write_bytes(components.tar({"www/index.html": File(b"hello\n"), "tmp/": File(mode=0o1777)}))
+        below = store.blob(layer.diff_id)
+        assert below
+        return sources.add_local_image(
+            store, [below, page], {"Env": ["PATH=/bin", "FROM=image"], "Cmd": ["sh"]}, "test-busybox"
+        )
+
+
+def build(
+    store: Store,
+    base: Base,
+    folder: Path,
+    containers: Sequence[Container],
+    image: ResolvedImage,
+    identities: Mapping[str, Identity] | None = None,
+) -> Built:
+    """A machine image of these containers, which all have the same image."""
+    folder.mkdir(parents=True)
+    images = {
+        container.image: ContainerImage(image, (identities or {}).get(container.image, Identity()))
+        for container in containers
+    }
+    template = parse("test.yml", render(Workload("test", tuple(containers)), images, base))
+
+    def fetch(reference: str) -> SourceImage:
+        resolved = sources.resolve(reference, store=store, docker_config=None)
+        layers = sources.pull(resolved, store=store, docker_config=None)
+        return SourceImage(flatten(layers), resolved.config, layers)
+
+    assembly = assemble(template, fetch, folder)
+    built = Built(folder / "kernel", folder / "initrd", folder / "root", assembly.cmdline)
+    built.kernel.write_bytes(assembly.kernel.read())
+    write_erofs(assembly.tree, built.root, order=assembly.sources)
+    write_cpio(initramfs(assembly.tree), built.initrd)
+    return built
+
+
+def initramfs(tree: Tree) -> Tree:
+    """The part of the root that the machine starts with."""
+    entries = {entry.path: entry for entry in tree}
+    listed = entries["usr/lib/i2kit/initramfs.list"].content
+    assert listed
+    paths = {path: path for path in listed.read().decode().split()} | {"init": INITRAMFS_INIT}
+    wanted = {"": entries[""]}
+    for path, source in paths.items():
+        for parent in Path(path).parents:
+            wanted[str(parent).strip(".")] = entries[str(parent).strip(".")]
+        found = entries[source]
+        wanted[path] = Entry(path, Kind.FILE, found.mode, content=found.content)
+    return tuple(wanted[path] for path in sorted(wanted, key=sort_key))
+
+
+def container(name: str, script: str, image: str = "busybox") -> Container:
+    """A container that runs a line of shell."""
+    return Container(name, image, command=("sh", "-c", script))
+
+
+@dataclass(slots=True)
+class Machine:
+    """A machine that runs; `said` is all that it told, as (seconds since its start, channel, line)."""
+
+    process: subprocess.Popen[bytes]
+    control: socket.socket | None
+    port: int
+    console: Path
+    started: float = field(default_factory=time.monotonic)
+    said: list[tuple[float, str, str]] = field(default_factory=list)
+
+    def listen(self, channel: str, connection: socket.socket) -> None:
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                self.said.append(
+                    (time.monotonic() - self.started, channel, line.decode(errors="replace").rstrip("\n"))
+                )
+
+    def lines(self, channel: str) -> list[str]:
+        return [line for _, where, line in list(self.said) if where == channel]
+
+    def wait_for(self, channel: str, accept: Callable[[str], bool] | str) -> str:
+        """The first line that is accepted: one with this beginning, or for which this holds."""
+        test = accept if callable(accept) else lambda line: line.startswith(accept)
+        while time.monotonic() - self.started < PATIENCE_S:
+            alive = self.process.poll() is None
+            for line in self.lines(channel):
+                if test(line):
+                    return line
+            if not alive:
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"never came on {channel}: {accept}\n{self.evidence()}")
+
+    def get(self, path: str = "/") -> bytes:
+        """What the machine's port 80 answers, as soon as it does."""
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                    body: bytes = answer.read()
+                    return body
+            except OSError:
+                if time.monotonic() - self.started > PATIENCE_S or self.process.poll() is not None:
+                    raise AssertionError(f"no answer\n{self.evidence()}") from None
+                time.sleep(0.02)
+
+    def say(self, line: str) -> None:
+        assert self.control
+        self.control.sendall(f"{line}\n".encode())
+
+    def evidence(self) -> str:
+        told = "\n".join(f"{time_s:6.2f} {channel:8}{line}" for time_s, channel, line in self.said)
+        return f"{told}\nconsole:\n{self.console.read_text(errors='replace')[-3000:]}"
+
+
+@contextmanager
+def booted(
+    built: Built,
+    folder: Path,
+    user_data: str,
+    *,
+    memory_mb: int = 128,
+    channels: bool = True,
+) -> Iterator[Machine]:
+    """Boot a machine; it is ended at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = folder / "user-data"
+    data.write_text(user_data)
+    console = folder / "console"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    pairs = {name: socket.socketpair() for name in ("control", "log")} if channels else {}
+    words = [
+        *("qemu-system-x86_64", "-M", "q35,graphics=off,i8042=off,vmport=off", "-accel", "tcg"),
+        *("-cpu", "max", "-m", str(memory_mb), "-nodefaults", "-no-user-config"),
+        *("-display", "none", "-no-reboot"),
+        *("-kernel", str(built.kernel), "-initrd", str(built.initrd), "-append", built.cmdline),
+        *("-drive", f"if=none,id=root,file={built.root},format=raw,readonly=on"),
+        *("-device", "virtio-blk-pci,drive=root", "-device", "virtio-rng-pci"),
+        *("-device", "virtio-balloon-pci,free-page-reporting=on", "-device", "virtio-serial-pci"),
+        *("-chardev", f"file,id=console,path={console}", "-device", "virtconsole,chardev=console"),
+        *("-netdev", f"user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:80"),
+        *("-device", "virtio-net-pci,netdev=net,romfile="),
+        *("-fw_cfg", f"name=opt/i2kit/user-data,file={data}"),
+    ]
+    for name, (_, theirs) in pairs.items():
+        words += ["-chardev", f"socket,id={name},fd={theirs.fileno()}"]
+        words += ["-device", f"virtserialport,chardev={name},name=io.i2kit.{name}"]
+    console.touch()
+    process = subprocess.Popen(words, pass_fds=[theirs.fileno() for _, theirs in pairs.values()])
+    for _, theirs in pairs.values():
+        theirs.close()
+    ours = {name: pair[0] for name, pair in pairs.items()}
+    machine = Machine(process, ours.get("control"), port, console)
+    readers = [threading.Thread(target=machine.listen, args=item) for item in ours.items()]
+    for reader in readers:
+        reader.start()
+    try:
+        yield machine
+    finally:
+        process.kill()
+        process.wait()
+        for reader in readers:
+            reader.join()
+        for connection in ours.values():
+            connection.close()

@@ -1,0 +1,132 @@
+"""What a machine does once it runs, observed from outside: answers, logs, control lines.
+
+Booting takes seconds, so each test asks one machine many things.
+"""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from i2kit.model import Container, Identity, Resources
+from tests.vm.conftest import Build
+from tests.vm.machine import booted, container
+
+pytestmark = pytest.mark.vm
+
+WEB = "echo started; trap exit TERM; httpd -f -p 80 -h /www & wait"
+
+
+def test_pod(build: Build, tmp_path: Path) -> None:
+    """Two containers share the network; each has its own root, its limits, and the runtimes' defaults."""
+    asks = (
+        "grep -E '^(Cap|Seccomp:|Uid)' /proc/self/status; "
+        "env; cat /etc/resolv.conf /etc/hosts; hostname; "
+        "touch /written && echo root is writable; "
+        "mount -t tmpfs x /tmp 2>&1; ls -d /written; "
+        "until wget -q -O - http://127.0.0.1/; do usleep 100000; done; "
+        "trap 'echo asked to end; exit 0' TERM; while :; do sleep 0.1; done"
+    )
+    built = build(
+        [container("web", WEB), container("ask", asks, "as-user")],
+        {"as-user": Identity(uid=0)},
+    )
+    user_data = (
+        "hostname=pod-1\nsearch=default.svc.local svc.local\nnameserver=10.9.9.9\nready_port=80\n"
+        'env=DB_SERVICE_HOST=10.77.255.2\nenv=FROM=user data\nenv=QUOTED=a "b" \\c\n'
+        "hosts=10.77.255.2 db db.default\nunknown=ignored\n"
+    )
+    with booted(built, tmp_path, user_data) as machine:
+        assert machine.get() == b"hello\n"
+        machine.wait_for("control", "ready")
+        log = [line.removeprefix("ask ") for line in machine.lines("log") if line.startswith("ask ")]
+        machine.wait_for("log", "ask hello")
+        log = [line.removeprefix("ask ") for line in machine.lines("log") if line.startswith("ask ")]
+        # The 14 capabilities of container runtimes, and a filter on system calls.
+        assert "CapEff:\t00000000a80425fb" in log
+        assert "CapBnd:\t00000000a80425fb" in log
+        assert "Seccomp:\t2" in log
+        assert {"DB_SERVICE_HOST=10.77.255.2", 'QUOTED=a "b" \\c'} <= set(log)
+        assert "FROM=image" in log, "a container's own variable wins over user data"
+        assert "search default.svc.local svc.local" in log
+        assert "nameserver 10.9.9.9" in log
+        assert {"10.77.255.2 db db.default", "10.0.2.15 pod-1", "pod-1"} <= set(log)
+        assert "root is writable" in log
+        assert any("mount" in line and "denied" in line for line in log), "the seccomp profile forbids it"
+        assert "address 10.0.2.15" in machine.lines("control")
+        total_kb, available_kb = map(int, machine.wait_for("control", "memory").split()[1:])
+        assert 0 < available_kb < total_kb < 128 << 10
+
+        machine.say("stop 20")
+        began = time.monotonic()
+        assert machine.process.wait(30) == 0
+        assert time.monotonic() - began < 20, "the grace period is a limit, not a wait"
+        machine.wait_for("log", "ask asked to end")
+        order = [line.split()[0] for line in machine.lines("control")]
+        assert order[0] == "booted"
+        assert order[-1] == "stopping"
+        assert order.count("started") == 2
+        assert order.index("ready") > order.index("started")
+
+
+def test_containers_that_fail(build: Build, tmp_path: Path) -> None:
+    """A container ends, one takes too much memory, one cannot start, and the fourth goes on serving."""
+    built = build(
+        [
+            Container("web", "plain", command=("sh", "-c", WEB)),
+            Container("ends", "plain", command=("sh", "-c", "echo once more; exit 3")),
+            Container(
+                "greedy",
+                "plain",
+                command=("sh", "-c", "x=x; while :; do x=$x$x; done"),
+                resources=Resources(memory_limit_bytes=16 << 20),
+            ),
+            Container("absent", "plain", command=("/no/such/program",)),
+            Container("user", "user", command=("sh", "-c", "id; grep Cap /proc/self/status; sleep 1000")),
+        ],
+        {"user": Identity(uid=1000, gid=1001, additional_gids=(5,))},
+    )
+    with booted(built, tmp_path, "ready_port=80\nready_port=81\n") as machine:
+        assert machine.get() == b"hello\n"
+        exits = "exited ends 3 4"
+        machine.wait_for("control", exits)
+        ended = [line for line in machine.lines("control") if line.startswith("exited ends")]
+        assert [line.split()[:4] for line in ended[:3]] == [
+            ["exited", "ends", "3", delay] for delay in ("1", "2", "4")
+        ]
+        assert machine.lines("log").count("ends once more") >= 3
+        assert machine.wait_for("control", "exited greedy").endswith("out of memory")
+        why = machine.wait_for("control", "exited absent")
+        assert "cannot start: " in why
+        assert "/no/such/program" in why
+        assert "user uid=1000 gid=1001 groups=5" in machine.lines("log")
+        assert "user CapEff:\t0000000000000000" in machine.lines("log")
+        assert machine.get() == b"hello\n"
+        assert "ready" not in machine.lines("control")
+        assert "exited web" not in "\n".join(machine.lines("control"))
+
+
+def test_log_lines(build: Build, tmp_path: Path) -> None:
+    """Lines of any length arrive; one without end costs the machine nothing."""
+    script = (
+        "head -c 20000 /dev/zero | tr '\\0' x; echo; echo after the long one; echo to stderr >&2; "
+        "echo again >/dev/stderr; head -c 40000000 /dev/zero | tr '\\0' y; echo; "
+        "echo after the endless one; sleep 1000"
+    )
+    built = build([Container("talks", "plain", command=("sh", "-c", script))])
+    with booted(built, tmp_path, "hostname=x\n") as machine:
+        machine.wait_for("log", "talks after the endless one")
+        lines = [line.removeprefix("talks ") for line in machine.lines("log")]
+        assert "".join(line for line in lines if line.startswith("x")) == "x" * 20000
+        assert max(map(len, lines)) <= 8192
+        assert {"after the long one", "to stderr", "again"} <= set(lines)
+        machine.wait_for("control", "ready")
+        assert machine.process.poll() is None
+
+
+def test_no_channels(build: Build, tmp_path: Path) -> None:
+    """A machine whose host offers no ports serves all the same, and logs to its console."""
+    built = build([Container("web", "plain", command=("sh", "-c", WEB))])
+    with booted(built, tmp_path, "", channels=False) as machine:
+        assert machine.get() == b"hello\n"
+        assert "web started" in machine.console.read_text()
