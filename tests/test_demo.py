@@ -63,8 +63,8 @@ def test_the_demo_runs_and_cleans_up() -> None:
             said = demo()
             answers = said.split("Three virtual machines behind one address")[1].split("i2kit status")[0]
             assert len({line for line in answers.splitlines() if line.startswith("nginx-deployment-")}) == 3
-            assert "3/3" in said
-            assert "default/nginx-deployment: nothing to change" in said
+            assert "3/3" in said, said
+            assert "default/nginx-deployment: nothing to change" in said, said
         finally:
             demo("stop")
         status = subprocess.run([I2KIT, "status"], env=environ, capture_output=True, text=True, check=True)
