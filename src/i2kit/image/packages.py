@@ -147,21 +147,31 @@ class Index:
             raise Gone(f"the distribution has other bytes than before of {names}")
 
     def refresh(self) -> None:
-        """Get the index anew, for this and later runs. Raises ProgramError when no mirror answers."""
+        """Get the index anew, for this and later runs. Raises ProgramError when no mirror answers.
+
+        One source that fails, such as a third party's, does not matter if others are there.
+        """
         self._own = True
-        (self._folder / "lists" / "partial").mkdir(parents=True, exist_ok=True)
-        self._apt("apt-get", "update")
-        (self._folder / "lists" / "complete").touch()
+        lists = self._folder / "lists"
+        (lists / "partial").mkdir(parents=True, exist_ok=True)
+        try:
+            self._apt("apt-get", "update")
+        except ProgramError:
+            if not any(lists.glob("*_Packages*")):
+                raise
+        (lists / "complete").touch()
 
     def _apt(self, program: str, *words: str, cwd: Path | None = None, check: bool = True) -> str:
         (self._folder / "archives" / "partial").mkdir(parents=True, exist_ok=True)
         options = [
             "Dir::State::status=/dev/null",  # as if nothing were installed: versions are the mirror's
             f"Dir::Cache={self._folder}",
+            f"Dir::Cache::archives={self._folder}/archives/",
             "APT::Sandbox::User=root",  # no change to a user who could not write here
             "Acquire::Retries=2",
-            *([f"Dir::State={self._folder}"] if self._own else []),
         ]
+        if self._own:
+            options += [f"Dir::State={self._folder}", f"Dir::State::lists={self._folder}/lists/"]
         flags = [word for option in options for word in ("-o", option)]
         return run([program, "-qq", *flags, *words], cwd=cwd, check=check).text
 
