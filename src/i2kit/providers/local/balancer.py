@@ -115,7 +115,7 @@ class Balancer:
                 server=row["svname"],
                 requests=int(row["scur"] or 0),
                 down=row["status"].startswith("DOWN"),
-                check=row.get("check_status") or "",
+                check=(row.get("check_status") or "").removeprefix("* "),  # "* ": the next one is under way
             )
             for row in csv.DictReader(io.StringIO(text))
             if row.get("svname")

@@ -1,0 +1,253 @@
+"""What provider `local` promises beyond the contract: names, discovery, healing, and nothing in the way.
+
+Real VMs, real HAProxy, real dnsmasq. One test asks the machines it booted many things.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from i2kit.events import Event, Note, Warned, ignore
+from i2kit.model import Container, Deployment, Port, Release, Service, ServicePort, Workload
+from i2kit.providers.local import LocalProvider, capabilities, control
+from i2kit.providers.local.layout import Layout
+from i2kit.settings import Settings
+from tests.vm.deployments import SERVE_ITS_NAME, build_release
+
+pytestmark = pytest.mark.vm
+
+PATIENCE_S = 60.0
+T = TypeVar("T")
+
+
+class Local:
+    """The provider under test, with words for what the tests do to it."""
+
+    def __init__(self, settings: Settings, image: str) -> None:
+        self.settings = settings
+        self.image = image
+        self.provider = LocalProvider(settings)
+        self.layout = Layout(settings.state_dir, settings.run_dir)
+        self.events: list[Event] = []
+
+    def web(self, name: str = "web", *, replicas: int = 1, ports: tuple[ServicePort, ...] = ()) -> Release:
+        """A web server that answers its VM's name."""
+        container = Container("web", self.image, ("sh", "-c", SERVE_ITS_NAME), ports=(Port(80),))
+        workload = Workload(name, (container,), replicas, labels=(("app", name),))
+        service = Service(name, workload.labels, ports or (ServicePort(80, 80),))
+        return build_release(workload, (service,), self.settings)
+
+    def script(self, name: str, script: str, neighbours: tuple[Service, ...] = ()) -> Release:
+        """A pod without ports that runs a script."""
+        container = Container("run", self.image, ("sh", "-c", script + "\nsleep 1000"))
+        return build_release(Workload(name, (container,)), (), self.settings, neighbours)
+
+    def deploy(self, release: Release) -> Deployment:
+        key = release.workload.key
+        deployment = self.provider.apply(
+            self.provider.plan(key, release, self.provider.observe(key)), self.events.append
+        )
+        assert deployment
+        return deployment
+
+    def destroy_all(self) -> None:
+        for one in self.provider.list():
+            self.provider.apply(self.provider.plan(one.key, None, one), ignore)
+
+    def status(self) -> Mapping[str, Any]:
+        return control.ask(self.layout.control, {"do": "status"})["deployments"][0]  # type: ignore[no-any-return]
+
+    def logged(self, key: str, pattern: str) -> str:
+        """The first line of the log that matches, as soon as there is one."""
+
+        def find() -> str | None:
+            lines = self.provider.logs(key, container=None, replica=None, follow=False)
+            return next((line.strip() for _, _, line in lines if re.search(pattern, line)), None)
+
+        return until(find)
+
+    def processes(self, program: str) -> list[int]:
+        """The ids of our processes of this program."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes().split(b"\0")
+            except OSError:
+                continue
+            folder = os.fsencode(self.layout.run_dir.parent)
+            if any(folder in word for word in words) and any(program.encode() in word for word in words[:4]):
+                found.append(int(path.parent.name))
+        return sorted(found)
+
+
+@pytest.fixture(params=["namespace", "user"])
+def network(request: pytest.FixtureRequest, machine_settings: Settings) -> str:
+    """Both networks that VMs can have, where this machine has both."""
+    if request.param == "namespace":
+        found = capabilities.inspect(machine_settings)
+        if found.network != "namespace":
+            pytest.skip(found.network_reason)
+    return str(request.param)
+
+
+@pytest.fixture
+def local(machine_settings: Settings, image: str, network: str) -> Iterator[Local]:
+    given = replace(machine_settings, network="user" if network == "user" else "auto")
+    local = Local(given, image)
+    yield local
+    local.destroy_all()
+
+
+def until(find: Callable[[], T | None]) -> T:
+    """What `find` gives as soon as it gives something."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (found := find()) is None or found is False:
+        assert time.monotonic() < deadline, "never came"
+        time.sleep(0.05)
+    return found
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=15) as answer:
+        text: str = answer.read().decode()
+    return text.strip()
+
+
+def test_names_discovery_and_the_way_between_vms(local: Local, network: str) -> None:
+    """A pod finds a service that was deployed after it, by every name; its port differs from the pod's."""
+    shop = Service("web", (("app", "web"),), (ServicePort(8088, 80, "http"),))
+    asks = (
+        "env | grep WEB_SERVICE | sort; cat /etc/resolv.conf;"
+        ' ask() { until wget -q -O /tmp/got "$2"; do sleep 0.2; done; echo "$1 $(cat /tmp/got)"; };'
+        " ask variables http://$WEB_SERVICE_HOST:$WEB_SERVICE_PORT_HTTP/;"
+    )
+    if network == "namespace":
+        for name in ("web", "web.default", "web.default.svc.cluster.local", "web.i2kit.internal"):
+            asks += f" ask {name} http://{name}:8088/;"
+        asks += (
+            " imds() { printf '%s\\r\\n' \"$@\" '' | nc 169.254.169.254 80 | tail -n 1; };"
+            " T=$(imds 'PUT /latest/api/token HTTP/1.0' 'X-aws-ec2-metadata-token-ttl-seconds: 60');"
+            " ID=$(imds 'GET /latest/meta-data/instance-id HTTP/1.0' \"X-aws-ec2-metadata-token: $T\");"
+            ' echo "metadata $ID";'
+            ' echo "without a token $(imds "GET /latest/user-data HTTP/1.0")";'
+        )
+    client = local.deploy(local.script("client", asks, neighbours=(shop,)))
+    web = local.deploy(replace(local.web(), services=(shop,)))
+    server = web.instances[0].id
+
+    assert server in local.logged("default/client", "^variables ")
+    assert get(web.endpoints[0].url) == server
+    host = local.logged("default/client", "^WEB_SERVICE_HOST=")
+    if network == "user":
+        assert host == "WEB_SERVICE_HOST=10.0.2.2"
+        assert [event for event in local.events if isinstance(event, Warned)]
+        return
+    assert re.fullmatch(r"WEB_SERVICE_HOST=10\.77\.255\.\d+", host)
+    assert local.logged("default/client", "^WEB_SERVICE_PORT=") == "WEB_SERVICE_PORT=8088"
+    for name in ("web", "web.default", "web.default.svc.cluster.local", "web.i2kit.internal"):
+        assert local.logged("default/client", f"^{name} ") == f"{name} {server}"
+    assert local.logged("default/client", "^metadata") == f"metadata {client.instances[0].id}"
+    assert local.logged("default/client", "^without a token") == "without a token Unauthorized"
+
+
+def test_what_dies_is_replaced(local: Local, network: str) -> None:
+    """kill -9 of a VM, of HAProxy, of dnsmasq and of the keeper; a VM that hangs; two commands at once."""
+    web = local.deploy(local.web(replicas=2))
+    url = web.endpoints[0].url
+    names = {one.id for one in web.instances}
+    assert {get(url) for _ in range(8)} == names
+
+    os.kill(local.processes("qemu-system")[0], signal.SIGKILL)
+    for _ in range(20):
+        assert get(url) in names  # the other one answers all the while
+
+    def both_again() -> set[str] | None:
+        found = {one["id"] for one in local.status()["instances"] if one["state"] == "ready"}
+        return found if len(found) == 2 and found != names else None
+
+    names = until(both_again)
+    assert {get(url) for _ in range(8)} == names
+
+    for program in ("haproxy", "dnsmasq") if network == "namespace" else ("haproxy",):
+        (pid,) = local.processes(program)
+        os.kill(pid, signal.SIGKILL)
+        until(lambda program=program, pid=pid: local.processes(program) not in ([], [pid]))  # type: ignore[misc]
+    assert {get(url) for _ in range(8)} == names
+
+    if network == "namespace":
+        hung = local.processes("qemu-system")[0]
+        os.kill(hung, signal.SIGSTOP)
+        until(lambda: hung not in local.processes("qemu-system"))
+        names = until(both_again)
+
+    # Everything dies with the keeper; the next command brings the same back, at the same address.
+    os.kill(min(local.processes("i2kit.providers.local.keeper")), signal.SIGKILL)
+    until(lambda: local.processes("qemu-system") == [])
+    assert [one.endpoints for one in local.provider.list()] == [web.endpoints]
+    until(lambda: local.status()["ready"] == 2)
+    assert get(url) not in names
+
+    # Two commands at once: one waits for the other, and both are done.
+    release, waited = local.web(replicas=2), []
+    other = threading.Thread(target=local.deploy, args=(local.web("other"),))
+    other.start()
+    until(lambda: len(local.provider.list()) == 2)
+    local.provider.apply(
+        local.provider.plan(
+            "default/web", replace(release, workload=replace(release.workload, replicas=1)), None
+        ),
+        lambda event: waited.append(event),
+    )
+    other.join()
+    assert {one.key: one.replicas_ready for one in local.provider.list()} == {
+        "default/other": 1,
+        "default/web": 1,
+    }
+    assert any(isinstance(event, Note) and "waiting" in event.message for event in waited)
+
+
+def test_a_port_that_another_program_has(local: Local, network: str) -> None:
+    """A first deploy takes another port; a promised port is said to be taken, and served once it is free."""
+    if network == "user":
+        pytest.skip("the same code in both networks")
+    release = local.web()
+    promised = local.deploy(release).endpoints[0].url
+    local.destroy_all()
+    number = int(promised.rsplit(":", 1)[1])
+    with socket.create_server(("127.0.0.1", number)):
+        url = local.deploy(release).endpoints[0].url
+        assert url != promised
+        assert get(url)
+    os.kill(min(local.processes("i2kit.providers.local.keeper")), signal.SIGKILL)
+    until(lambda: local.processes("qemu-system") == [])
+    number = int(url.rsplit(":", 1)[1])
+    with socket.create_server(("127.0.0.1", number)):
+        assert local.provider.list()[0].endpoints[0].url == url
+        assert local.status()["unpublished"] == [number]
+    until(lambda: local.status()["unpublished"] == [] and local.status()["ready"] == 1)
+    assert get(url)
+
+
+def test_what_should_run_survives_a_file_that_cannot_be_read(local: Local, network: str) -> None:
+    """An unreadable desired.json is kept aside, not overwritten: a person may still want it."""
+    if network == "user":
+        pytest.skip("the same code in both networks")
+    local.layout.state_dir.mkdir()
+    local.layout.desired.write_text("{ not json")
+    local.deploy(local.script("job", "echo hi"))
+    (aside,) = local.layout.state_dir.glob("desired.unreadable-*")
+    assert aside.read_text() == "{ not json"
+    assert json.loads(local.layout.desired.read_text())["deployments"]
+    aside.unlink()
