@@ -1,0 +1,130 @@
+"""What every provider must do, run on the real thing: each provider joins by a line in `providers`.
+
+Booting costs seconds, so each test follows one deployment through much of its life.
+"""
+
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from i2kit.errors import OperationError, RolloutError
+from i2kit.events import Event, ignore
+from i2kit.model import Container, Port, Release, Service, ServicePort, Workload
+from i2kit.providers import Provider, load
+from i2kit.settings import Settings
+from tests.vm.deployments import SERVE_ITS_NAME, build_release
+
+pytestmark = pytest.mark.vm
+
+Make = Callable[..., Release]
+
+
+@pytest.fixture(params=["local"])
+def provider(request: pytest.FixtureRequest, machine_settings: Settings) -> Iterator[Provider]:
+    """A provider where nothing runs, and where nothing runs afterwards."""
+    provider = load(request.param, machine_settings)
+    yield provider
+    for deployment in provider.list():
+        provider.apply(provider.plan(deployment.key, None, deployment), ignore)
+
+
+@pytest.fixture
+def make(machine_settings: Settings, image: str) -> Make:
+    """A release of a web server; `env` makes another image, `script` another program."""
+
+    def make(*, replicas: int = 2, script: str = SERVE_ITS_NAME, **env: str) -> Release:
+        container = Container(
+            "web", image, command=("sh", "-c", script), env=tuple(env.items()), ports=(Port(80),)
+        )
+        workload = Workload("web", (container,), replicas, labels=(("app", "web"),))
+        service = Service("web", workload.labels, (ServicePort(80, 80),))
+        return build_release(workload, (service,), machine_settings)
+
+    return make
+
+
+def deploy(provider: Provider, release: Release, watch: Callable[[Event], None] = ignore) -> str:
+    """Apply the release and give the address that answers."""
+    key = release.workload.key
+    deployment = provider.apply(provider.plan(key, release, provider.observe(key)), watch)
+    assert deployment
+    return deployment.endpoints[0].url
+
+
+def answers(url: str, count: int = 12) -> set[str]:
+    """What different requests are answered; any failure fails the test."""
+    found = set()
+    for _ in range(count):
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            found.add(answer.read().decode().strip())
+    return found
+
+
+def test_a_deployment_from_first_to_last(provider: Provider, make: Make) -> None:
+    key = "default/web"
+    assert provider.observe(key) is None
+
+    first = make()
+    events: list[Event] = []
+    url = deploy(provider, first, events.append)
+    found = provider.observe(key)
+    assert found
+    assert (found.replicas_wanted, found.replicas_ready, found.revision) == (2, 2, 1)
+    assert all(instance.ready and instance.image == first.image.id for instance in found.instances)
+    assert answers(url) == {instance.id for instance in found.instances}
+    assert any(type(event).__name__ == "Progress" for event in events)
+
+    # The same again: nothing to do.
+    assert provider.plan(key, first, found).actions == ()
+
+    # Fewer replicas: the rest goes on as it was.
+    deploy(provider, replace(first, workload=replace(first.workload, replicas=1)))
+    scaled = provider.observe(key)
+    assert scaled
+    assert scaled.revision == 1
+    assert {one.id for one in scaled.instances} < {one.id for one in found.instances}
+
+    # Another image: other VMs, the same address.
+    second = make(replicas=1, VERSION="2")
+    assert deploy(provider, second) == url
+    updated = provider.observe(key)
+    assert updated
+    assert updated.revision == 2
+    assert {one.id for one in updated.instances}.isdisjoint(one.id for one in scaled.instances)
+    assert answers(url) == {f"{updated.instances[0].id} 2"}
+
+    # One that cannot run: the one before goes on, and the error says why.
+    with pytest.raises(RolloutError, match="no good") as error:
+        deploy(provider, make(replicas=1, script="echo no good; exit 7"))
+    assert "exit status 7" in error.value.message
+    assert answers(url) == {f"{updated.instances[0].id} 2"}
+    deadline = time.monotonic() + 30
+    while True:
+        after = provider.observe(key)
+        assert after
+        if len(after.instances) == 1 or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    assert [one.id for one in after.instances] == [updated.instances[0].id]
+
+    lines = [line for _, _, line in provider.logs(key, container="web", replica=0, follow=False)]
+    assert "serving" in lines
+
+    # Gone is gone, and gone again is no error.
+    assert provider.apply(provider.plan(key, None, after), ignore) is None
+    assert provider.observe(key) is None
+    assert provider.plan(key, None, None).actions == ()
+    assert provider.apply(provider.plan(key, None, None), ignore) is None
+
+
+def test_a_first_deployment_that_cannot_run_says_why_and_can_be_mended(
+    provider: Provider, make: Make
+) -> None:
+    with pytest.raises(OperationError, match="exit status 3") as error:
+        deploy(provider, make(replicas=1, script="echo my last words; exit 3"))
+    assert not isinstance(error.value, RolloutError)
+    assert "my last words" in error.value.message
+    assert answers(deploy(provider, make(replicas=1)))
