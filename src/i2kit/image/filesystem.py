@@ -8,7 +8,7 @@ Format: Linux, Documentation/filesystems/erofs.rst and fs/erofs/erofs_fs.h. From
 
     block 0       superblock at byte 1024
     data          full blocks of the files' contents, each file starting at a block
-    inodes        64 bytes each, then xattrs, then the end of the contents where it fits
+    inodes        64 bytes each, then xattrs, then the end of the contents if it is short
     directories   blocks of the directories that do not fit behind their inode
 
 What keeps its place when something changes: contents are ordered by the file they come from (a
@@ -38,6 +38,9 @@ HAS_CHECKSUM, HAS_MTIME = 1, 2
 INODE = struct.Struct("<HHHxxQIIIIqII16x")
 EXTENDED = 1
 FLAT_PLAIN, FLAT_INLINE = 0, 2
+
+INLINE_BYTES = BLOCK // 2
+"""Up to this size an inode has the end of its contents behind it; above, a block of its own wastes less."""
 
 DIRENT = struct.Struct("<QHBx")
 NAME_MAX = 255
@@ -109,24 +112,17 @@ def write_erofs(
     inodes = collect(tree)
     contents = in_data_order(inodes, order)
     metadata_block, end_block = lay_out(inodes, contents)
-
-    metadata = bytearray((end_block - metadata_block) * BLOCK)
-    for position, inode in enumerate(inodes, start=1):
-        write_inode(inode, position, metadata)
-        if inode.entry.kind is Kind.DIRECTORY:
-            write_directory(inode, metadata, metadata_block)
-        elif inode.entry.kind is Kind.SYMLINK:
-            put(metadata, inode.offset + inode.head, encode(inode.entry.target))
-
-    with out.open("xb") as image:
-        image.truncate(end_block * BLOCK)
-        copy_contents(contents, image.fileno(), memoryview(metadata))
-        image.seek(metadata_block * BLOCK)
-        image.write(metadata)
-        image.seek(SUPERBLOCK_OFFSET)
-        image.write(superblock(inodes, end_block, metadata_block, label, uuid))
-        image.flush()
-        os.fsync(image.fileno())
+    metadata = metadata_block * BLOCK
+    with out.open("xb") as file:
+        image = file.fileno()
+        file.truncate(end_block * BLOCK)
+        head = superblock(inodes, end_block, metadata_block, label, uuid)
+        write_at(image, head, SUPERBLOCK_OFFSET)
+        for position, inode in enumerate(inodes, start=1):
+            write_at(image, encode_inode(inode, position), metadata + inode.offset)
+            write_own_contents(inode, image, metadata)
+        copy_contents(contents, image, metadata)
+        os.fsync(image)
 
 
 def collect(tree: Tree) -> list[Inode]:
@@ -178,7 +174,8 @@ def measure(inode: Inode) -> None:
     elif entry.kind is Kind.FILE and entry.content:
         inode.size = entry.content.size_bytes
     tail = inode.size % BLOCK
-    if inode.head + tail <= BLOCK:
+    # Linux reads short targets from behind the inode only; other ends go there if two find place in a block.
+    if inode.head + tail <= (BLOCK if entry.kind is Kind.SYMLINK else INLINE_BYTES):
         inode.inline = tail
     elif entry.kind is Kind.SYMLINK:
         raise OperationError(f"the target of the symbolic link `{entry.path}` is too long")
@@ -223,7 +220,7 @@ def lay_out(inodes: Sequence[Inode], contents: Sequence[Inode]) -> tuple[int, in
     return metadata_block, block
 
 
-def write_inode(inode: Inode, position: int, metadata: bytearray) -> None:
+def encode_inode(inode: Inode, position: int) -> bytes:
     entry = inode.entry
     place = inode.block
     if entry.kind in (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE):
@@ -244,23 +241,22 @@ def write_inode(inode: Inode, position: int, metadata: bytearray) -> None:
         0,
         inode.links,
     )
-    put(metadata, inode.offset, head + xattrs)
+    return head + xattrs
 
 
-def write_directory(inode: Inode, metadata: bytearray, metadata_block: int) -> None:
-    start = (inode.block - metadata_block) * BLOCK
+def write_own_contents(inode: Inode, image: int, metadata: int) -> None:
+    """Write the contents that come from no file: a symlink's target, a directory's entries."""
+    behind = metadata + inode.offset + inode.head
+    if inode.entry.kind is Kind.SYMLINK:
+        write_at(image, encode(inode.entry.target), behind)
     for index, dirents in enumerate(inode.dirents):
-        name_offset = DIRENT.size * len(dirents)
         heads, names = bytearray(), bytearray()
         for name, child in dirents:
-            heads += DIRENT.pack(child.number, name_offset + len(names), TYPES[child.entry.kind][1])
+            name_offset = DIRENT.size * len(dirents) + len(names)
+            heads += DIRENT.pack(child.number, name_offset, TYPES[child.entry.kind][1])
             names += name
-        behind_head = inode.inline and index == len(inode.dirents) - 1
-        put(
-            metadata,
-            inode.offset + inode.head if behind_head else start + index * BLOCK,
-            bytes(heads + names),
-        )
+        is_inline = inode.inline and index == len(inode.dirents) - 1
+        write_at(image, bytes(heads + names), behind if is_inline else (inode.block + index) * BLOCK)
 
 
 def encode_xattrs(entry: Entry) -> bytes:
@@ -281,8 +277,8 @@ def encode_xattrs(entry: Entry) -> bytes:
     return XATTR_HEADER + bytes(encoded) if encoded else b""
 
 
-def copy_contents(contents: Sequence[Inode], image: int, metadata: memoryview) -> None:
-    """Copy what belongs into blocks to the image, and what belongs behind inodes to the metadata."""
+def copy_contents(contents: Sequence[Inode], image: int, metadata: int) -> None:
+    """Copy the files' contents to their blocks, and their ends behind their inodes."""
     written = {0}
     for source, group in groupby(contents, key=lambda inode: content_of(inode).source):
         descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC) if source else None
@@ -290,19 +286,15 @@ def copy_contents(contents: Sequence[Inode], image: int, metadata: memoryview) -
             for inode in group:
                 content = content_of(inode)
                 body = inode.size - inode.inline
-                tail = metadata[inode.offset + inode.head :][: inode.inline]
-                skip_body = inode.block in written
-                written.add(inode.block)
-                if descriptor is None:
-                    tail[:] = content.data[body:]
-                    if not skip_body:
-                        os.pwrite(image, content.data[:body], inode.block * BLOCK)
-                    continue
-                start = content.offset_bytes
-                if inode.inline and os.preadv(descriptor, [tail], start + body) != inode.inline:
-                    raise too_short(inode)
-                if not skip_body and not copy(descriptor, start, image, inode.block * BLOCK, body):
-                    raise too_short(inode)
+                parts = [(body, inode.inline, metadata + inode.offset + inode.head)]
+                if inode.block not in written:
+                    written.add(inode.block)
+                    parts.append((0, body, inode.block * BLOCK))
+                for start, size, target in parts:
+                    if descriptor is None:
+                        write_at(image, content.data[start : start + size], target)
+                    elif not copy(descriptor, content.offset_bytes + start, image, target, size):
+                        raise too_short(inode)
         finally:
             if descriptor is not None:
                 os.close(descriptor)
@@ -310,7 +302,7 @@ def copy_contents(contents: Sequence[Inode], image: int, metadata: memoryview) -
 
 def copy(source: int, source_offset: int, target: int, target_offset: int, size: int) -> bool:
     """Copy between open files, in the kernel where it can; whether the source was long enough."""
-    in_kernel = True
+    in_kernel = size >= BLOCK
     while size:
         if in_kernel:
             try:
@@ -320,13 +312,21 @@ def copy(source: int, source_offset: int, target: int, target_offset: int, size:
                 in_kernel = False
                 continue
         else:
-            done = os.pwrite(target, os.pread(source, min(size, COPY_BYTES), source_offset), target_offset)
+            data = os.pread(source, min(size, COPY_BYTES), source_offset)
+            write_at(target, data, target_offset)
+            done = len(data)
         if not done:
             return False
         source_offset += done
         target_offset += done
         size -= done
     return True
+
+
+def write_at(image: int, data: bytes, offset: int) -> None:
+    while data:
+        done = os.pwrite(image, data, offset)
+        data, offset = data[done:], offset + done
 
 
 def superblock(inodes: Sequence[Inode], blocks: int, metadata_block: int, label: str, uuid: bytes) -> bytes:
@@ -378,10 +378,6 @@ def too_short(inode: Inode) -> OperationError:
 
 def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
-
-
-def put(buffer: bytearray, offset: int, data: bytes) -> None:
-    buffer[offset : offset + len(data)] = data
 
 
 def up(number: int, step: int) -> int:
