@@ -5,6 +5,8 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
+Member = tuple[tarfile.TarInfo, bytes | None]
+
 
 def entry(
     name: str,
@@ -18,7 +20,7 @@ def entry(
     mtime: float = 0,
     device: tuple[int, int] = (0, 0),
     pax: dict[str, str] | None = None,
-) -> tuple[tarfile.TarInfo, bytes | None]:
+) -> Member:
     """A regular file when there is data, a directory when the name ends in a slash, else `type`."""
     info = tarfile.TarInfo(name)
     if type is not None:
@@ -38,13 +40,11 @@ def entry(
     return info, data
 
 
-def hardlink(name: str, target: str) -> tuple[tarfile.TarInfo, bytes | None]:
+def hardlink(name: str, target: str) -> Member:
     return entry(name, type=tarfile.LNKTYPE, link=target)
 
 
-def tar_bytes(
-    entries: Iterable[tuple[tarfile.TarInfo, bytes | None]], format: int = tarfile.PAX_FORMAT
-) -> bytes:
+def tar_bytes(entries: Iterable[Member], format: int = tarfile.PAX_FORMAT) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=format) as archive:
         for info, data in entries:
@@ -52,8 +52,6 @@ def tar_bytes(
     return buffer.getvalue()
 
 
-def write_tar(
-    path: Path, *entries: tuple[tarfile.TarInfo, bytes | None], format: int = tarfile.PAX_FORMAT
-) -> Path:
+def write_tar(path: Path, *entries: Member, format: int = tarfile.PAX_FORMAT) -> Path:
     path.write_bytes(tar_bytes(entries, format))
     return path

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from i2kit.errors import OperationError
 from i2kit.image.flatten import HostileLayer, flatten
 from i2kit.image.tree import Entry, Kind, Tree, read_file, sort_key
-from tests.image.tars import entry, hardlink, tar_bytes, write_tar
-
-Member = tuple[tarfile.TarInfo, bytes | None]
+from tests.image.tars import Member, entry, hardlink, tar_bytes, write_tar
 
 
 def layers(folder: Path, *contents: Sequence[Member]) -> list[Path]:
@@ -252,7 +250,7 @@ def test_truncated_layers(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=3000), st.integers(0, 2000))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_damage_is_always_explained(tmp_path_factory: pytest.TempPathFactory, noise: bytes, at: int) -> None:
     whole = bytearray(
         tar_bytes([entry("a/b", b"x" * 10), hardlink("c", "a/b"), entry("p", b"", pax={"k": "v"})])
@@ -332,7 +330,7 @@ def as_member(what: str, path: str, data: bytes) -> Member:
 
 
 @given(st.lists(st.lists(OPERATIONS, max_size=6), max_size=4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_flatten_equals_the_model(
     tmp_path_factory: pytest.TempPathFactory, stack: list[list[tuple[str, str, bytes]]]
 ) -> None:

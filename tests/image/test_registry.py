@@ -6,7 +6,10 @@ import random
 import socket
 import ssl
 import subprocess
+import sys
+import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from typing import Any
 import pytest
 
 from i2kit.errors import OperationError
-from i2kit.events import Event, Finished, Progress
+from i2kit.events import Event, Finished, Note, Progress
 from i2kit.image.oci import BadImage
 from i2kit.image.reference import parse
 from i2kit.image.registry import ImageNotFound, Registry, Unauthorized
@@ -404,8 +407,11 @@ def times(count: int, status: int, body: bytes = b"", retry_after: str = "") -> 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
 def test_troubles_that_pass(registry: RunningRegistry, store: Store, status: int) -> None:
+    events: list[Event] = []
     with Troublemaker(registry.host, times(3, status, b"busy")) as proxy:
-        assert get(store, f"{proxy.host}/org/app:1") == TARS
+        assert get(store, f"{proxy.host}/org/app:1", watch=events.append) == TARS
+    notes = [event.message for event in events if isinstance(event, Note)]
+    assert len(notes) == 3 and f"answers {status}; trying again in 0 s" in notes[0]
 
 
 def test_a_registry_says_how_long_to_wait(registry: RunningRegistry) -> None:
@@ -512,6 +518,43 @@ def test_an_interrupted_pull_stops_and_can_be_continued(registry: RunningRegistr
         pull(image, store=store, docker_config=NO_LOGIN, watch=interrupt)
     assert [path.read_bytes() for path in pull(image, store=store, docker_config=NO_LOGIN)] == TARS
     assert list((store.root / "locks").iterdir()) == []
+
+
+def test_a_pull_that_is_killed_is_continued(registry: RunningRegistry, store: Store) -> None:
+    arrived, end = threading.Event(), threading.Event()
+
+    def stall(request: Request) -> bool:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(compressed(TARS[1]))))
+        request.end_headers()
+        request.wfile.write(compressed(TARS[1])[:600_000])
+        arrived.set()
+        return end.wait(60)
+
+    script = """
+        import sys; from pathlib import Path
+        from i2kit.image.sources import pull, resolve; from i2kit.image.store import Store
+        store = Store(Path(sys.argv[1]))
+        pull(resolve(sys.argv[2], store=store, docker_config=None), store=store, docker_config=None)
+    """
+    with Troublemaker(registry.host, on_the_big_blob(stall)) as proxy:
+        reference = f"{proxy.host}/org/app:1"
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(script), str(store.root), reference]
+        )
+        try:
+            assert arrived.wait(60)
+            while not store.partial(BIG).exists() or store.partial(BIG).stat().st_size < 500_000:
+                time.sleep(0.01)
+        finally:
+            process.kill()
+            process.wait()
+            end.set()
+        proxy.trouble = lambda request: False
+        proxy.requests.clear()
+        assert get(store, reference) == TARS
+        (continued,) = (request.headers["Range"] for request in proxy.requests if request.path.endswith(BIG))
+    assert int(continued.removeprefix("bytes=").removesuffix("-")) >= 500_000
 
 
 def test_two_pulls_at_once_download_once(registry: RunningRegistry, store: Store) -> None:

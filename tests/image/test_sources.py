@@ -7,12 +7,15 @@ import subprocess
 import tarfile
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from i2kit.errors import InputError, OperationError
-from i2kit.image.oci import BadImage, read_config
+from i2kit.image.oci import BadImage, read_config, read_manifest
 from i2kit.image.sources import add_local_image, pull, resolve
 from i2kit.image.store import Store
 from tests.image.registries import Image, digest_of, make_image, make_index, write_layout
@@ -273,6 +276,30 @@ def test_configs_that_are_wrong(config: bytes, said: str) -> None:
     with pytest.raises(BadImage) as caught:
         read_config(config, "org/app:1")
     assert said in caught.value.message and "org/app:1" in caught.value.message
+
+
+FIELDS = ["mediaType", "schemaVersion", "config", "layers", "manifests", "digest", "size", "platform"]
+FIELDS += ["os", "architecture", "rootfs", "diff_ids", "Env", "Cmd", "User", "Labels", "annotations"]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just(f"sha256:{'0' * 64}"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(FIELDS),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+@settings(deadline=None)
+def test_any_json_is_read_or_refused(value: object) -> None:
+    for read in (read_manifest, read_config):
+        with suppress(BadImage):
+            read(json.dumps(value).encode(), "x")
 
 
 def test_a_config_of_nulls_is_an_empty_one() -> None:

@@ -56,7 +56,10 @@ class RawManifest:
 
 
 class Registry:
-    """One registry, asked for one repository after another. Usable from several threads."""
+    """One registry, asked for one repository after another. Usable from several threads.
+
+    `pause` waits so many seconds before another try, `tell` gets a line about why.
+    """
 
     def __init__(
         self,
@@ -64,11 +67,13 @@ class Registry:
         *,
         docker_config: str | None = None,
         pause: Callable[[float], None] = time.sleep,
+        tell: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.host = host
         self._base = transport.base_url("registry-1.docker.io" if host == DOCKER_HUB else host)
         self._docker_config = docker_config
         self._pause = pause
+        self._tell = tell
         self._authorizations: dict[str, str] = {}
         self._lookups: dict[str, Lookup] = {}
 
@@ -193,6 +198,7 @@ class Registry:
                     raise OperationError(
                         f"could not get {reference}: {error.message}", hint=hint or error.hint
                     ) from error
+                self._tell(f"{reference}: {error.message}; trying again in {delay:.0f} s")
                 self._pause(delay)
 
     @contextmanager

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from i2kit.errors import OperationError
-from i2kit.events import Finished, Progress, Started, Watcher, ignore
+from i2kit.events import Finished, Note, Progress, Started, Watcher, ignore
 from i2kit.image import layouts, oci
 from i2kit.image.layers import unpack
 from i2kit.image.oci import BadImage
@@ -51,7 +51,7 @@ def resolve(
     elif reference.startswith(f"{OWN}/") and "@" in reference:
         image = _own(reference, store, platform)
     else:
-        image = _from_registry(reference, store, docker_config, platform)
+        image = _from_registry(reference, store, docker_config, platform, watch)
     if image is None:
         raise BadImage(f"{reference} is incomplete", hint="the image is damaged; build and push it again")
     watch(Finished(key, image.digest))
@@ -130,11 +130,15 @@ def _own(reference: str, store: Store, platform: str) -> ResolvedImage:
     return image
 
 
-def _from_registry(text: str, store: Store, docker_config: str | None, platform: str) -> ResolvedImage | None:
+def _from_registry(
+    text: str, store: Store, docker_config: str | None, platform: str, watch: Watcher
+) -> ResolvedImage | None:
     reference = parse(text)
     if reference.digest and (image := _from_store(text, reference.name, reference.digest, store, platform)):
         return image
-    registry = Registry(reference.registry, docker_config=docker_config)
+    registry = Registry(
+        reference.registry, docker_config=docker_config, tell=lambda message: watch(Note(message))
+    )
     raw = registry.manifest(reference)
     manifest = oci.read_manifest(raw.content, str(reference), raw.media_type)
     if isinstance(manifest, oci.Index):
@@ -219,7 +223,11 @@ def _fetch(
         stopped.wait(delay_s)
         check()
 
-    registry = Registry(reference.registry, docker_config=docker_config, pause=pause)
+    def tell(message: str) -> None:
+        with telling:
+            watch(Note(message))
+
+    registry = Registry(reference.registry, docker_config=docker_config, pause=pause, tell=tell)
 
     def fetch(layer: Layer) -> None:
         with store.lock(f"layer-{layer.diff_id}"):
