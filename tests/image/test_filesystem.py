@@ -255,7 +255,7 @@ def trees(draw: st.DrawFn) -> Tree:
     return with_parents(entries)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=trees())
 def test_the_image_holds_the_tree(tree: Tree, tmp_path: Path) -> None:
     image = tmp_path / "image"
@@ -274,7 +274,7 @@ def judged(tree: Tree, folder: Path) -> Path:
     return out
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=trees())
 def test_erofs_utils_agrees(tree: Tree, tmp_path: Path) -> None:
     # Devices and other owners can be made by root alone, and a directory must stay readable.
