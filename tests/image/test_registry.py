@@ -51,7 +51,8 @@ NO_LOGIN = base64.b64encode(b"{}").decode()
 def _impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("i2kit.image.registry.FIRST_DELAY_S", 0.001)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    for name in ("DOCKER_CONFIG", "XDG_RUNTIME_DIR", "HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE"):
+    proxies = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
+    for name in ("DOCKER_CONFIG", "XDG_RUNTIME_DIR", "SSL_CERT_FILE", *proxies):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -660,6 +661,10 @@ def test_proxies_are_for_other_machines_only(
         assert asked.headers["Proxy-Authorization"] == "Basic " + base64.b64encode(b"me:pass@word").decode()
         assert "Authorization" not in asked.headers
         assert get(store, f"{registry.host}/org/app:1") == TARS
+    monkeypatch.setenv("https_proxy", f"socks5://me:secret@{proxy.host}")
+    with pytest.raises(OperationError, match="type socks5, which is not supported") as caught:
+        get(store, "ghcr.io/org/app:1")
+    assert "secret" not in str(caught.value)
 
 
 def test_an_index_that_lies_about_sizes(registry: RunningRegistry, store: Store) -> None:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,9 +121,8 @@ class Registry:
             try:
                 with store.incoming(descriptor.digest, descriptor.size_bytes) as incoming:
                     arrived(incoming.offset)
-                    earlier = incoming.offset > 0
                     self._download(reference, descriptor, incoming, arrived)
-                    if earlier and incoming.resumed and not incoming.matches():
+                    if incoming.resumed and not incoming.matches():
                         # What an earlier run left was damaged; only a second look tells whose fault it is.
                         arrived(-incoming.offset)
                         incoming.restart()
@@ -152,7 +151,7 @@ class Registry:
             start = incoming.offset
             # identity: a proxy that compresses again would break sizes and ranges
             headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-            with self._get(reference, path, headers, also=frozenset({206, 416})) as answer:
+            with self._get(reference, path, headers, also={206, 416} if start else set()) as answer:
                 if start and not _continues(answer, start):
                     arrived(-start)
                     incoming.restart()
@@ -195,15 +194,16 @@ class Registry:
                 failures += 1
                 delay = max(FIRST_DELAY_S * 2 ** (failures - 1), getattr(error, "delay_s", 0.0))
                 if failures == ATTEMPTS or delay > LONGEST_DELAY_S:
+                    hints = [each for each in (error.hint, hint) if each]
                     raise OperationError(
-                        f"could not get {reference}: {error.message}", hint=hint or error.hint
+                        f"could not get {reference}: {error.message}", hint="; ".join(hints) or None
                     ) from error
                 self._tell(f"{reference}: {error.message}; trying again in {delay:.0f} s")
                 self._pause(delay)
 
     @contextmanager
     def _get(
-        self, reference: Reference, path: str, headers: dict[str, str], also: frozenset[int] = frozenset()
+        self, reference: Reference, path: str, headers: dict[str, str], also: Collection[int] = ()
     ) -> Iterator[Answer]:
         """GET below /v2/, logging in when asked to. Statuses other than 200 and `also` are raised."""
         url = f"{self._base}/v2/{path}"

@@ -142,10 +142,17 @@ def _connection(parts: SplitResult) -> http.client.HTTPConnection:
 
 
 def _proxy() -> SplitResult | None:
-    given = urllib.request.getproxies().get("https")
+    proxies = urllib.request.getproxies()
+    given = proxies.get("https") or proxies.get("all")
     if not given:
         return None
-    return urlsplit(given if "://" in given else f"http://{given}")
+    proxy = urlsplit(given if "://" in given else f"http://{given}")
+    if proxy.scheme != "http":
+        raise OperationError(
+            f"the proxy for https is of the type {proxy.scheme}, which is not supported",
+            hint="set https_proxy to http://HOST:PORT, or no_proxy to the registry's host",
+        )
+    return proxy
 
 
 @contextmanager
