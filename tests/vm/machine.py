@@ -135,7 +135,7 @@ class Machine:
         """What the machine's port 80 answers, as soon as it does."""
         while True:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=1) as answer:
                     body: bytes = answer.read()
                     return body
             except OSError:

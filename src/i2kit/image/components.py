@@ -24,7 +24,7 @@ SCRIPTS = ("init", "supervisor")
 MOUNTPOINTS = ("dev", "etc", "proc", "run", "sys", "tmp", "var")
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 LOADER = "ld-linux-x86-64.so.2"
-KERNEL_PACKAGE = re.compile(r"linux-(image|modules|binary)-.*[0-9]")
+KERNEL_PACKAGE = re.compile(r"linux-(image|modules|binary)-(unsigned-)?[0-9].*")
 
 
 @dataclass(frozen=True, slots=True)

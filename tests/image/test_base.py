@@ -1,0 +1,207 @@
+"""The base and its lock file, on a distribution that moves on."""
+
+import tarfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from i2kit.errors import InputError, OperationError
+from i2kit.events import Event, Warned, ignore
+from i2kit.image import base, lock, sources
+from i2kit.image.packages import Distribution, Package, distribution
+from i2kit.image.store import Store
+from i2kit.image.template import Base
+from tests.image.repository import RELEASE, Repository, base_packages
+
+Ensure = Callable[..., Base]
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    found = Repository(tmp_path / "repository", monkeypatch)
+    base_packages(found)
+    found.update()
+    return found
+
+
+@pytest.fixture
+def lock_file(tmp_path: Path) -> Path:
+    return tmp_path / "project" / "i2kit.lock"
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def ensure(tmp_path: Path, lock_file: Path, warnings: list[str]) -> Ensure:
+    def watch(event: Event) -> None:
+        if isinstance(event, Warned):
+            warnings.append(event.message)
+
+    def ensure(*, store: str = "store", locked: bool = False) -> Base:
+        return base.ensure(store=Store(tmp_path / store), lock_file=lock_file, locked=locked, watch=watch)
+
+    return ensure
+
+
+def files_of(store: Store, reference: str) -> dict[str, tarfile.TarInfo | bytes]:
+    image = sources.resolve(reference, store=store, docker_config=None)
+    (layer,) = sources.pull(image, store=store, docker_config=None)
+    return read_tar(layer.read_bytes())
+
+
+def read_tar(content: bytes) -> dict[str, tarfile.TarInfo | bytes]:
+    with tarfile.open(fileobj=BytesIO(content)) as archive:
+        found: dict[str, tarfile.TarInfo | bytes] = {}
+        for member in archive:
+            file = archive.extractfile(member) if member.isfile() else None
+            found[member.name] = file.read() if file else member
+        return found
+
+
+def test_components(repository: Repository, ensure: Ensure, tmp_path: Path) -> None:
+    found = ensure()
+    store = Store(tmp_path / "store")
+    kernel = files_of(store, found.kernel)
+    assert set(kernel) == {"kernel", "kernel.tar"}
+    modules = kernel["kernel.tar"]
+    assert isinstance(modules, bytes)
+    tree = read_tar(modules)
+    folder = f"lib/modules/{RELEASE}"
+    names = {name.removeprefix(f"{folder}/") for name in tree if name.endswith(".ko")}
+    assert names == {
+        f"{name}.ko"
+        for name in ["virtio", "virtio_pci", "virtio_blk", "virtio_net", "net_failover", "erofs", "libcrc32c"]
+    }
+    listed = tree["usr/lib/i2kit/initramfs.list"]
+    assert isinstance(listed, bytes)
+    assert listed.decode().split() == [
+        "bin/busybox",
+        f"{folder}/modules.dep",
+        *(f"{folder}/{name}.ko" for name in ["virtio", "virtio_pci", "virtio_blk", "libcrc32c", "erofs"]),
+    ]
+    crun = files_of(store, next(image for image in found.init if "/crun@" in image))
+    assert {name for name, entry in crun.items() if isinstance(entry, bytes)} == {
+        "usr/bin/crun",
+        "usr/lib/x86_64-linux-gnu/libsystemd.so.0",
+        "usr/lib/x86_64-linux-gnu/libc.so.6",
+        "lib64/ld-linux-x86-64.so.2",
+    }
+    init = files_of(store, next(image for image in found.init if "/init@" in image))
+    assert {"init", "usr/lib/i2kit/initramfs-init", "run", "var", "tmp"} <= set(init)
+
+
+def test_the_same_packages_are_the_same_bytes(
+    repository: Repository, ensure: Ensure, lock_file: Path, warnings: list[str]
+) -> None:
+    first = ensure()
+    text = lock_file.read_text()
+    recorded = lock.parse(text, "x")
+    assert [package.name for package in recorded.packages] == sorted(
+        ["busybox-static", "crun", "libc6", "libsystemd0", f"linux-image-{RELEASE}"]
+    )
+    assert ensure(store="another") == first
+    assert lock_file.read_text() == text
+    assert warnings == []
+
+
+def test_what_is_in_the_store_needs_no_distribution(
+    repository: Repository, ensure: Ensure, lock_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ensure()
+    monkeypatch.setenv("APT_CONFIG", "/dev/null/absent")
+    changed = lock_file.stat().st_mtime_ns
+    assert ensure() == first
+    assert ensure(locked=True) == first
+    assert lock_file.stat().st_mtime_ns == changed
+
+
+@pytest.mark.parametrize("updated", [True, False], ids=["system's lists new", "system's lists old"])
+def test_a_distribution_that_moved_on(
+    repository: Repository, ensure: Ensure, lock_file: Path, warnings: list[str], updated: bool
+) -> None:
+    first = ensure()
+    text = lock_file.read_text()
+    base_packages(repository, "2")
+    if updated:
+        repository.update()
+
+    assert ensure() == first, "what is in the store serves on"
+    with pytest.raises(OperationError, match="--locked") as refused:
+        ensure(store="empty", locked=True)
+    assert "i2kit.lock cannot be followed" in refused.value.message
+    assert lock_file.read_text() == text
+
+    second = ensure(store="empty")
+    assert second != first
+    assert "the distribution has moved on: busybox-static 1 -> 2" in warnings
+    assert len(warnings) == 5
+    assert 'version = "2"' in lock_file.read_text()
+    assert ensure(store="third", locked=True) == second
+
+
+def test_locked_without_a_lock_file(repository: Repository, ensure: Ensure, lock_file: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no lock file .*i2kit\.lock"):
+        ensure(locked=True)
+    assert not lock_file.exists()
+
+
+def test_the_lock_of_another_distribution(
+    repository: Repository, ensure: Ensure, lock_file: Path, warnings: list[str]
+) -> None:
+    ensure()
+    here = distribution()
+    recorded = lock.parse(lock_file.read_text(), "x")
+    other = lock.render(lock.Lock(Distribution("debian", "sarge", "amd64"), recorded.packages))
+    lock_file.write_text(other)
+    with pytest.raises(InputError, match=f"is for debian sarge amd64, and this machine is {here}"):
+        ensure(locked=True)
+    assert lock_file.read_text() == other
+    ensure()
+    assert "debian sarge amd64" in warnings[0]
+    assert lock.parse(lock_file.read_text(), "x") == recorded
+
+
+def test_lost_blobs_are_made_again(repository: Repository, ensure: Ensure, tmp_path: Path) -> None:
+    first = ensure()
+    store = Store(tmp_path / "store")
+    image = sources.resolve(first.kernel, store=store, docker_config=None)
+    store.remove_blob(image.layers[0].diff_id)
+    assert ensure() == first
+    assert store.blob(image.layers[0].diff_id)
+
+
+def test_no_packages_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lock_file: Path) -> None:
+    Repository(tmp_path / "repository", monkeypatch).publish()
+    with pytest.raises(OperationError, match="the distribution has no package `linux-image"):
+        base.ensure(store=Store(tmp_path / "store"), lock_file=lock_file, locked=False, watch=ignore)
+    assert not lock_file.exists()
+
+
+GOOD = lock.render(lock.Lock(Distribution("debian", "bookworm", "amd64"), (Package("crun", "1", "0" * 64),)))
+
+
+def test_the_lock_file_is_read_as_written() -> None:
+    assert lock.render(lock.parse(GOOD, "x")) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (GOOD.replace('id = "debian"', "id = debian"), "i2kit.lock:7:6: not TOML: Invalid value"),
+        (GOOD.replace("version = 1", "version = 2"), "i2kit.lock:4:1: the lock file has version 2"),
+        (GOOD.replace("codename", "name"), "i2kit.lock:6:1: [distribution] needs"),
+        (GOOD.replace("0" * 64, "abc"), "i2kit.lock:11:1: the sha256 of `crun` is not"),
+        (GOOD.replace('"crun"', '"-o x"'), "i2kit.lock:11:1: a [[package]] needs name"),
+        (GOOD.split("[[package]]")[0], "names no [[package]]"),
+        ("", "has version None"),
+    ],
+)
+def test_a_broken_lock_file(text: str, says: str) -> None:
+    with pytest.raises(InputError) as refused:
+        lock.parse(text, "i2kit.lock")
+    assert says in str(refused.value)
