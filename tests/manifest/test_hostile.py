@@ -9,7 +9,7 @@ import yaml
 
 from i2kit.manifest import source
 from i2kit.manifest.source import documents
-from tests.manifest.reading import POD, problems
+from tests.manifest.reading import POD, SERVICE, problems
 
 
 def bomb(line: str, levels: int = 12) -> str:
@@ -82,3 +82,11 @@ def test_hostile_values_are_refused_in_few_words(case: str) -> None:
     found = problems(VALUES[case])
     assert 0 < len(found) <= 1001
     assert max(map(len, found)) < 400
+
+
+def test_thousands_of_documents_are_not_compared() -> None:
+    service = SERVICE + "  ports: [{port: 1}]\n---\n"
+    text = "".join(service.replace("name: web", f"name: web-{number}") for number in range(2001))
+    assert problems(text) == [
+        "more than 2,000 deployments and services at once\n  hint: deploy them in parts"
+    ]

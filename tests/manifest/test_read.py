@@ -45,7 +45,7 @@ def test_stdin_beside_files(tmp_path: Path) -> None:
     assert (len(found.workloads), len(found.services)) == (1, 1)
     assert found.workloads[0].position is not None
     assert found.workloads[0].position.file == "stdin"
-    assert wrong("-") == ["stdin:1:1: nothing was given on stdin"]
+    assert wrong("-", "-")[:1] == ["stdin:1:1: nothing was given on stdin"]
 
 
 def test_what_cannot_be_read_is_told_beside_what_is_wrong(tmp_path: Path) -> None:
@@ -54,17 +54,25 @@ def test_what_cannot_be_read_is_told_beside_what_is_wrong(tmp_path: Path) -> Non
     (tmp_path / "gone.yml").symlink_to("nowhere")
     os.mkfifo(tmp_path / "fifo")
     missing, empty, bad = tmp_path / "missing.yml", tmp_path / "empty", tmp_path / "a.yml"
-    messages = wrong(missing, empty, bad, tmp_path / "fifo", "/dev/zero", tmp_path / "gone.yml", "a\0b")
+    messages = wrong(missing, empty, tmp_path / "gone.yml", "a\0b", bad, tmp_path / "fifo", "/dev/zero")
     assert messages == [
         f"{missing}:1:1: cannot be read: no such file or directory",
         f"{empty}:1:1: there are no .yml, .yaml or .json files in this folder\n"
         "  hint: folders below it are not searched: name them",
-        f"{tmp_path}/fifo:1:1: is not a regular file\n  hint: pipe it in: … | i2kit deploy -f -",
-        "/dev/zero:1:1: is not a regular file\n  hint: pipe it in: … | i2kit deploy -f -",
         f"{tmp_path}/gone.yml:1:1: cannot be read: no such file or directory",
         "a\0b:1:1: cannot be read: embedded null byte",
+        f"{tmp_path}/fifo:1:1: is not a regular file\n  hint: pipe it in: … | i2kit deploy -f -",
+        "/dev/zero:1:1: is not a regular file\n  hint: pipe it in: … | i2kit deploy -f -",
         f"{bad}:1:7: name: `A` is not a DNS label: upper case is not allowed\n  hint: use `a`",
     ]
+
+
+def test_one_unreadable_file_of_a_folder_does_not_hide_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").symlink_to("nowhere")
+    (tmp_path / "b.yml").write_text("name: B\ncontainers: {a: {image: b}}\n")
+    os.mkfifo(tmp_path / "c.yml")
+    places = [message.split(":")[0] for message in wrong(tmp_path)]
+    assert sorted(places) == [f"{tmp_path}/{name}.yml" for name in "abc"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

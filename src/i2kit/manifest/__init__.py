@@ -13,7 +13,7 @@ out is the model's. Only `read` opens files; everything else is pure.
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,26 +36,24 @@ def read(paths: Sequence[str], stdin: bytes | None = None) -> Manifest:
 
     `stdin` is what stands for `-`. Raises InputError with every problem of every file.
     """
-    sources: list[tuple[str, bytes]] = []
+    files: list[str] = []
     problems: list[Problem] = []
-    seen: set[str] = set()
     for path in paths:
-        if path == "-":
-            if stdin is None:
-                problems.append(Problem("nothing was given on stdin", Position(STDIN, 1, 1)))
-            elif "-" not in seen:
-                sources.append((STDIN, stdin))
-            seen.add("-")
-            continue
         try:
-            for file in _files(path):
-                # `-f web.yml -f .` names a file twice but means it once.
-                if os.path.realpath(file) not in seen:
-                    seen.add(os.path.realpath(file))
-                    sources.append((file, _contents(file)))
+            files.extend([path] if path == "-" else _files(path))
         except InputError as error:
             problems.extend(error.problems)
-    return _parse(sources, problems)
+    sources: dict[str, tuple[str, bytes]] = {}
+    for file in files:
+        # `-f web.yml -f .` names a file twice but means it once.
+        real = file if file == "-" else os.path.realpath(file)
+        if real in sources:
+            continue
+        try:
+            sources[real] = (STDIN, _given(stdin)) if file == "-" else (file, _contents(file))
+        except InputError as error:
+            problems.extend(error.problems)
+    return _parse(list(sources.values()), problems)
 
 
 def parse(sources: Sequence[tuple[str, bytes]]) -> Manifest:
@@ -108,13 +106,12 @@ def _place(problem: Problem, order: dict[str, int]) -> tuple[int, int, int]:
     return (order.get(problem.position.file, -1), problem.position.line, problem.position.column)
 
 
-def _files(path: str) -> Iterator[str]:
+def _files(path: str) -> list[str]:
     """The files that a path stands for, at least one. Raises InputError where there is nothing."""
     try:
         if not stat.S_ISDIR(Path(path).stat().st_mode):
-            yield path
-            return
-        names = sorted(entry.name for entry in Path(path).iterdir())
+            return [path]
+        names = sorted(entry.name for entry in Path(path).iterdir() if not entry.is_dir())
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     found = [name for name in names if name.endswith(_SUFFIXES) and not name.startswith(".")]
@@ -122,7 +119,13 @@ def _files(path: str) -> Iterator[str]:
         message = "there are no .yml, .yaml or .json files in this folder"
         hint = "folders below it are not searched: name them"
         raise InputError([Problem(message, Position(path, 1, 1), hint)])
-    yield from (str(Path(path, name)) for name in found)
+    return [str(Path(path, name)) for name in found]
+
+
+def _given(stdin: bytes | None) -> bytes:
+    if stdin is None:
+        raise InputError([Problem("nothing was given on stdin", Position(STDIN, 1, 1))])
+    return stdin
 
 
 def _contents(file: str) -> bytes:

@@ -10,9 +10,17 @@ from i2kit.manifest.log import Log
 from i2kit.manifest.reading import FoundService, Reading
 from i2kit.model import Pairs, Workload
 
+MAX_DOCUMENTS = 2000
+"""Deployments and Services at once: far above what is deployed together, and every pair is looked at."""
+
 
 def whole(reading: Reading, log: Log) -> None:
     """Check everything that was read against each other."""
+    if len(reading.workloads) + len(reading.services) > MAX_DOCUMENTS:
+        log.problem(
+            None, "", f"more than {MAX_DOCUMENTS:,} deployments and services at once", "deploy them in parts"
+        )
+        return
     _unique(
         "deployment",
         ((workload.name, workload.key, workload.position) for workload in reading.workloads),

@@ -7,6 +7,7 @@ the BMP as two escapes, and tabs may indent.
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 import yaml
 
@@ -14,10 +15,12 @@ from i2kit.errors import Position
 from i2kit.manifest.places import Lines, shown
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+# Possessive (*+): a string of 10 MB leaves no trail of places to come back to.
 _PIECE = re.compile(
-    r'(?P<mark>[{}\[\],:])|(?P<string>"[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*")'
+    r'(?P<mark>[{}\[\],:])|(?P<string>"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+")'
     r"|(?P<plain>true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)(?![\w.+-])"
 )
+_CLOSING = {"{": "}", "[": "]"}
 
 
 class NotJson(Exception):
@@ -32,43 +35,39 @@ def json_events(name: str, text: str) -> Iterator[yaml.Event]:
     """The events of every JSON value in the text. Raises NotJson at the first thing that is not JSON."""
     lines = Lines(name, text)
     open_: list[str] = []
-    # What may come next: a value, a key, a colon, or what follows a value.
-    wanted = "value"
-    first = False
+    wanted: Literal["value", "key", "colon", "next"] = "value"
+    opened = False  # by the piece before: only then may a collection end where a value is wanted
     at = _end_of(_SPACE.match(text))
     while at < len(text):
         match = _PIECE.match(text, at)
         if match is None:
             raise NotJson(f"`{shown(text[at : at + 10])}` was not expected", lines.position(at))
         piece, kind = match.group(), match.lastgroup
-        position = lines.position(at)
-        mark = yaml.Mark(name, at, position.line - 1, position.column - 1, None, 0)
-        closes = bool(open_) and piece == {"{": "}", "[": "]"}[open_[-1]]
-        if closes and (wanted == "next" or (first and wanted in ("value", "key"))):
-            end = yaml.MappingEndEvent if open_.pop() == "{" else yaml.SequenceEndEvent
-            yield end(mark, mark)
-            wanted = "next"
-        elif wanted == "colon" and piece == ":":
+        if wanted == "colon" and piece == ":":
             wanted = "value"
-        elif wanted == "next" and open_ and piece == ",":
+        elif wanted == "next" and piece == "," and open_:
             wanted = "key" if open_[-1] == "{" else "value"
-        elif (wanted == "value" or (wanted == "next" and not open_)) and piece in ("{", "["):
-            start = yaml.MappingStartEvent if piece == "{" else yaml.SequenceStartEvent
-            yield start(None, None, True, mark, mark)
-            open_.append(piece)
-            wanted = "key" if piece == "{" else "value"
-            first = True
-            at = _end_of(_SPACE.match(text, match.end()))
-            continue
-        elif kind == "string" and wanted in ("value", "key"):
-            yield yaml.ScalarEvent(None, None, (False, True), _unquoted(piece, position), mark, mark, '"')
-            wanted = "colon" if wanted == "key" else "next"
-        elif kind == "plain" and wanted == "value":
-            yield yaml.ScalarEvent(None, None, (True, False), piece, mark, mark, None)
-            wanted = "next"
         else:
-            raise NotJson(f"`{shown(piece)}` was not expected", position)
-        first = False
+            position = lines.position(at)
+            mark = yaml.Mark(name, at, position.line - 1, position.column - 1, None, 0)
+            if open_ and piece == _CLOSING[open_[-1]] and (wanted == "next" or opened):
+                end = yaml.MappingEndEvent if open_.pop() == "{" else yaml.SequenceEndEvent
+                yield end(mark, mark)
+                wanted = "next"
+            elif piece in _CLOSING and (wanted == "value" or (wanted == "next" and not open_)):
+                start = yaml.MappingStartEvent if piece == "{" else yaml.SequenceStartEvent
+                yield start(None, None, True, mark, mark)
+                open_.append(piece)
+                wanted = "key" if piece == "{" else "value"
+            elif kind == "string" and wanted in ("value", "key"):
+                yield yaml.ScalarEvent(None, None, (False, True), _unquoted(piece, position), mark, mark, '"')
+                wanted = "colon" if wanted == "key" else "next"
+            elif kind == "plain" and wanted == "value":
+                yield yaml.ScalarEvent(None, None, (True, False), piece, mark, mark, None)
+                wanted = "next"
+            else:
+                raise NotJson(f"`{shown(piece)}` was not expected", position)
+        opened = piece in _CLOSING
         at = _end_of(_SPACE.match(text, match.end()))
     if open_:
         raise NotJson(f"the last `{open_[-1]}` is not closed", lines.position(len(text)))

@@ -177,7 +177,7 @@ SERVICE_SPEC = Object(
             required=True,
             hint="such as ports: [{port: 80}]",
         ),
-        later("sessionAffinity", "leave it out: connections go to the least loaded machine", "None"),
+        later("sessionAffinity", "leave it out: connections go to the machines in turn", "None"),
         later("sessionAffinityConfig"),
         refused("clusterIP", f"{_NOT_YOURS}, and headless Services are not supported yet", "leave it out"),
         refused("clusterIPs", _NOT_YOURS, "leave it out"),

@@ -19,7 +19,7 @@ class Log:
         """Whether there is no room for more problems; working out hints can be left then."""
         self._warnings: dict[tuple[str, str], list[tuple[Position, str]]] = {}
 
-    def problem(self, position: Position, path: str, message: str, hint: str | None = None) -> None:
+    def problem(self, position: Position | None, path: str, message: str, hint: str | None = None) -> None:
         """Something is wrong with the value at `path`."""
         if not self.full:
             self.problems.append(Problem(f"{path}: {message}" if path else message, position, hint))
@@ -27,9 +27,9 @@ class Log:
             self.full = True
             self.problems.append(Problem("there are more problems after this one", position))
 
-    def warn(self, position: Position, path: str, message: str) -> None:
-        """Something has no effect that the user should know."""
-        kind = re.sub(r"\[\d+\]", "[]", path)
+    def warn(self, position: Position, path: str, message: str, *, kind: str | None = None) -> None:
+        """Something has no effect that the user should know. Of one `kind` (the path) the first is shown."""
+        kind = re.sub(r"\[\d+\]", "[]", path) if kind is None else kind
         self._warnings.setdefault((kind, message), []).append((position, path))
 
     @property

@@ -243,7 +243,7 @@ def read_field(known: Field, node: Node, key: Position, path: str, log: Log) -> 
         if known.verdict == "refused":
             log.problem(key, path, known.about, known.hint)
         else:
-            log.warn(key, path, known.about)
+            log.warn(key, path, known.about, kind=None if known.name else "")
         return None
     return known.type.read(node, path, log)
 
