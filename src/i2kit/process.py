@@ -20,6 +20,7 @@ from i2kit.errors import OperationError
 PACKAGES: Mapping[str, str] = {
     "apt-get": "apt",
     "busybox": "busybox-static",
+    "bwrap": "bubblewrap",
     "dnsmasq": "dnsmasq-base",
     "dpkg-deb": "dpkg",
     "haproxy": "haproxy",

@@ -14,7 +14,6 @@ from i2kit.image.template import (
     environment,
     expand,
     limits,
-    machine_memory_bytes,
     render,
     working_dir,
 )
@@ -242,16 +241,3 @@ def test_words_that_some_yaml_takes_for_more_than_text_are_quoted(word: str) -> 
     container = Container("c", "app", command=("run", word))
     text = render(Workload("pod", (container,)), {"app": image("app")}, BASE)
     assert f'command: [run, "{word}"]\n' in text
-
-
-def test_machine_memory() -> None:
-    def memory(*resources: Resources) -> int:
-        containers = tuple(
-            Container(f"c{number}", "i", resources=one) for number, one in enumerate(resources)
-        )
-        return machine_memory_bytes(Workload("pod", containers), 96 * MIB)
-
-    assert memory(Resources()) == (96 + 128) * MIB
-    assert memory(Resources(memory_request_bytes=64 * MIB)) == (96 + 64) * MIB
-    assert memory(Resources(memory_request_bytes=64 * MIB, memory_limit_bytes=256 * MIB)) == (96 + 256) * MIB
-    assert memory(Resources(memory_request_bytes=1), Resources()) == (96 + 2 + 128) * MIB

@@ -70,9 +70,6 @@ CPU_PERIOD_US = 100_000
 MIN_CPU_QUOTA_US = 1_000
 MIN_CPU_SHARES = 2
 
-UNSAID_MEMORY_BYTES = 128 << 20
-MEMORY_STEP_BYTES = 2 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class Base:
@@ -124,20 +121,6 @@ def nothing_to_run(workload: Workload, configs: Mapping[str, ImageConfig]) -> li
         for container in workload.containers
         if not arguments(container, configs[container.image])
     ]
-
-
-def machine_memory_bytes(workload: Workload, floor_bytes: int) -> int:
-    """The memory of a machine for the pod: what the image needs, and what its containers may use.
-
-    A container counts with the larger of request and limit, with 128 MiB if it says neither. The
-    sum is rounded up to 2 MiB, the size of a huge page.
-    """
-    total = floor_bytes
-    for container in workload.containers:
-        resources = container.resources
-        said = [n for n in (resources.memory_request_bytes, resources.memory_limit_bytes) if n is not None]
-        total += max(said, default=UNSAID_MEMORY_BYTES)
-    return -(-total // MEMORY_STEP_BYTES) * MEMORY_STEP_BYTES
 
 
 def service(container: Container, image: ContainerImage) -> dict[str, Any]:

@@ -17,8 +17,7 @@ from typing import Any
 from i2kit.errors import OperationError
 from i2kit.events import Note, Watcher
 from i2kit.providers.local import capabilities, control, desired
-from i2kit.providers.local.keeper import ALREADY_RUNS
-from i2kit.providers.local.layout import Layout
+from i2kit.providers.local.layout import ALREADY_RUNS, Layout
 from i2kit.settings import Settings
 
 START_S = 30.0

@@ -20,12 +20,10 @@ from pathlib import Path
 
 from i2kit.process import SEARCH_PATH
 from i2kit.providers.local import network
-from i2kit.providers.local.layout import Layout
+from i2kit.providers.local.layout import ALREADY_RUNS, Layout
 from i2kit.providers.local.namespaces import can_isolate, isolated
 
 RESTART_S = 1.0
-ALREADY_RUNS = 75
-"""Exit status when another keeper holds the lock (sysexits.h: EX_TEMPFAIL)."""
 
 
 def egress_command(kind: str, pid: int) -> list[str]:

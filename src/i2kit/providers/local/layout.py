@@ -7,6 +7,9 @@ generated configuration (does not need to). Nothing is left in either when nothi
 from dataclasses import dataclass
 from pathlib import Path
 
+ALREADY_RUNS = 75
+"""The keeper's exit status when another one holds its lock (sysexits.h: EX_TEMPFAIL)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

@@ -30,13 +30,13 @@ from i2kit.providers.local.exposure import Exposure, KeeperLink, server_name
 from i2kit.providers.local.layout import Layout
 from i2kit.providers.local.machine import Vm
 from i2kit.providers.local.metadata import MetadataServer, Subject
-from i2kit.providers.local.programs import spawn
+from i2kit.providers.local.programs import spawn_vm
 
 DRAIN_S = 30.0
 """How long requests of a leaving VM may still run."""
 
-GRACE_S = 10
-"""How long its containers then have between SIGTERM and SIGKILL."""
+GRACE_S = 30
+"""How long its containers then have between SIGTERM and SIGKILL: Kubernetes' default."""
 
 HUNG_S = 3.0
 """A VM that was ready and whose checks time out for this long is killed and replaced."""
@@ -301,8 +301,9 @@ class Supervisor:
         if self._in_namespace:
             assert self._metadata
             self._metadata.tell(Subject(instance, where, wanted.machine.image, text))
-            fds.append(network.open_tap(f"vm{wanted.index}.{slot}"))
-            net = vm.TapNetwork(fds[-1], desired.mac(wanted, slot))
+            mac = desired.mac(wanted, slot)
+            fds.append(network.open_tap(f"vm{wanted.index}.{slot}", mac, where))
+            net = vm.TapNetwork(fds[-1], mac)
         else:
             told = self._layout.userdata(instance)
             told.write_text(text)
@@ -319,7 +320,15 @@ class Supervisor:
         channels = vm.Channels(fds[-2], fds[-1], console)
         words = vm.argv(instance, wanted.machine, net, channels, accelerator=self._accelerator, userdata=told)
         try:
-            process = spawn(words, fds, own_network=self._in_namespace, stderr=console)
+            process = spawn_vm(
+                words,
+                fds,
+                wanted.machine,
+                console=console,
+                userdata=told,
+                kvm=self._accelerator == "kvm",
+                own_network=self._in_namespace,
+            )
         except (I2kitError, OSError):
             control_end.close()
             log_end.close()
@@ -431,7 +440,9 @@ class Supervisor:
         self._suspects.pop(server_name(one.key, one.slot), None)
         self._layout.userdata(one.id).unlink(missing_ok=True)
         if not asked and self._desired.deployment(one.key):
-            how = f"QEMU was ended by signal {-code}" if code < 0 else f"QEMU ended with status {code}"
+            # bwrap tells a signal as a shell does, by 128 and its number.
+            number = -code if code < 0 else code - 128
+            how = f"QEMU was ended by signal {number}" if number > 0 else f"QEMU ended with status {code}"
             self._dead_details[one.key] = f"{one.id}: {how}" + (f"; {one.detail}" if one.detail else "")
             self._count_failure(one.key, one.slot, lived_s=time.monotonic() - one.started_s)
         self._exposure.name(self._desired, self._vms.values())

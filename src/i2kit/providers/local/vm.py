@@ -88,12 +88,43 @@ def argv(
     return words
 
 
-def confined(words: Sequence[str], *, in_namespace: bool, privileged: bool) -> Sequence[str]:
-    """The same command without capabilities and, in our namespace, without any network but its tap."""
+def confined(words: Sequence[str], *, privileged: bool) -> Sequence[str]:
+    """The same command, ended when its parent ends and without a way to gain privileges.
+
+    `privileged` says that there are capabilities to give up.
+    """
     drop = ["setpriv", "--pdeathsig", "KILL", "--no-new-privs"]
     if privileged:
         drop += ["--inh-caps=-all", "--bounding-set=-all"]
-    return [*(["unshare", "--net"] if in_namespace else []), *drop, *words]
+    return [*drop, *words]
+
+
+def sandboxed(
+    words: Sequence[str],
+    *,
+    reads: Sequence[str | Path],
+    writes: Sequence[str | Path],
+    devices: Sequence[str],
+    own_network: bool,
+) -> Sequence[str]:
+    """The same command in a file system of its own: programs and libraries, and the named files.
+
+    A guest that breaks out of QEMU finds no home, no store, no socket of ours; with `own_network`
+    no network either but its tap. By bwrap(1), which also drops all capabilities.
+    """
+    box = ["bwrap", "--die-with-parent", "--new-session", "--unshare-ipc", "--cap-drop", "ALL"]
+    box += ["--unshare-net"] if own_network else ["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]
+    box += ["--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "sbin", "lib", "lib64"):
+        box += ["--symlink", f"usr/{name}", f"/{name}"]
+    box += ["--dev", "/dev"]
+    for path in devices:
+        box += ["--dev-bind", path, path]
+    for path in map(str, reads):
+        box += ["--ro-bind", path, path]
+    for path in map(str, writes):
+        box += ["--bind", path, path]
+    return [*box, *words]
 
 
 def _escape(path: str) -> str:
