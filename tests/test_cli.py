@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from i2kit import app, cli
+from i2kit import app, cli, process
 from i2kit.errors import OperationError
 from tests import golden, in_memory
 from tests.in_memory import InMemoryProvider
@@ -283,3 +283,20 @@ def test_help_imports_nothing_that_it_does_not_need() -> None:
     heavy = {"rich", "yaml", "asyncio", "ssl", "http.client", "urllib.request", "subprocess", "sqlite3"}
     stages = {"i2kit.manifest", "i2kit.image", "i2kit.providers.local", "i2kit.doctor"}
     assert (heavy | stages).isdisjoint(done.stderr.split())
+
+
+def test_doctor_on_a_bare_machine_names_every_package_and_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(process, "SEARCH_PATH", str(tmp_path))
+    monkeypatch.setenv("I2KIT_STORE_DIR", str(tmp_path / "store"))
+    assert cli.run(["doctor", "--output", "json"]) == 1
+    checks = json.loads(capfd.readouterr().out)
+    missing = {check["package"] for check in checks if check["state"] == "missing" and check["package"]}
+    assert {"qemu-system-x86", "haproxy", "dnsmasq-base", "iproute2"} <= missing
+    assert {check["state"] for check in checks} <= {"ok", "limited", "missing"}
+    assert cli.run(["doctor"]) == 1
+    said = capfd.readouterr()
+    assert said.out.startswith("STATE    CHECK")
+    assert f"apt-get install --no-install-recommends {' '.join(sorted(missing))}\n" in said.err
+    assert not (tmp_path / "store").exists(), "it only looks"
