@@ -139,13 +139,25 @@ def test_hardlinks_share_one_inode(tmp_path: Path) -> None:
 def test_symlinked_parents_are_followed_inside_the_root(tmp_path: Path) -> None:
     tree = tree_of(
         tmp_path,
-        [entry("lib", link="/usr/lib"), entry("up", link="../../../../up-there"), entry("usr/lib/a", b"1")],
-        [entry("lib/b", b"2"), entry("lib/.wh.a", b""), entry("up/x", b"3"), hardlink("hard", "lib/b")],
+        [
+            entry("opt/app/lib", link="/lib"),
+            entry("lib", link="/usr/lib"),
+            entry("up", link="../../../../up-there"),
+            entry("usr/lib/a", b"1"),
+        ],
+        [
+            entry("lib/b", b"2"),
+            entry("lib/.wh.a", b""),
+            entry("up/x", b"3"),
+            hardlink("hard", "lib/b"),
+            entry("opt/app/lib/c", b"4"),
+        ],
     )
     assert {path: data for path, data in files(tree).items() if data} == {
         "usr/lib/b": b"2",
         "up-there/x": b"3",
         "hard": b"2",
+        "usr/lib/c": b"4",
     }
 
 

@@ -318,7 +318,8 @@ def test_a_redirect_takes_no_authorization_to_another_host(registry: RunningRegi
 
 def test_a_storage_host_never_gets_a_login(registry: RunningRegistry, store: Store) -> None:
     def curious(request: Request) -> bool:
-        return request.answer(401, b"", WWW_Authenticate='Basic realm="give me"')
+        realm = f'Bearer realm="http://{request.server.host}/token"'
+        return request.answer(401, b"{}", WWW_Authenticate=realm)
 
     with Troublemaker(registry.host, curious) as storage:
 

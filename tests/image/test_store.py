@@ -243,7 +243,7 @@ FULL = """
     from i2kit.errors import OperationError; from i2kit.image.store import Store
     store = Store(Path(sys.argv[1])); content = bytes(3 << 20)
     try:
-        store.add_blob([content], "sha256:" + hashlib.sha256(content).hexdigest(), len(content))
+        store.add_blob([content[:1 << 20]] * 3, "sha256:" + hashlib.sha256(content).hexdigest(), len(content))
     except OperationError as error:
         print(error)
     print([path.name for path in store.root.rglob("*") if path.is_file()])
