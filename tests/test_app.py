@@ -11,6 +11,7 @@ from i2kit import app, settings
 from i2kit.errors import InputError, OperationError
 from i2kit.events import Event, Warned, Watcher, ignore
 from i2kit.model import Container, Port, Service, ServicePort, Workload
+from i2kit.settings import Settings
 from tests import in_memory
 from tests.in_memory import InMemoryProvider
 
@@ -76,6 +77,22 @@ def test_one_wrong_image_of_several_workloads_touches_nothing(
         deploy(f"{WEB}---\n{ABSENT}---\n{ABSENT.replace('lost', 'gone')}")
     assert len(raised.value.problems) == 2  # of all workloads at once
     assert provider.applied == []
+
+
+def test_what_is_wrong_for_every_workload_is_said_once(deploy: Deploy) -> None:
+    absent = "{image: absent}"
+    with pytest.raises(InputError) as raised:
+        deploy(f"name: a\ncontainers: {{a: {absent}}}\n---\nname: b\ncontainers: {{a: {absent}}}\n")
+    assert len(raised.value.problems) == 2, "two places are two problems"
+    problem = raised.value.problems[0]
+
+    def fail(workload: Workload, *, settings: Settings, watch: Watcher) -> None:
+        raise InputError([problem])
+
+    pods = [workload(80), workload(81)]
+    with pytest.raises(InputError) as raised:
+        app.of_each(pods, fail, settings=settings.load({}), watch=ignore)
+    assert raised.value.problems == (problem,)
 
 
 def test_a_failure_says_what_was_done_and_what_was_not_begun(

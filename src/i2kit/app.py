@@ -6,6 +6,7 @@ of every workload is known to be right and its image is built.
 """
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -172,9 +173,6 @@ def read(paths: Sequence[str], *, watch: Watcher, stdin: IO[bytes] | None) -> Ma
     found = manifest.read(paths, stdin=given)
     for warning in found.warnings:
         watch(Warned(warning))
-    for service in found.services:
-        if not any(service.selects(workload) for workload in found.workloads):
-            watch(Warned(f"service {service.key} selects no workload of these files and is left out"))
     return found
 
 
@@ -220,7 +218,8 @@ def of_each(
         except InputError as error:
             problems += error.problems
     if problems:
-        raise InputError(problems)
+        # What is wrong with the base is wrong for each of them, and said once.
+        raise InputError(dict.fromkeys(problems))
     return tuple(made)
 
 
@@ -279,6 +278,8 @@ def copied(files: tuple[tuple[str, Path], ...], cmdline: str, folder: Path) -> t
                 aside.write_text(f"{cmdline}\n")
             else:
                 shutil.copyfile(source, aside)
+            with aside.open("rb") as file:
+                os.fsync(file.fileno())
             aside.replace(folder / name)
         finally:
             aside.unlink(missing_ok=True)

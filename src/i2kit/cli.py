@@ -6,6 +6,7 @@ Never joins stages itself: each command calls one use case of `app` and shows wh
 """
 
 import errno
+import io
 import json
 import os
 import sys
@@ -380,7 +381,7 @@ def write(text: str) -> None:
 
 
 def write_json(value: object, indent: int | None = 2) -> None:
-    write(json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+    write(json.dumps(value, indent=indent) + "\n")
 
 
 def say(tone: Tone, text: str) -> None:
@@ -406,6 +407,10 @@ def told(tone: Tone) -> Iterator[Watcher]:
 
 
 def main() -> NoReturn:
+    # Names and log lines can hold what the terminal's encoding cannot: that is no reason to fail.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
