@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import tempfile
@@ -252,6 +253,24 @@ def test_a_reader_that_goes_away_ends_it_quietly() -> None:
     done = subprocess.run([*PROGRAM, "schema"], stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_is_said_and_cleans_up(number: signal.Signals) -> None:
+    program = (
+        "import time\nfrom i2kit import app, cli\n"
+        "def status(*arguments, **options):\n"
+        "    try:\n        print('begun', flush=True)\n        time.sleep(60)\n"
+        "    finally:\n        print('cleaned up', flush=True)\n"
+        "app.status = status\nimport sys\nsys.argv[1:] = ['status']\ncli.main()"
+    )
+    words = [sys.executable, "-c", program]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        assert running.stdout.readline() == "begun\n"
+        running.send_signal(number)
+        out, err = running.communicate()
+    assert (running.returncode, out, err) == (130, "cleaned up\n", "interrupted; safe to run again\n")
 
 
 def on_terminal(environ: dict[str, str], *arguments: str) -> bytes:

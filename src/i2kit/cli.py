@@ -9,6 +9,7 @@ import errno
 import io
 import json
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -407,6 +408,8 @@ def told(tone: Tone) -> Iterator[Watcher]:
 
 
 def main() -> NoReturn:
+    # As Ctrl-C: what was begun is cleaned up.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Names and log lines can hold what the terminal's encoding cannot: that is no reason to fail.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
