@@ -1,6 +1,7 @@
 """The use cases against a provider in memory: what is joined, in which order, and when nothing is touched."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,16 @@ def test_a_second_deploy_changes_nothing(provider: InMemoryProvider, deploy: Dep
     assert second.plan.actions == ()
     assert second.deployment == first.deployment
     assert len(provider.applied) == 1
+
+
+def test_what_an_interrupted_deploy_began_is_waited_for(provider: InMemoryProvider, deploy: Deploy) -> None:
+    (first,) = deploy(WEB)
+    assert first.deployment
+    provider.deployments["default/web"] = replace(first.deployment, replicas_ready=0)
+    (again,) = deploy(WEB)
+    assert again.plan.actions == ()
+    assert again.deployment
+    assert again.deployment.replicas_ready == 1
 
 
 def test_a_changed_manifest_is_a_new_revision(deploy: Deploy) -> None:

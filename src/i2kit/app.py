@@ -246,10 +246,14 @@ def plan(provider: Provider, key: str, wanted: Release | None) -> Plan:
 
 
 def apply(provider: Provider, plans: Sequence[Plan], watch: Watcher) -> tuple[Outcome, ...]:
-    """Apply the plans in order. A failure stops, after telling which deployments were not reached."""
+    """Apply the plans in order. A failure stops, after telling which deployments were not reached.
+
+    What is as wanted but not ready yet, as after an interrupted deploy, is waited for.
+    """
     outcomes: list[Outcome] = []
     for number, plan in enumerate(plans):
-        if not plan.actions:
+        ready = plan.found is None or plan.found.replicas_ready >= plan.found.replicas_wanted
+        if not plan.actions and ready:
             outcomes.append(Outcome(plan, plan.found))
             continue
         try:
