@@ -251,6 +251,20 @@ FULL = """
 """
 
 
+def test_images_share_what_is_the_same_and_a_damaged_share_is_made_anew(store: Store) -> None:
+    def kernel(id_: str) -> Path:
+        image = store.machine_image_by_id(id_)
+        assert image
+        return image.kernel
+
+    one, other = add(store, "a", root=b"a"), add(store, "b", root=b"b")
+    assert one != other
+    assert kernel(one).samefile(kernel(other))
+    kernel(one).chmod(0o600)
+    kernel(one).write_bytes(b"kerneX")
+    assert kernel(add(store, "c", root=b"c")).read_bytes() == b"kernel"
+
+
 @pytest.mark.skipif(
     not shutil.which("unshare")
     or subprocess.run(["unshare", "-Urm", "true"], capture_output=True).returncode != 0,

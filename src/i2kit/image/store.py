@@ -34,6 +34,10 @@ _FILES = ("kernel", "initrd", "root")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+_SHARED = ("kernel", "initrd")
+"""Files that many machine images have in common."""
+
+
 class WrongContent(OperationError):
     """Bytes that are not what their digest or size said. Nothing was stored."""
 
@@ -289,9 +293,16 @@ class Store:
         staged = scratch / "image"
         staged.mkdir(mode=0o700)
         for name in _FILES:
-            shutil.move(folder / name, staged / name)
-            (staged / name).chmod(0o444)
-            _sync(staged / name)
+            (folder / name).chmod(0o444)
+            _sync(folder / name)
+            if name in _SHARED:
+                # One file for all images: on disk, and in the memory of the machines that map it.
+                digest = f"sha256:{record['files'][name]['sha256']}"
+                if self.verified_blob(digest) is None:
+                    (folder / name).rename(self._blob_path(digest))
+                os.link(self._blob_path(digest), staged / name)
+            else:
+                (folder / name).rename(staged / name)
         (staged / "image.json").write_bytes(_json(record))
         _sync(staged / "image.json")
         _sync(staged)
