@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -23,6 +24,7 @@ from i2kit.image.tree import Entry, Kind, Tree, sort_key
 from i2kit.model import Container, Identity, ResolvedImage, Workload
 
 PATIENCE_S = 60
+METADATA = Path(__file__).with_name("metadata.py")
 INITRAMFS_INIT = "usr/lib/i2kit/initramfs-init"
 
 
@@ -156,15 +158,16 @@ class Machine:
 def booted(
     built: Built,
     folder: Path,
-    user_data: str,
+    user_data: str | None,
     *,
     memory_mb: int = 128,
     channels: bool = True,
+    metadata: bool = False,
 ) -> Iterator[Machine]:
-    """Boot a machine; it is ended at the end."""
+    """Boot a machine; it is ended at the end. With `metadata` it asks a service for its user data."""
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "user-data"
-    data.write_text(user_data)
+    data.write_text(user_data or "")
     console = folder / "console"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -179,10 +182,16 @@ def booted(
         *("-device", "virtio-blk-pci,drive=root", "-device", "virtio-rng-pci"),
         *("-device", "virtio-balloon-pci,free-page-reporting=on", "-device", "virtio-serial-pci"),
         *("-chardev", f"file,id=console,path={console}", "-device", "virtconsole,chardev=console"),
-        *("-netdev", f"user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:80"),
         *("-device", "virtio-net-pci,netdev=net,romfile="),
-        *("-fw_cfg", f"name=opt/i2kit/user-data,file={data}"),
     ]
+    network = f"user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:80"
+    if metadata:
+        # The service's address has to lie within the network.
+        network += ",net=169.254.169.0/24,dhcpstart=169.254.169.15,guestfwd=tcp:169.254.169.254:80-cmd:"
+        network += f"{sys.executable} {METADATA} {data}"
+    elif user_data is not None:
+        words += ["-fw_cfg", f"name=opt/i2kit/user-data,file={data}"]
+    words += ["-netdev", network]
     for name, (_, theirs) in pairs.items():
         words += ["-chardev", f"socket,id={name},fd={theirs.fileno()}"]
         words += ["-device", f"virtserialport,chardev={name},name=io.i2kit.{name}"]

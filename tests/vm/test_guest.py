@@ -130,3 +130,23 @@ def test_no_channels(build: Build, tmp_path: Path) -> None:
     with booted(built, tmp_path, "", channels=False) as machine:
         assert machine.get() == b"hello\n"
         assert "web started" in machine.console.read_text()
+
+
+@pytest.mark.parametrize("text", ["hostname=from-metadata\nready_port=80\nenv=A=b c", ""])
+def test_metadata_service(build: Build, tmp_path: Path, text: str) -> None:
+    """Without fw_cfg the user data comes from the metadata service, by a token; none is fine too."""
+    built = build([Container("web", "plain", command=("sh", "-c", f"hostname; echo A=$A; {WEB}"))])
+    with booted(built, tmp_path, text, metadata=True) as machine:
+        assert machine.get() == b"hello\n"
+        machine.wait_for("control", "ready")
+        log = machine.lines("log")
+        assert "address 169.254.169.15" in machine.lines("control")
+        assert f"web {'from-metadata' if text else '(none)'}" in log
+        assert f"web A={'b c' if text else ''}" in log
+
+
+def test_no_metadata_service(build: Build, tmp_path: Path) -> None:
+    """Nobody tells the machine anything, and it serves."""
+    built = build([Container("web", "plain", command=("sh", "-c", WEB))])
+    with booted(built, tmp_path, None) as machine:
+        assert machine.get() == b"hello\n"
