@@ -7,8 +7,8 @@ from i2kit.model import Container, MachineImage, Port, Release, Resources, Servi
 NOTHING_ASKED = Resources()
 
 
-def image(identity: str = "sha256:" + "a" * 64) -> MachineImage:
-    folder = Path("/store/machines") / identity[7:19]
+def image(identity: str = "a" * 64) -> MachineImage:
+    folder = Path("/store/machines") / identity[:12]
     return MachineImage(
         id=identity,
         kernel=folder / "kernel",

@@ -32,7 +32,7 @@ def test_the_same_order_again_changes_nothing() -> None:
 
 def test_a_new_image_is_a_new_revision_with_the_same_addresses() -> None:
     once = admit(Desired(), order_of(release()))
-    twice = admit(once, order_of(release(machine=image("sha256:" + "c" * 64))))
+    twice = admit(once, order_of(release(machine=image("c" * 64))))
     assert twice.services == once.services
     assert twice.deployments[0].revision == 2
     assert twice.deployments[0].previous == once.deployments[0].machine
@@ -47,7 +47,7 @@ def test_scaling_is_not_a_new_revision() -> None:
 
 def test_going_back_restores_the_machine_and_leaves_the_next_deploy_something_to_decide() -> None:
     first = order_of(release())
-    wanted = admit(admit(Desired(), first), order_of(release(machine=image("sha256:" + "c" * 64))))
+    wanted = admit(admit(Desired(), first), order_of(release(machine=image("c" * 64))))
     back = desired.go_back(wanted, "default/web").deployments[0]
     assert back.machine == first.machine
     assert back.revision == 3

@@ -73,8 +73,6 @@ class LocalProvider:
             watch(Started(key, f"removing {key}"))
             self._client.ask({"do": "remove", "key": key})
             watch(Finished(key, "removed"))
-        if all(_key(data) == key for data in found):
-            self._client.wait_until_gone()
 
     def _wait(self, order: desired.Order, watch: Watcher) -> Deployment:
         """Until every replica of this machine is ready and no other runs."""

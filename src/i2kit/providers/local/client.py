@@ -93,8 +93,8 @@ class Client:
             ).returncode
         return status != ALREADY_RUNS
 
-    def wait_until_gone(self) -> None:
-        """After the last deployment was removed: until the keeper is gone, and its files with it."""
+    def _wait_until_gone(self) -> None:
+        """Until the keeper is gone, and its files with it."""
         with contextlib.suppress(FileNotFoundError), self.layout.keeper_lock.open() as file:
             deadline = time.monotonic() + STOP_S
             while time.monotonic() < deadline:
@@ -108,18 +108,25 @@ class Client:
     @contextlib.contextmanager
     def alone(self, watch: Watcher) -> Iterator[None]:
         """Only one command changes this machine at a time; the others wait here."""
-        path = self.layout.deploy_lock
-        lock = _lock(path, watch)
+        lock = _lock(self.layout.deploy_lock, watch)
         try:
             yield
         finally:
+            self._leave_nothing_idle()
             # Waiters notice that the file they locked is no longer the one with this name.
-            if not self.layout.desired.exists():
-                path.unlink(missing_ok=True)
+            if not self.layout.keeper_lock.exists():
+                self.layout.deploy_lock.unlink(missing_ok=True)
             os.close(lock)
             for folder in (self.layout.run_dir, self.layout.state_dir):
                 with contextlib.suppress(OSError):
                     folder.rmdir()
+
+    def _leave_nothing_idle(self) -> None:
+        """End a keeper that has nothing to keep: the last deployment went, or the first never came."""
+        with contextlib.suppress(ConnectionError, OperationError):
+            self.ask({"do": "end-if-idle"})
+        if not self.layout.desired.exists():
+            self._wait_until_gone()
 
 
 def _lock(path: Path, watch: Watcher) -> int:

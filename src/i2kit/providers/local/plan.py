@@ -27,14 +27,14 @@ def plan(key: str, wanted: Release | None, found: Deployment | None) -> Plan:
     order = order_of(wanted)
     if found is None:
         return Plan(
-            key, wanted, None, (Action("create", key, f"{order.replicas} VMs of {wanted.image.id[:19]}"),)
+            key, wanted, None, (Action("create", key, f"{order.replicas} VMs of {short(wanted.image.id)}"),)
         )
     if found.fingerprint == order.fingerprint:
         return Plan(key, wanted, found, ())
     actions = []
     if found.machine != order.machine.fingerprint:
         reason = (
-            f"image {found.image[:19]} → {wanted.image.id[:19]}"
+            f"image {short(found.image)} → {short(wanted.image.id)}"
             if found.image != wanted.image.id
             else "other memory or CPUs"
         )
@@ -42,6 +42,11 @@ def plan(key: str, wanted: Release | None, found: Deployment | None) -> Plan:
     if found.replicas_wanted != order.replicas:
         actions.append(Action("scale", key, f"{found.replicas_wanted} → {order.replicas} VMs"))
     return Plan(key, wanted, found, tuple(actions) or (Action("change", key, "services"),))
+
+
+def short(identity: str) -> str:
+    """An image's id as far as people need it."""
+    return identity[:12]
 
 
 @dataclass(frozen=True, slots=True)

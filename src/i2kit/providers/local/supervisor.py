@@ -56,7 +56,7 @@ class Supervisor:
         self._keeper = KeeperLink(keeper)
         self._selector = selectors.DefaultSelector()
         self._desired = Desired()
-        self._served = False
+        self._may_end = False
         self._vms: dict[str, Vm] = {}
         self._failures: dict[tuple[str, int], int] = {}
         self._not_before: dict[tuple[str, int], float] = {}
@@ -81,12 +81,11 @@ class Supervisor:
             self._keeper.up()
         self._exposure = Exposure(self._layout, self._keeper, in_namespace=self._in_namespace)
         self._desired = self._load()
-        self._served = bool(self._desired.deployments)
         self._publish()
         requests = control.listen(self._layout.control)
         requests.setblocking(False)
         self._selector.register(requests, selectors.EVENT_READ, lambda: self._accept(requests))
-        while not (self._served and not self._desired.deployments and not self._vms):
+        while not (self._may_end and not self._desired.deployments and not self._vms):
             self._reconcile()
             for key, _ in self._selector.select(self._patience_s()):
                 cast(Callable[[], None], key.data)()
@@ -112,8 +111,7 @@ class Supervisor:
 
     def _end(self) -> None:
         self._exposure.end()
-        for path in (self._layout.desired, self._layout.control):
-            path.unlink(missing_ok=True)
+        self._layout.control.unlink(missing_ok=True)
 
     # ---- what should run, on disk
 
@@ -133,6 +131,11 @@ class Supervisor:
         path = self._layout.desired
         aside = path.with_suffix(".new")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not wanted.deployments:
+                path.unlink(missing_ok=True)
+                self._desired = wanted
+                return
             with aside.open("w") as file:
                 file.write(desired.to_json(wanted))
                 file.flush()
@@ -190,6 +193,9 @@ class Supervisor:
                 case {"do": "remove", "key": str() as key}:
                     self._remove(key)
                     return {}
+                case {"do": "end-if-idle"}:
+                    self._may_end = not self._desired.deployments
+                    return {}
                 case {"do": "go-back", "key": str() as key}:
                     self._save(desired.go_back(self._desired, key))
                     return {}
@@ -226,7 +232,7 @@ class Supervisor:
                 break
             taken |= busy
         self._save(wanted)
-        self._served = True
+        self._may_end = False
         for slot_key in [one for one in self._not_before if one[0] == order.key]:
             self._not_before.pop(slot_key)
             self._failures.pop(slot_key, None)
@@ -235,7 +241,6 @@ class Supervisor:
     def _remove(self, key: str) -> None:
         wanted = self._desired.deployment(key)
         self._save(desired.remove(self._desired, key))
-        self._served = True
         for one in [one for one in self._vms.values() if one.key == key]:
             one.kill()
         if wanted:
