@@ -77,6 +77,14 @@ def test_modules_are_unpacked(suffix: str) -> None:
     assert kernel.module_name(f"./lib/modules/6.1/kernel/virtio-rng.ko{suffix}") == "virtio_rng"
 
 
+def test_signatures_are_taken_off() -> None:
+    module = elves.module(["virtio"])
+    signature = b"s" * 395
+    end = bytes(8) + struct.pack(">I", len(signature)) + b"~Module signature appended~\n"
+    assert kernel.without_signature(module + signature + end) == module
+    assert kernel.without_signature(module) == module
+
+
 def test_a_module_without_dependencies() -> None:
     assert kernel.dependencies(elves.module([])) == ()
 

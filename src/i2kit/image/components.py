@@ -59,7 +59,8 @@ def kernel_files(store: Store, packages: Sequence[Package]) -> Files:
             while waiting:
                 name = waiting.pop()
                 if name in found and name not in modules:
-                    modules[name] = kernel.decompress_module(found[name].name, _read(archive, found[name]))
+                    module = kernel.decompress_module(found[name].name, _read(archive, found[name]))
+                    modules[name] = kernel.without_signature(module)
                     waiting += kernel.dependencies(modules[name])
     if not image or not modules:
         names = ", ".join(package.name for package in packages)

@@ -29,6 +29,7 @@ MODULES = (
 )
 
 _XEN_PHYS32_ENTRY = 18
+_SIGNED = b"~Module signature appended~\n"
 _MIN_PROTOCOL = 0x0208  # the first with the payload's place
 
 
@@ -90,6 +91,19 @@ def decompress_module(name: str, content: bytes) -> bytes:
             return gzip.decompress(content)
         case _:
             return content
+
+
+def without_signature(module: bytes) -> bytes:
+    """The module as it was before it was signed (Linux, include/linux/module_signature.h).
+
+    A machine's modules are as trustworthy as its root, which is known by its hash; to verify their
+    signatures as well takes 0.12 s of a boot under emulation.
+    """
+    if not module.endswith(_SIGNED):
+        return module
+    end = len(module) - len(_SIGNED)
+    (size,) = struct.unpack_from(">I", module, end - 4)
+    return module[: end - 12 - size]
 
 
 def module_name(path: str) -> str:

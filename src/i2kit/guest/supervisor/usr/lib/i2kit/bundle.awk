@@ -86,6 +86,15 @@ FILENAME ~ /\/runtime\.json$/ {
     line[++lines] = $0
 }
 
+# Most lines are deeper than anything of interest but the variables: not tried against the rest.
+/^            / {
+    if (env_at && !env_end) {
+        sub(/^ *"/, "")
+        own[substr($0, 1, index($0, "=") - 1)] = 1
+    }
+    next
+}
+
 /^    "process": \{/ { process_at = lines }
 /^    "linux": \{/   { linux_at = lines }
 /^        "seccomp":/ { seccomp_at = lines }
@@ -113,14 +122,6 @@ FILENAME ~ /\/runtime\.json$/ {
 
 /^        "env": \[$/ { env_at = lines; next }
 
-env_at && !env_end {
-    if (/^        \]/)
-        env_end = lines
-    else {
-        variable = $0
-        sub(/^ *"/, "", variable)
-        own[substr(variable, 1, index(variable, "=") - 1)] = 1
-    }
-}
+/^        \]/ && env_at && !env_end { env_end = lines }
 
 END { finish() }
