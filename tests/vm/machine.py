@@ -1,4 +1,4 @@
-"""Machines for tests: images of busybox and nginx from packages, built and booted under emulation."""
+"""Machines for tests: pods of busybox, booted under emulation and watched from outside."""
 
 import socket
 import subprocess
@@ -6,97 +6,45 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from i2kit.image import components, sources
-from i2kit.image.assemble import SourceImage, assemble
 from i2kit.image.components import File
-from i2kit.image.filesystem import write_erofs
-from i2kit.image.flatten import flatten
-from i2kit.image.initramfs import write_cpio
-from i2kit.image.linuxkit import parse
 from i2kit.image.store import Store
-from i2kit.image.template import Base, ContainerImage, render
-from i2kit.image.tree import Entry, Kind, Tree, sort_key
-from i2kit.model import Container, Identity, ResolvedImage, Workload
+from i2kit.image.template import Base
+from i2kit.model import Container, MachineImage, Resources
 
 PATIENCE_S = 60
 METADATA = Path(__file__).with_name("metadata.py")
-INITRAMFS_INIT = "usr/lib/i2kit/initramfs-init"
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
-    kernel: Path
-    initrd: Path
-    root: Path
-    cmdline: str
-
-
-def busybox_image(store: Store, base: Base) -> ResolvedImage:
-    """An image with the shell and its programs, and a page to serve."""
+def busybox_image(store: Store, base: Base, user: str = "") -> str:
+    """An image with the shell and its programs, a page to serve and some groups. Returns its reference."""
     busybox = next(image for image in base.init if "/busybox@" in image)
     (layer,) = sources.resolve(busybox, store=store, docker_config=None).layers
+    files = {
+        "www/index.html": File(b"hello\n"),
+        "tmp/": File(mode=0o1777),
+        "etc/passwd": File(b"root:x:0:0::/:/bin/sh\napp:x:1000:1001::/:/bin/sh\n"),
+        "etc/group": File(b"root:x:0:\napp:x:1001:\nextra:x:5:app\n"),
+    }
     with store.scratch() as folder:
         page = folder / "page.tar"
-        page.write_bytes(components.tar({"www/index.html": File(b"hello\n"), "tmp/": File(mode=0o1777)}))
+        page.write_bytes(components.tar(files))
         below = store.blob(layer.diff_id)
         assert below
-        return sources.add_local_image(
-            store, [below, page], {"Env": ["PATH=/bin", "FROM=image"], "Cmd": ["sh"]}, "test-busybox"
-        )
+        config = {"Env": ["PATH=/bin", "FROM=image"], "Cmd": ["sh"], "User": user}
+        return sources.add_local_image(store, [below, page], config, "test-busybox").pinned
 
 
-def build(
-    store: Store,
-    base: Base,
-    folder: Path,
-    containers: Sequence[Container],
-    image: ResolvedImage,
-    identities: Mapping[str, Identity] | None = None,
-) -> Built:
-    """A machine image of these containers, which all have the same image."""
-    folder.mkdir(parents=True)
-    images = {
-        container.image: ContainerImage(image, (identities or {}).get(container.image, Identity()))
-        for container in containers
-    }
-    template = parse("test.yml", render(Workload("test", tuple(containers)), images, base))
-
-    def fetch(reference: str) -> SourceImage:
-        resolved = sources.resolve(reference, store=store, docker_config=None)
-        layers = sources.pull(resolved, store=store, docker_config=None)
-        return SourceImage(flatten(layers), resolved.config, layers)
-
-    assembly = assemble(template, fetch, folder)
-    built = Built(folder / "kernel", folder / "initrd", folder / "root", assembly.cmdline)
-    built.kernel.write_bytes(assembly.kernel.read())
-    write_erofs(assembly.tree, built.root, order=assembly.sources)
-    write_cpio(initramfs(assembly.tree), built.initrd)
-    return built
-
-
-def initramfs(tree: Tree) -> Tree:
-    """The part of the root that the machine starts with."""
-    entries = {entry.path: entry for entry in tree}
-    listed = entries["usr/lib/i2kit/initramfs.list"].content
-    assert listed
-    paths = {path: path for path in listed.read().decode().split()} | {"init": INITRAMFS_INIT}
-    wanted = {"": entries[""]}
-    for path, source in paths.items():
-        for parent in Path(path).parents:
-            wanted[str(parent).strip(".")] = entries[str(parent).strip(".")]
-        found = entries[source]
-        wanted[path] = Entry(path, Kind.FILE, found.mode, content=found.content)
-    return tuple(wanted[path] for path in sorted(wanted, key=sort_key))
-
-
-def container(name: str, script: str, image: str = "busybox") -> Container:
-    """A container that runs a line of shell."""
-    return Container(name, image, command=("sh", "-c", script))
+def container(name: str, script: str, *, user: str = "", memory_bytes: int | None = None) -> Container:
+    """A container that runs a line of shell; `user` as in a Dockerfile. Its image is filled in by `build`."""
+    return Container(
+        name, user, command=("sh", "-c", script), resources=Resources(memory_limit_bytes=memory_bytes)
+    )
 
 
 @dataclass(slots=True)
@@ -156,7 +104,7 @@ class Machine:
 
 @contextmanager
 def booted(
-    built: Built,
+    built: MachineImage,
     folder: Path,
     user_data: str | None,
     *,

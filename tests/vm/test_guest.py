@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from i2kit.model import Container, Identity, Resources
+from i2kit.model import Container
 from tests.vm.conftest import Build
 from tests.vm.machine import booted, container
 
@@ -27,10 +27,7 @@ def test_pod(build: Build, tmp_path: Path) -> None:
         "until wget -q -O - http://127.0.0.1/; do usleep 100000; done; "
         "trap 'echo asked to end; exit 0' TERM; while :; do sleep 0.1; done"
     )
-    built = build(
-        [container("web", WEB), container("ask", asks, "as-user")],
-        {"as-user": Identity(uid=0)},
-    )
+    built = build(container("web", WEB), container("ask", asks))
     user_data = (
         "hostname=pod-1\nsearch=default.svc.local svc.local\nnameserver=10.9.9.9\nready_port=80\n"
         'env=DB_SERVICE_HOST=10.77.255.2\nenv=FROM=user data\nenv=QUOTED=a "b" \\c\n'
@@ -72,19 +69,11 @@ def test_pod(build: Build, tmp_path: Path) -> None:
 def test_containers_that_fail(build: Build, tmp_path: Path) -> None:
     """A container ends, one takes too much memory, one cannot start, and the fourth goes on serving."""
     built = build(
-        [
-            Container("web", "plain", command=("sh", "-c", WEB)),
-            Container("ends", "plain", command=("sh", "-c", "echo once more; exit 3")),
-            Container(
-                "greedy",
-                "plain",
-                command=("sh", "-c", "x=x; while :; do x=$x$x; done"),
-                resources=Resources(memory_limit_bytes=16 << 20),
-            ),
-            Container("absent", "plain", command=("/no/such/program",)),
-            Container("user", "user", command=("sh", "-c", "id; grep Cap /proc/self/status; sleep 1000")),
-        ],
-        {"user": Identity(uid=1000, gid=1001, additional_gids=(5,))},
+        container("web", WEB),
+        container("ends", "echo once more; exit 3"),
+        container("greedy", "x=x; while :; do x=$x$x; done", memory_bytes=16 << 20),
+        Container("absent", "", command=("/no/such/program",)),
+        container("user", "id; echo mine >/dev/stderr; grep Cap /proc/self/status; sleep 1000", user="app"),
     )
     with booted(built, tmp_path, "ready_port=80\nready_port=81\n") as machine:
         assert machine.get() == b"hello\n"
@@ -99,7 +88,8 @@ def test_containers_that_fail(build: Build, tmp_path: Path) -> None:
         why = machine.wait_for("control", "exited absent")
         assert "cannot start: " in why
         assert "/no/such/program" in why
-        assert "user uid=1000 gid=1001 groups=5" in machine.lines("log")
+        assert "user uid=1000(app) gid=1001(app) groups=5(extra)" in machine.lines("log")
+        assert "user mine" in machine.lines("log"), "a user can open its own output anew"
         assert "user CapEff:\t0000000000000000" in machine.lines("log")
         assert machine.get() == b"hello\n"
         assert "ready" not in machine.lines("control")
@@ -113,7 +103,7 @@ def test_log_lines(build: Build, tmp_path: Path) -> None:
         "echo again >/dev/stderr; head -c 40000000 /dev/zero | tr '\\0' y; echo; "
         "echo after the endless one; sleep 1000"
     )
-    built = build([Container("talks", "plain", command=("sh", "-c", script))])
+    built = build(container("talks", script))
     with booted(built, tmp_path, "hostname=x\n") as machine:
         machine.wait_for("log", "talks after the endless one")
         lines = [line.removeprefix("talks ") for line in machine.lines("log")]
@@ -126,7 +116,7 @@ def test_log_lines(build: Build, tmp_path: Path) -> None:
 
 def test_no_channels(build: Build, tmp_path: Path) -> None:
     """A machine whose host offers no ports serves all the same, and logs to its console."""
-    built = build([Container("web", "plain", command=("sh", "-c", WEB))])
+    built = build(container("web", WEB))
     with booted(built, tmp_path, "", channels=False) as machine:
         assert machine.get() == b"hello\n"
         assert "web started" in machine.console.read_text()
@@ -135,7 +125,7 @@ def test_no_channels(build: Build, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["hostname=from-metadata\nready_port=80\nenv=A=b c", ""])
 def test_metadata_service(build: Build, tmp_path: Path, text: str) -> None:
     """Without fw_cfg the user data comes from the metadata service, by a token; none is fine too."""
-    built = build([Container("web", "plain", command=("sh", "-c", f"hostname; echo A=$A; {WEB}"))])
+    built = build(container("web", f"hostname; echo A=$A; {WEB}"))
     with booted(built, tmp_path, text, metadata=True) as machine:
         assert machine.get() == b"hello\n"
         machine.wait_for("control", "ready")
@@ -147,6 +137,6 @@ def test_metadata_service(build: Build, tmp_path: Path, text: str) -> None:
 
 def test_no_metadata_service(build: Build, tmp_path: Path) -> None:
     """Nobody tells the machine anything, and it serves."""
-    built = build([Container("web", "plain", command=("sh", "-c", WEB))])
+    built = build(container("web", WEB))
     with booted(built, tmp_path, None) as machine:
         assert machine.get() == b"hello\n"
