@@ -35,7 +35,7 @@ def test_a_new_image_is_a_new_revision_with_the_same_addresses() -> None:
     twice = admit(once, order_of(release(machine=image("c" * 64))))
     assert twice.services == once.services
     assert twice.deployments[0].revision == 2
-    assert twice.deployments[0].previous == once.deployments[0].machine
+    assert twice.deployments[0].previous == once.deployments[0]
 
 
 def test_scaling_is_not_a_new_revision() -> None:
@@ -45,13 +45,14 @@ def test_scaling_is_not_a_new_revision() -> None:
     assert twice.deployments[0].fingerprint != once.deployments[0].fingerprint
 
 
-def test_going_back_restores_the_machine_and_leaves_the_next_deploy_something_to_decide() -> None:
-    first = order_of(release())
-    wanted = admit(admit(Desired(), first), order_of(release(machine=image("c" * 64))))
-    back = desired.go_back(wanted, "default/web").deployments[0]
-    assert back.machine == first.machine
-    assert back.revision == 3
-    assert back.fingerprint != first.fingerprint
+def test_going_back_restores_what_was_before_all_of_it() -> None:
+    before = admit(Desired(), order_of(release(replicas=2)))
+    wanted = admit(before, order_of(release(machine=image("c" * 64), ports=(Port(80), Port(81)))))
+    back = desired.go_back(wanted, "default/web")
+    assert back.deployments[0].fingerprint == before.deployments[0].fingerprint
+    assert (back.deployments[0].replicas, back.deployments[0].revision) == (2, 3)
+    assert back.services == before.services
+    assert desired.from_json(desired.to_json(back)) == back
 
 
 def test_a_port_that_another_program_has_is_passed_over_and_the_next_taken() -> None:

@@ -1,7 +1,9 @@
 """What machine tests share: the base, made once of the distribution's packages, and pods on it."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from i2kit import settings
 from i2kit.events import ignore
 from i2kit.image import base
 from i2kit.image.store import Store
+from i2kit.image.template import Base
 from i2kit.model import Container, MachineImage, Workload
 from i2kit.settings import Settings
 from tests.vm.machine import busybox_image
@@ -18,19 +21,55 @@ Build = Callable[..., MachineImage]
 
 
 @pytest.fixture(scope="session")
-def vm_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The user's own store, where packages are fetched once on a machine, not once a run."""
-    return replace(settings.load(), lock_file=tmp_path_factory.mktemp("lock") / "i2kit.lock")
+def build_settings(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings with a store that outlives the run: packages are fetched once, and never into the user's."""
+    return replace(
+        settings.load(),
+        store_dir=pytestconfig.cache.mkdir("store"),
+        lock_file=tmp_path_factory.mktemp("lock") / "i2kit.lock",
+    )
 
 
 @pytest.fixture(scope="session")
-def build(vm_settings: Settings) -> Build:
+def store(build_settings: Settings) -> Store:
+    return Store(build_settings.store_dir)
+
+
+@pytest.fixture(scope="session")
+def the_base(store: Store, build_settings: Settings) -> Base:
+    return base.ensure(store=store, lock_file=build_settings.lock_file, locked=False, watch=ignore)
+
+
+@pytest.fixture(scope="session")
+def image(store: Store, the_base: Base) -> str:
+    """The reference of an image with the shell and its programs."""
+    return busybox_image(store, the_base)
+
+
+@pytest.fixture(scope="session")
+def build(store: Store, the_base: Base, build_settings: Settings) -> Build:
     """Make the machine image of containers that run busybox."""
-    store = Store(vm_settings.store_dir)
-    found = base.ensure(store=store, lock_file=vm_settings.lock_file, locked=False, watch=ignore)
 
     def build(*containers: Container) -> MachineImage:
-        pod = tuple(replace(one, image=busybox_image(store, found, one.image)) for one in containers)
-        return i2kit.image.build(Workload("test", pod), settings=vm_settings)
+        pod = tuple(replace(one, image=busybox_image(store, the_base, one.image)) for one in containers)
+        return i2kit.image.build(Workload("test", pod), settings=build_settings)
 
     return build
+
+
+@pytest.fixture
+def machine_settings(build_settings: Settings, the_base: Base) -> Iterator[Settings]:
+    """Settings of a machine where nothing runs; at the end there is nothing left of it."""
+    # Short: the folder holds Unix sockets.
+    with tempfile.TemporaryDirectory(prefix="i2kit-") as folder:
+        yield replace(build_settings, state_dir=Path(folder) / "state", run_dir=Path(folder) / "run")
+        assert list(Path(folder).iterdir()) == []
+        assert [path for path in Path("/proc").glob("[0-9]*/cmdline") if mentions(path, folder)] == []
+
+
+def mentions(cmdline: Path, text: str) -> bool:
+    """Whether a process was started with this text in its arguments."""
+    try:
+        return text.encode() in cmdline.read_bytes()
+    except OSError:
+        return False

@@ -109,6 +109,7 @@ def test_a_deployment_from_first_to_last(provider: Provider, make: Make) -> None
             break
         time.sleep(0.1)
     assert [one.id for one in after.instances] == [updated.instances[0].id]
+    assert provider.plan(key, second, after).actions == ()
 
     lines = [line for _, _, line in provider.logs(key, container="web", replica=0, follow=False)]
     assert "serving" in lines

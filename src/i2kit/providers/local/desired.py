@@ -93,7 +93,7 @@ class Order:
 class Wanted:
     """One deployment: how many of which machine, and the service ports that lead to it.
 
-    `index` is its place in the network; `previous` the machine before this revision, to go back to.
+    `index` is its place in the network; `previous` what was wanted before this revision, to go back to.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Wanted:
     backends: tuple[Backend, ...]
     ready_ports: tuple[int, ...]
     announced: tuple[Announced, ...] = ()
-    previous: Machine | None = None
+    previous: "Wanted | None" = None
 
     @property
     def key(self) -> str:
@@ -271,7 +271,7 @@ def admit(desired: Desired, order: Order, *, taken: Iterable[int] = ()) -> Desir
         backends=order.backends,
         ready_ports=order.ready_ports,
         announced=order.announced,
-        previous=old.machine if old and changed else (old.previous if old else None),
+        previous=replace(old, previous=None) if old and changed else (old.previous if old else None),
     )
     deployments = tuple(sorted((*others, wanted), key=lambda one: one.key))
     public = {backend.service: backend.service in order.public for backend in order.backends}
@@ -286,19 +286,13 @@ def remove(desired: Desired, key: str) -> Desired:
 
 
 def go_back(desired: Desired, key: str) -> Desired:
-    """The desired state with the deployment's previous machine as a new revision."""
+    """The desired state with what the deployment was before its last revision, as a new revision."""
     wanted = desired.deployment(key)
     if wanted is None or wanted.previous is None:
         return desired
-    back = replace(
-        wanted,
-        machine=wanted.previous,
-        previous=wanted.machine,
-        revision=wanted.revision + 1,
-        fingerprint="",  # no release says exactly this: the next deploy has something to decide
-    )
+    back = replace(wanted.previous, revision=wanted.revision + 1, previous=replace(wanted, previous=None))
     deployments = tuple(back if one.key == key else one for one in desired.deployments)
-    return replace(desired, deployments=deployments)
+    return Desired(deployments, _records(desired, deployments, {}, frozenset()))
 
 
 def _records(
@@ -389,7 +383,7 @@ def _wanted(data: Mapping[str, Any]) -> Wanted:
         **{
             **data,
             "machine": _machine(data["machine"]),
-            "previous": _machine(data["previous"]) if data["previous"] else None,
+            "previous": _wanted(data["previous"]) if data["previous"] else None,
             "backends": tuple(Backend(**one) for one in data["backends"]),
             "ready_ports": tuple(data["ready_ports"]),
             "announced": tuple(Announced(**one) for one in data["announced"]),

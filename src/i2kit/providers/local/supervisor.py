@@ -198,6 +198,8 @@ class Supervisor:
                     return {}
                 case {"do": "go-back", "key": str() as key}:
                     self._save(desired.go_back(self._desired, key))
+                    self._forgive(key)
+                    self._publish()
                     return {}
                 case {"do": "status"}:
                     return {"deployments": [self._describe(one) for one in self._desired.deployments]}
@@ -233,10 +235,14 @@ class Supervisor:
             taken |= busy
         self._save(wanted)
         self._may_end = False
-        for slot_key in [one for one in self._not_before if one[0] == order.key]:
+        self._forgive(order.key)
+        self._publish()
+
+    def _forgive(self, key: str) -> None:
+        """What failed before is another revision's: start without waiting."""
+        for slot_key in [one for one in self._not_before if one[0] == key]:
             self._not_before.pop(slot_key)
             self._failures.pop(slot_key, None)
-        self._publish()
 
     def _remove(self, key: str) -> None:
         wanted = self._desired.deployment(key)
