@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from i2kit.image import components, sources
 from i2kit.image.components import File
@@ -110,9 +111,9 @@ def booted(
     *,
     memory_mb: int = 128,
     channels: bool = True,
-    metadata: bool = False,
+    source: Literal["fw_cfg", "disk", "metadata"] = "fw_cfg",
 ) -> Iterator[Machine]:
-    """Boot a machine; it is ended at the end. With `metadata` it asks a service for its user data."""
+    """Boot a machine; it is ended at the end. `source` is where it finds its user data."""
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "user-data"
     data.write_text(user_data or "")
@@ -133,10 +134,13 @@ def booted(
         *("-device", "virtio-net-pci,netdev=net,romfile="),
     ]
     network = f"user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:80"
-    if metadata:
+    if source == "metadata":
         # The service's address has to lie within the network.
         network += ",net=169.254.169.0/24,dhcpstart=169.254.169.15,guestfwd=tcp:169.254.169.254:80-cmd:"
         network += f"{sys.executable} {METADATA} {data}"
+    elif source == "disk":
+        words += ["-drive", f"if=none,id=data,file={data},format=raw,readonly=on"]
+        words += ["-device", "virtio-blk-pci,drive=data,serial=user-data"]
     elif user_data is not None:
         words += ["-fw_cfg", f"name=opt/i2kit/user-data,file={data}"]
     words += ["-netdev", network]

@@ -126,13 +126,21 @@ def test_no_channels(build: Build, tmp_path: Path) -> None:
 def test_metadata_service(build: Build, tmp_path: Path, text: str) -> None:
     """Without fw_cfg the user data comes from the metadata service, by a token; none is fine too."""
     built = build(container("web", f"hostname; echo A=$A; {WEB}"))
-    with booted(built, tmp_path, text, metadata=True) as machine:
+    with booted(built, tmp_path, text, source="metadata") as machine:
         assert machine.get() == b"hello\n"
         machine.wait_for("control", "ready")
         log = machine.lines("log")
         assert "address 169.254.169.15" in machine.lines("control")
         assert f"web {'from-metadata' if text else '(none)'}" in log
         assert f"web A={'b c' if text else ''}" in log
+
+
+def test_user_data_on_a_disk(build: Build, tmp_path: Path) -> None:
+    """Where the kernel has no fw_cfg, as Ubuntu's for virtual machines."""
+    built = build(container("web", f"hostname; {WEB}"))
+    with booted(built, tmp_path, "hostname=from-disk\nready_port=80\n", source="disk") as machine:
+        assert machine.get() == b"hello\n"
+        assert "web from-disk" in machine.lines("log")
 
 
 def test_no_metadata_service(build: Build, tmp_path: Path) -> None:
