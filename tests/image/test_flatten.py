@@ -161,6 +161,13 @@ def test_symlinked_parents_are_followed_inside_the_root(tmp_path: Path) -> None:
     }
 
 
+def test_devices_in_dev_are_left_to_the_runtime(tmp_path: Path) -> None:
+    node = entry("dev/null", type=tarfile.CHRTYPE, device=(1, 3))
+    disk = entry("./dev/mapper/sda", type=tarfile.BLKTYPE, device=(8, 0))
+    tree = tree_of(tmp_path, [entry("dev/"), node, disk, entry("f", b"x")])
+    assert [one.path for one in tree] == ["", "dev", "f"]
+
+
 @pytest.mark.parametrize(
     ("members", "said"),
     [
@@ -169,8 +176,8 @@ def test_symlinked_parents_are_followed_inside_the_root(tmp_path: Path) -> None:
         ([hardlink("shadow", "../../etc/shadow")], "leads upwards"),
         ([hardlink("a", "not/there")], "does not exist at this point"),
         ([entry("d/"), hardlink("a", "d")], "hardlink to the directory `d`"),
-        ([entry("dev/null", type=tarfile.CHRTYPE, device=(1, 3))], "character device (1:3)"),
-        ([entry("dev/sda", type=tarfile.BLKTYPE, device=(8, 0))], "block device (8:0)"),
+        ([entry("etc/null", type=tarfile.CHRTYPE, device=(1, 3))], "character device (1:3)"),
+        ([entry("mydev/sda", type=tarfile.BLKTYPE, device=(8, 0))], "block device (8:0)"),
         ([entry("socket", type=b"s")], "unknown type 's'"),
         ([entry("x" * 256, b"")], "longer than 255"),
         ([entry("x/" * 2100 + "y", b"")], "longer than 4095"),

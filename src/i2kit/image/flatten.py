@@ -29,6 +29,7 @@ MAX_ID = 2**32 - 2
 MAX_MTIME_S = 2**32 - 1
 """File systems such as squashfs keep 32 bits; other times are moved to the nearest that fits."""
 
+_DEVICES = (tar.CHARACTER_DEVICE, tar.BLOCK_DEVICE)
 _KINDS = {
     tar.REGULAR: Kind.FILE,
     tar.SYMLINK: Kind.SYMLINK,
@@ -142,6 +143,8 @@ def _sort(member: tar.Member, layer: _Layer) -> None:
         layer.whiteouts.append((parts[:-1], hidden))
     elif member.type == tar.CHARACTER_DEVICE and member.device == (0, 0) and parts:
         layer.whiteouts.append((parts[:-1], name))  # overlayfs' form of the same
+    elif member.type in _DEVICES and parts[:1] == ("dev",):
+        pass  # images made by debootstrap have them; the runtime puts its own /dev over all of it
     else:
         if opaque and member.type == tar.DIRECTORY:
             layer.whiteouts.append((parts, None))
@@ -201,7 +204,7 @@ def _add(root: _Inode, parts: tuple[str, ...], member: tar.Member, source: Path,
     if member.type == tar.HARDLINK:
         directory.children[name] = _linked(root, member)
         return
-    if member.type in (tar.CHARACTER_DEVICE, tar.BLOCK_DEVICE):
+    if member.type in _DEVICES:
         kind = "character" if member.type == tar.CHARACTER_DEVICE else "block"
         raise _Refused(
             f"a {kind} device ({member.device[0]}:{member.device[1]}); devices come from the machine"
