@@ -43,7 +43,7 @@ def the_base(store: Store, build_settings: Settings) -> Base:
 @pytest.fixture(scope="session")
 def image(store: Store, the_base: Base) -> str:
     """The reference of an image with the shell and its programs."""
-    return busybox_image(store, the_base)
+    return busybox_image(store, the_base).pinned
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,9 @@ def build(store: Store, the_base: Base, build_settings: Settings) -> Build:
     """Make the machine image of containers that run busybox."""
 
     def build(*containers: Container) -> MachineImage:
-        pod = tuple(replace(one, image=busybox_image(store, the_base, one.image)) for one in containers)
+        pod = tuple(
+            replace(one, image=busybox_image(store, the_base, one.image).pinned) for one in containers
+        )
         return i2kit.image.build(Workload("test", pod), settings=build_settings)
 
     return build

@@ -16,14 +16,14 @@ from i2kit.image import components, sources
 from i2kit.image.components import File
 from i2kit.image.store import Store
 from i2kit.image.template import Base
-from i2kit.model import Container, MachineImage, Resources
+from i2kit.model import Container, MachineImage, ResolvedImage, Resources
 
 PATIENCE_S = 60
 METADATA = Path(__file__).with_name("metadata.py")
 
 
-def busybox_image(store: Store, base: Base, user: str = "") -> str:
-    """An image with the shell and its programs, a page to serve and some groups. Returns its reference."""
+def busybox_image(store: Store, base: Base, user: str = "") -> ResolvedImage:
+    """An image with the shell and its programs, a page to serve and some groups."""
     busybox = next(image for image in base.init if "/busybox@" in image)
     (layer,) = sources.resolve(busybox, store=store, docker_config=None).layers
     files = {
@@ -38,7 +38,7 @@ def busybox_image(store: Store, base: Base, user: str = "") -> str:
         below = store.blob(layer.diff_id)
         assert below
         config = {"Env": ["PATH=/bin", "FROM=image"], "Cmd": ["sh"], "User": user}
-        return sources.add_local_image(store, [below, page], config, "test-busybox").pinned
+        return sources.add_local_image(store, [below, page], config, "test-busybox")
 
 
 def container(name: str, script: str, *, user: str = "", memory_bytes: int | None = None) -> Container:
