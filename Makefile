@@ -1,5 +1,5 @@
 # Each target works alone on a clean clone.
-.PHONY: help setup lint test demo demo-stop
+.PHONY: help setup lint test bench demo demo-stop
 
 VENV := .venv
 
@@ -9,6 +9,7 @@ help:
 	@echo 'make demo-stop  take the demo down again, with its registry'
 	@echo 'make lint       formatting, types, layers'
 	@echo 'make test       lint, then all tests, also those with real virtual machines'
+	@echo 'make bench      measure sizes, times and memory on this machine'
 
 setup:
 	@.ci/install-packages
@@ -28,3 +29,6 @@ demo: setup
 
 demo-stop:
 	@examples/demo.sh stop
+
+bench: setup
+	@$(VENV)/bin/python bench/measure.py

@@ -76,7 +76,7 @@ def test_the_second_build_does_nothing(tmp_path: Path) -> None:
     assert second == first
     assert second.cached
     assert events[-2:] == [
-        Started("build default/other", "Machine image of other"),
+        Started("build default/other", "machine image of other"),
         Finished("build default/other", "cached"),
     ]
     assert {path: path.stat() for path in made} == made

@@ -125,7 +125,7 @@ def _resolve(index: Index, here: Distribution) -> tuple[Package, ...]:
 
 def _fetch(index: Index, packages: Sequence[Package], watch: Watcher) -> None:
     key = "base-packages"
-    watch(Started(key, "Packages of the base"))
+    watch(Started(key, "base packages"))
     index.fetch(packages)
     watch(Finished(key, f"{len(packages)} packages"))
 
@@ -137,7 +137,7 @@ def _components(
     memo = store.root / "base" / f"{_key(packages)}.json"
     if (known := _recall(store, memo)) is not None:
         return known
-    watch(Started("base", "Kernel and programs of the machines"))
+    watch(Started("base", "base components"))
     kernels = [package for package in packages if KERNEL_PACKAGE.fullmatch(package.name)]
     (busybox,) = (package for package in packages if package.name == BUSYBOX)
     others = [package for package in packages if package not in (*kernels, busybox)]

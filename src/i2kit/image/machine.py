@@ -66,7 +66,7 @@ class _Stage:
         images, base = self._resolve(workload), self._base()
         key = build_key(workload, images, base)
         step = f"build {workload.key}"
-        self.watch(Started(step, f"Machine image of {workload.name}"))
+        self.watch(Started(step, f"machine image of {workload.name}"))
         found = self.store.machine_image(key)
         if found is None:
             with self.store.lock(f"build-{key}"):

@@ -28,6 +28,9 @@ from i2kit.settings import Settings
 KVM_BOOT_S = 6.0
 """A guest that says nothing for this long is faster without KVM (emulated, it takes 2 s)."""
 
+MESSAGE_LENGTH = 60
+"""How much of QEMU's complaint goes into one line."""
+
 GOOD_PASTA = "2024_03_26"
 """Before this release pasta resets forwarded TCP connections (podman issue 22146)."""
 
@@ -199,8 +202,10 @@ def _try_kvm(machine: Machine) -> str:
             if process.poll() is None:
                 return f"/dev/kvm is there, but a guest does not boot with it within {KVM_BOOT_S:g} s"
             assert process.stderr
-            said = process.stderr.read().decode(errors="replace").strip().splitlines()
-            return f"/dev/kvm is there, but QEMU fails with it ({said[-1] if said else 'no message'})"
+            said = process.stderr.read().decode(errors="replace").strip().splitlines() or ["no message"]
+            text = said[-1].removeprefix("qemu-system-x86_64: ")
+            short = text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"
+            return f"/dev/kvm is there, but QEMU fails with it ({short})"
         finally:
             process.kill()
             process.communicate()
