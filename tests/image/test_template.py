@@ -225,7 +225,7 @@ def test_what_is_rendered_is_what_is_read() -> None:
     (written,) = yaml.safe_load(text)["services"]
     assert (entry.uid, entry.gid, entry.additional_gids) == (5, 6, (7,))
     assert entry.resources == written["resources"]
-    assert [mount.destination for mount in entry.mounts] == ["/sys", "/dev/shm", "/dev/mqueue"]
+    assert [mount.destination for mount in entry.mounts] == ["/sys", "/dev/mqueue"]
     assert len(entry.capabilities) == 14
     assert dict(entry.annotations) == {"io.i2kit.seccomp": "runtime-default"}
     assert (list(entry.masked_paths), list(entry.readonly_paths)) == (

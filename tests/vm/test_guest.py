@@ -14,7 +14,7 @@ from tests.vm.machine import booted, container
 
 pytestmark = pytest.mark.vm
 
-WEB = "echo started; trap exit TERM; httpd -f -p 80 -h /www & wait"
+WEB = "echo started; echo from web > /dev/shm/note; trap exit TERM; httpd -f -p 80 -h /www & wait"
 
 
 def test_pod(build: Build, tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_pod(build: Build, tmp_path: Path) -> None:
         "env; cat /etc/resolv.conf /etc/hosts; hostname; "
         "touch /written && echo root is writable; "
         "mount -t tmpfs x /tmp 2>&1; ls -d /written; "
-        "until wget -q -O - http://127.0.0.1/; do usleep 100000; done; "
+        "until wget -q -O - http://127.0.0.1/; do usleep 100000; done; cat /dev/shm/note; "
         "trap 'echo asked to end; exit 0' TERM; while :; do sleep 0.1; done"
     )
     built = build(container("web", WEB), container("ask", asks))
@@ -38,9 +38,11 @@ def test_pod(build: Build, tmp_path: Path) -> None:
         machine.wait_for("control", "ready")
         log = [line.removeprefix("ask ") for line in machine.lines("log") if line.startswith("ask ")]
         machine.wait_for("log", "ask hello")
+        machine.wait_for("log", "ask from web")
         log = [line.removeprefix("ask ") for line in machine.lines("log") if line.startswith("ask ")]
         # The 14 capabilities of container runtimes, and a filter on system calls.
         assert "CapEff:\t00000000a80425fb" in log
+        assert "CapInh:\t0000000000000000" in log
         assert "CapBnd:\t00000000a80425fb" in log
         assert "Seccomp:\t2" in log
         assert {"DB_SERVICE_HOST=10.77.255.2", 'QUOTED=a "b" \\c'} <= set(log)

@@ -61,7 +61,8 @@ READONLY_PATHS = (
     "/proc/sys",
     "/proc/sysrq-trigger",
 )
-BINDS = ("/etc/resolv.conf:/etc/resolv.conf", "/etc/hosts:/etc/hosts")
+BINDS = ("/etc/resolv.conf:/etc/resolv.conf", "/etc/hosts:/etc/hosts", "/dev/shm:/dev/shm")  # noqa: S108
+"""The machine's files that all containers of the pod see."""
 
 SECCOMP_ANNOTATION = "io.i2kit.seccomp"
 """LinuxKit has no key for seccomp: the guest's supervisor applies the profile of this name."""
@@ -143,7 +144,6 @@ def service(container: Container, image: ContainerImage) -> dict[str, Any]:
         "capabilities": list(CAPABILITIES),
         "mounts": [
             mount("sysfs", "sysfs", "/sys", "nosuid", "noexec", "nodev", "ro"),
-            mount("tmpfs", "shm", "/dev/shm", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),  # noqa: S108
             mount("mqueue", "mqueue", "/dev/mqueue", "nosuid", "noexec", "nodev"),
         ],
         "binds": list(BINDS),

@@ -82,7 +82,9 @@ def argv(
             words += ["-netdev", f"user,id=net,ipv6=off{rules}"]
     words += ["-device", f"virtio-net-pci,netdev=net,mac={mac},romfile="]
     if userdata is not None:
-        words += ["-fw_cfg", f"name=opt/i2kit/user-data,file={_escape(str(userdata))}"]
+        # A disk, not fw_cfg: Ubuntu's kernel has no module for that.
+        words += ["-drive", f"if=none,id=user-data,file={_escape(str(userdata))},format=raw,readonly=on"]
+        words += ["-device", "virtio-blk-pci,drive=user-data,serial=user-data"]
     # Last, after QEMU opened what it needs: no new programs, no privileges, no old system calls.
     words += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
     return words

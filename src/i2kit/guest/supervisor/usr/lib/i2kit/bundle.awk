@@ -2,8 +2,8 @@
 #
 # In:  pairs of runtime.json and config.json below /containers (OCI runtime spec, written by LinuxKit or
 #      i2kit with an indent of four spaces); $run/env with lines NAME=VALUE from the user data.
-# Out: $run/NAME/config.json with absolute root, own cgroup, seccomp profile and the additional
-#      environment; lines for the file systems to mount in $run/fstab.tmp and $run/fstab.rootfs.
+# Out: $run/NAME/config.json with absolute root, own cgroup, seccomp profile, no inheritable
+#      capabilities and the additional environment; lines for the file systems to mount in $run/fstab.tmp and $run/fstab.rootfs.
 
 function json(text) {
     gsub(/\\/, "\\\\", text)
@@ -34,7 +34,11 @@ function finish(    i, text, out) {
     out = run "/" name "/config.json"
     text = additions()
     for (i = 1; i <= lines; i++) {
-        if (i == env_end) {
+        if (runtime_default && inherit_at && i >= inherit_at && i <= inherit_end) {
+            # As container runtimes have it since CVE-2022-24769: LinuxKit passes all of them on.
+            if (i == inherit_end)
+                print "            \"inheritable\": []" (line[i] ~ /,$/ ? "," : "") > out
+        } else if (i == env_end) {
             # The last variable of the list has no comma yet; an empty list must not begin with one.
             printf "%s", (env_empty ? substr(text, 2) : text) > out
             print "\n" line[i] > out
@@ -65,7 +69,8 @@ BEGIN {
 
 FNR == 1 {
     finish()
-    lines = env_at = env_end = env_empty = process_at = linux_at = cgroup_at = seccomp_at = runtime_default = 0
+    lines = process_at = linux_at = cgroup_at = seccomp_at = runtime_default = 0
+    env_at = env_end = env_empty = inherit_at = inherit_end = 0
     split("", own)
     split(FILENAME, part, "/")
     name = part[4]
@@ -88,7 +93,11 @@ FILENAME ~ /\/runtime\.json$/ {
 
 # Most lines are deeper than anything of interest but the variables: not tried against the rest.
 /^            / {
-    if (env_at && !env_end) {
+    if (/^            "inheritable": \[$/)
+        inherit_at = lines
+    else if (/^            \],?$/ && inherit_at && !inherit_end)
+        inherit_end = lines
+    else if (env_at && !env_end) {
         sub(/^ *"/, "")
         own[substr($0, 1, index($0, "=") - 1)] = 1
     }
