@@ -54,7 +54,7 @@ def resolve(
         image = _from_registry(reference, store, docker_config, platform, watch)
     if image is None:
         raise BadImage(f"{reference} is incomplete", hint="the image is damaged; build and push it again")
-    watch(Finished(key, image.digest))
+    watch(Finished(key, image.digest[:19]))
     return image
 
 
