@@ -19,6 +19,7 @@ from i2kit.errors import OperationError
 
 PACKAGES: Mapping[str, str] = {
     "apt-get": "apt",
+    "bridge": "iproute2",
     "busybox": "busybox-static",
     "bwrap": "bubblewrap",
     "dnsmasq": "dnsmasq-base",

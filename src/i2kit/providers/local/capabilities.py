@@ -89,7 +89,9 @@ def _network(settings: Settings) -> tuple[Literal["namespace", "user"], str]:
 
 def _namespace_obstacle() -> str | None:
     """Why the namespace network cannot be had; None if a trial of all of it went well."""
-    missing = [one for one in ("unshare", "setpriv", "ip", "nft", "dnsmasq", "ss") if which(one) is None]
+    missing = [
+        one for one in ("unshare", "setpriv", "ip", "bridge", "nft", "dnsmasq", "ss") if which(one) is None
+    ]
     if missing:
         return f"not installed: {', '.join(missing)}"
     tun = Path("/dev/net/tun")

@@ -54,21 +54,39 @@ table ip i2kit {{
 }}
 """
     run(["nft", "-f", "-"], stdin=rules.encode())
-    # A VM speaks as itself only: another's address would get it that one's metadata.
+    # A VM speaks as itself only: as another it would get that one's requests and metadata.
     guard = """
 table bridge i2kit {
-  set vms { type ifname . ether_addr . ipv4_addr; }
+  map vms { type ifname : verdict; }
   chain prerouting {
     type filter hook prerouting priority filter
     iifname != "vm*" accept
-    ether type arp iifname . arp saddr ether . arp saddr ip @vms accept
-    ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
-    ether type ip iifname . ether saddr . ip saddr @vms accept
+    iifname vmap @vms
     drop
   }
 }
 """
     run(["nft", "-f", "-"], stdin=guard.encode())
+
+
+def guard_of(name: str, mac: str, address: str) -> str:
+    """nftables' script for what may come out of this VM's tap: DHCP, ARP and IPv4 as itself.
+
+    A DHCP message must be about its own hardware address too (chaddr, 28 bytes into it: RFC 2131):
+    a VM could decline another's lease.
+    """
+    chain = f"bridge i2kit {name}"
+    return f"""
+add chain {chain}
+flush chain {chain}
+add rule {chain} ether saddr != {mac} drop
+add rule {chain} ip saddr {{ 0.0.0.0, {address} }} udp dport 67 @th,288,48 0x{mac.replace(":", "")} accept
+add rule {chain} udp dport 67 drop
+add rule {chain} ether type arp arp saddr ether {mac} arp saddr ip {address} accept
+add rule {chain} ip saddr {address} accept
+add rule {chain} drop
+add element bridge i2kit vms {{ {name} : jump {name} }}
+"""
 
 
 def open_tap(name: str, mac: str, address: str) -> int:
@@ -88,8 +106,11 @@ def open_tap(name: str, mac: str, address: str) -> int:
                 os.close(fd)
                 raise OperationError(f"cannot make a network device: {error.strerror}") from error
             time.sleep(0.01)
-    run(["ip", "link", "set", name, "master", BRIDGE, "up"])
-    run(["nft", f"add element bridge i2kit vms {{ {name} . {mac} . {address} }}"])
+    run(["nft", "-f", "-"], stdin=guard_of(name, mac, address).encode())
+    run(["ip", "link", "set", name, "master", BRIDGE])
+    # The bridge learns from some frames before any rule sees them: it is told instead.
+    run(["ip", "link", "set", name, "up", "type", "bridge_slave", "learning", "off", "flood", "off"])
+    run(["bridge", "fdb", "replace", mac, "dev", name, "master", "static"])
     return fd
 
 
