@@ -7,13 +7,17 @@ as IMDSv2 demands, nothing is told. Never hands out another VM's data.
 
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+from typing import Any, ClassVar
 
 TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105 (the header's name)
 TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
+
+MOST_CONNECTIONS = 8
+"""At a time, from one address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,7 @@ class MetadataServer:
         class Handler(_Handler):
             server_of = outer
 
-        self._server = ThreadingHTTPServer((address, 80), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server((address, 80), Handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def tell(self, subject: Subject) -> None:
@@ -76,6 +79,36 @@ class MetadataServer:
             return 401, "Unauthorized"
         found = subject.answers().get(path)
         return (404, "Not Found") if found is None else (200, found)
+
+
+class _Server(ThreadingHTTPServer):
+    """One thread a connection, and few connections a guest: threads and descriptors are the supervisor's."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._open: Counter[str] = Counter()
+        self._counting = threading.Lock()
+        super().__init__(address, handler)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        with self._counting:
+            return self._open[client_address[0]] < MOST_CONNECTIONS
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._counting:
+            self._open[client_address[0]] += 1
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._counting:
+                self._open[client_address[0]] -= 1
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A guest that goes away in the middle is no news for the host's log."""
 
 
 class _Handler(BaseHTTPRequestHandler):
