@@ -3,7 +3,8 @@
 # In:  pairs of runtime.json and config.json below /containers (OCI runtime spec, written by LinuxKit or
 #      i2kit with an indent of four spaces); $run/env with lines NAME=VALUE from the user data.
 # Out: $run/NAME/config.json with absolute root, own cgroup, seccomp profile, no inheritable
-#      capabilities and the additional environment; lines for the file systems to mount in $run/fstab.tmp and $run/fstab.rootfs.
+#      capabilities, the usual devices only, and the additional environment; lines for the file
+#      systems to mount in $run/fstab.tmp and $run/fstab.rootfs.
 
 function json(text) {
     gsub(/\\/, "\\\\", text)
@@ -44,6 +45,10 @@ function finish(    i, text, out) {
             print "\n" line[i] > out
         } else if (i + 1 == env_end) {
             printf "%s", line[i] > out
+        } else if (runtime_default && i == resources_at) {
+            # crun allows the usual ones (null, zero, tty, ...) after this; the machine's disk is not among them.
+            print "        \"resources\": {\"devices\": [{\"allow\": false, \"access\": \"rwm\"}]" \
+                (line[i] ~ /\{\},?$/ ? "}" (line[i] ~ /,$/ ? "," : "") : ",") > out
         } else
             print line[i] > out
         if (i == process_at && !env_end && text != "")
@@ -69,7 +74,7 @@ BEGIN {
 
 FNR == 1 {
     finish()
-    lines = process_at = linux_at = cgroup_at = seccomp_at = runtime_default = 0
+    lines = process_at = linux_at = resources_at = cgroup_at = seccomp_at = runtime_default = 0
     env_at = env_end = env_empty = inherit_at = inherit_end = 0
     split("", own)
     split(FILENAME, part, "/")
@@ -106,6 +111,7 @@ FILENAME ~ /\/runtime\.json$/ {
 
 /^    "process": \{/ { process_at = lines }
 /^    "linux": \{/   { linux_at = lines }
+/^        "resources": \{/ { resources_at = lines }
 /^        "seccomp":/ { seccomp_at = lines }
 /"io.i2kit.seccomp": *"runtime-default"/ { runtime_default = 1 }
 
