@@ -61,10 +61,13 @@ def load(environ: Mapping[str, str] = os.environ, *, locked: bool = False) -> Se
         raise InputError(problems)
 
     state_dir = directory("I2KIT_STATE_DIR", "/var/lib/i2kit", "XDG_STATE_HOME", home / ".local/state")
+    # Not XDG_RUNTIME_DIR: that goes away at logout, while the machines run on.
+    run_dir = Path("/run/i2kit") if root and not environ.get("I2KIT_STATE_DIR") else state_dir / "run"
+    if given := environ.get("I2KIT_RUN_DIR"):
+        run_dir = Path(given).absolute()
     return Settings(
         state_dir=state_dir,
-        # Without a session (no XDG_RUNTIME_DIR) sockets live beside the state.
-        run_dir=directory("I2KIT_RUN_DIR", "/run/i2kit", "XDG_RUNTIME_DIR", state_dir / "run"),
+        run_dir=run_dir,
         store_dir=directory(
             "I2KIT_STORE_DIR", "/var/lib/i2kit/store", "XDG_DATA_HOME", home / ".local/share"
         ),
