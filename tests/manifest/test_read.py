@@ -67,6 +67,17 @@ def test_what_cannot_be_read_is_told_beside_what_is_wrong(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}"])
+def test_a_pipe_that_the_shell_has_opened(name: str) -> None:
+    """`-f <(command)`: bash gives the reading end of a pipe by such a name."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader), os.fdopen(writer, "wb") as written:
+        written.write(WEB.encode())
+        written.close()
+        (found,) = read([name.format(reader)]).workloads
+    assert found.name == "web"
+
+
 def test_one_unreadable_file_of_a_folder_does_not_hide_the_others(tmp_path: Path) -> None:
     (tmp_path / "a.yml").symlink_to("nowhere")
     (tmp_path / "b.yml").write_text("name: B\ncontainers: {a: {image: b}}\n")

@@ -12,6 +12,7 @@ out is the model's. Only `read` opens files; everything else is pure.
 """
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,6 +30,9 @@ STDIN = "stdin"
 """What `-` is called in positions."""
 
 _SUFFIXES = (".yml", ".yaml", ".json")
+
+_OPEN = re.compile(r"/dev/stdin|(/dev|/proc/self)/fd/[0-9]+")
+"""What is open already: a shell's `<(command)` is the reading end of a pipe under such a name."""
 
 
 def read(paths: Sequence[str], stdin: bytes | None = None) -> Manifest:
@@ -130,8 +134,9 @@ def _given(stdin: bytes | None) -> bytes:
 
 def _contents(file: str) -> bytes:
     try:
-        # Opening a FIFO waits for a writer, and /dev/zero never ends: look before.
-        if not stat.S_ISREG(Path(file).stat().st_mode):
+        # Opening a FIFO by its name waits for a writer, and /dev/zero never ends: look before.
+        mode = Path(file).stat().st_mode
+        if not (stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and _OPEN.fullmatch(file))):
             hint = "pipe it in: … | i2kit deploy -f -"
             raise InputError([Problem("is not a regular file", Position(file, 1, 1), hint)])
         with Path(file).open("rb") as opened:
