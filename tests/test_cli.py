@@ -255,6 +255,24 @@ def test_a_reader_that_goes_away_ends_it_quietly() -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize("redirections", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+def test_closed_and_full_streams_change_nothing_about_what_is_done(
+    redirections: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("I2KIT_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("I2KIT_RUN_DIR", str(tmp_path / "run"))
+    words = ["sh", "-c", f'"$@" {redirections}', "sh", *PROGRAM, "destroy", "web"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == ("" if "2>" in redirections else "nothing named default/web runs\n")
+
+
+def test_data_that_cannot_be_written_is_a_failure() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*PROGRAM, "schema"], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"error: cannot write to stdout: No space left on device\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_is_said_and_cleans_up(number: signal.Signals) -> None:
     program = (

@@ -362,7 +362,7 @@ def schema() -> None:
     \b
     Examples:
       i2kit schema > i2kit.schema.json
-      i2kit schema | jq '.properties | keys'
+      i2kit schema | jq '."$defs" | keys'
     """
     write_json(app.schema())
 
@@ -375,10 +375,12 @@ def write(text: str) -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # Else the interpreter flushes once more at its end, and complains.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise click.exceptions.Exit(READER_GONE) from None
+        if isinstance(error, BrokenPipeError):
+            raise click.exceptions.Exit(READER_GONE) from None
+        raise OperationError(f"cannot write to stdout: {error.strerror}") from None
 
 
 def write_json(value: object, indent: int | None = 2) -> None:
@@ -392,8 +394,8 @@ def say(tone: Tone, text: str) -> None:
 
 
 def mutter(text: str) -> None:
-    """Write to stderr; a reader that went away changes nothing about what was done."""
-    with suppress(BrokenPipeError):
+    """Write to stderr; where nobody can read that, it changes nothing about what was done."""
+    with suppress(OSError):
         sys.stderr.write(text)
         sys.stderr.flush()
 
@@ -410,6 +412,7 @@ def told(tone: Tone) -> Iterator[Watcher]:
 def main() -> NoReturn:
     # As Ctrl-C: what was begun is cleaned up.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    open_standard_streams()
     # Names and log lines can hold what the terminal's encoding cannot: that is no reason to fail.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -417,11 +420,21 @@ def main() -> NoReturn:
     sys.exit(run(sys.argv[1:]))
 
 
+def open_standard_streams() -> None:
+    """Give what a caller has closed (`<&-`, some cron and init scripts) to /dev/null.
+
+    Python has None for such a stream, and the next file that is opened would get its number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line. Returns its exit code; every failure has been explained on stderr."""
     tone = Tone()
     if not arguments:
-        mutter(cli.get_help(click.Context(cli, info_name="i2kit")) + "\n")
+        mutter(cli.get_help(click.Context(cli, info_name="i2kit", **cli.context_settings)) + "\n")
         return click.UsageError.exit_code
     try:
         # Not cli.main(): it takes every broken pipe for a reader that went away, and says nothing.
