@@ -74,8 +74,8 @@ class Lines:
     def __call__(self, event: Event) -> None:
         with self.lock:
             if line := self.line(event):
-                # A reader that went away is no reason to stop in the middle of a deploy.
-                with suppress(BrokenPipeError):
+                # That nobody can read it is no reason to stop in the middle of a deploy.
+                with suppress(OSError):
                     self.stream.write(f"{line}\n")
                     self.stream.flush()
 
@@ -111,7 +111,13 @@ def bars(stream: TextIO, environ: Mapping[str, str]) -> Iterator[Watcher]:
     from rich.progress import Progress as Display
     from rich.text import Text
 
-    console = Console(file=stream, no_color=not coloured(stream, environ), highlight=False, soft_wrap=True)
+    console = Console(
+        file=stream,
+        no_color=not coloured(stream, environ),
+        highlight=False,
+        soft_wrap=True,
+        _environ=environ,
+    )
     display = Display(
         SpinnerColumn(finished_text=" "),
         TextColumn("{task.description}", markup=False),
