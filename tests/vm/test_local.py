@@ -251,3 +251,35 @@ def test_what_should_run_survives_a_file_that_cannot_be_read(local: Local, netwo
     assert aside.read_text() == "{ not json"
     assert json.loads(local.layout.desired.read_text())["deployments"]
     aside.unlink()
+
+
+def test_what_others_have_in_the_same_folders_stays(
+    local: Local, network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted while the keeper starts, and after a deployment: ours is taken away, and only ours."""
+    if network == "user":
+        pytest.skip("the same code in both networks")
+    precious = [local.layout.run_dir / "precious", local.layout.logs / "precious"]
+    for path in precious:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    release = local.script("job", "echo hi")
+
+    def interrupt(_: float) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupt)  # while it waits for the supervisor to listen
+    with pytest.raises(KeyboardInterrupt):
+        local.deploy(release)
+    assert local.processes("") == []
+
+    local.deploy(release)
+    local.destroy_all()
+    assert sorted(local.layout.run_dir.rglob("*")) == precious[:1]
+    assert sorted(local.layout.state_dir.rglob("*")) == [local.layout.logs, precious[1]]
+    for path in precious:
+        path.unlink()
+    local.layout.logs.rmdir()
+    local.layout.run_dir.rmdir()
+    local.layout.state_dir.rmdir()

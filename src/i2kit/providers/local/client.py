@@ -93,18 +93,6 @@ class Client:
             ).returncode
         return status != ALREADY_RUNS
 
-    def _wait_until_gone(self) -> None:
-        """Until the keeper is gone, and its files with it."""
-        with contextlib.suppress(FileNotFoundError), self.layout.keeper_lock.open() as file:
-            deadline = time.monotonic() + STOP_S
-            while time.monotonic() < deadline:
-                # The lock is free when the process is gone, not only its files.
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                time.sleep(0.005)
-            self.layout.keeper_lock.unlink(missing_ok=True)
-
     @contextlib.contextmanager
     def alone(self, watch: Watcher) -> Iterator[None]:
         """Only one command changes this machine at a time; the others wait here."""
@@ -123,10 +111,30 @@ class Client:
 
     def _leave_nothing_idle(self) -> None:
         """End a keeper that has nothing to keep: the last deployment went, or the first never came."""
-        with contextlib.suppress(ConnectionError, OperationError):
-            self.ask({"do": "end-if-idle"})
-        if not self.layout.desired.exists():
-            self._wait_until_gone()
+        if self.layout.desired.exists():
+            return
+        deadline = time.monotonic() + STOP_S
+        with contextlib.suppress(FileNotFoundError), self.layout.keeper_lock.open() as lock:
+            # The lock is free when the process is gone, not only its files.
+            while not _take(lock.fileno()):
+                if time.monotonic() > deadline:
+                    return
+                # More than once: one that was just started does not listen yet.
+                with contextlib.suppress(ConnectionError, OperationError):
+                    self.ask({"do": "end-if-idle"})
+                time.sleep(0.005)
+        # What a keeper that was killed could not take away.
+        for path in self.layout.left_by_keeper():
+            path.unlink(missing_ok=True)
+
+
+def _take(lock: int) -> bool:
+    """Lock the file if nobody else has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _lock(path: Path, watch: Watcher) -> int:
@@ -137,9 +145,7 @@ def _lock(path: Path, watch: Watcher) -> int:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
             continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _take(lock):
             if not told:
                 watch(Note("waiting for another i2kit command to finish"))
                 told = True

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -152,12 +151,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     Keeper(layout, mode, accelerator, egress).run()
-    # The deploy lock stays: somebody may be waiting on it right now.
-    for path in (*layout.run_dir.glob("*"),):
-        if path not in (layout.keeper_lock, layout.deploy_lock):
-            path.unlink(missing_ok=True)
-    shutil.rmtree(layout.logs, ignore_errors=True)
-    layout.keeper_lock.unlink(missing_ok=True)
+    for path in layout.left_by_keeper():
+        path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         layout.run_dir.rmdir()
 

@@ -1,9 +1,10 @@
-"""Where provider `local` keeps its files. Pure.
+"""Where provider `local` keeps its files.
 
 `state_dir` says what should run and what it said (survives a reboot); `run_dir` holds sockets, locks and
 generated configuration (does not need to). Nothing is left in either when nothing should run.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,18 @@ class Layout:
     @property
     def leases(self) -> Path:
         return self.run_dir / "leases"
+
+    def left_by_keeper(self) -> Sequence[Path]:
+        """What a keeper and its supervisor make in `run_dir`, the lock last: what may be removed after it.
+
+        By name, since the folder may be one that others use too, and without the deploy lock, on which
+        somebody may be waiting right now.
+        """
+        return (
+            *(self.haproxy_config, self.haproxy_socket, self.dnsmasq_config, self.hosts, self.dhcp_hosts),
+            *(self.leases, self.control, self.keeper_log, *self.run_dir.glob("*.user-data")),
+            self.keeper_lock,
+        )
 
     def userdata(self, instance: str) -> Path:
         return self.run_dir / f"{instance}.user-data"

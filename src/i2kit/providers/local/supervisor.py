@@ -41,6 +41,9 @@ GRACE_S = 30
 HUNG_S = 3.0
 """A VM that was ready and whose checks time out for this long is killed and replaced."""
 
+IDLE_S = 60.0
+"""With nothing to run for this long after the start, the command that started us was killed."""
+
 KEEP_DEAD_LOGS = 5
 PR_SET_THP_DISABLE = 41
 """linux/prctl.h: QEMU's memory in huge pages costs 4–6 MB a VM that it never touches."""
@@ -63,6 +66,7 @@ class Supervisor:
         self._dead_details: dict[str, str] = {}
         self._suspects: dict[str, float] = {}
         self._metadata: MetadataServer | None = None
+        self._started_s = time.monotonic()
         self._next_check_s = 0.0
 
     # ---- start and loop
@@ -250,7 +254,12 @@ class Supervisor:
         for one in [one for one in self._vms.values() if one.key == key]:
             one.kill()
         if wanted:
-            shutil.rmtree(self._layout.deployment_logs(wanted.namespace, wanted.name), ignore_errors=True)
+            logs = self._layout.deployment_logs(wanted.namespace, wanted.name)
+            shutil.rmtree(logs, ignore_errors=True)
+            # Not the folder of all logs with what is in it: it may be one that others use too.
+            with contextlib.suppress(OSError):
+                logs.parent.rmdir()
+                logs.parent.parent.rmdir()
         self._dead_details.pop(key, None)
         self._publish()
 
@@ -403,6 +412,8 @@ class Supervisor:
         if now >= self._next_check_s:
             self._next_check_s = now + 1.0
             self._kill_hung(now)
+            if now - self._started_s > IDLE_S and not self._desired.deployments:
+                self._may_end = True
             if self._exposure.unpublished:
                 self._publish()
 
