@@ -263,6 +263,11 @@ def test_one_mistake_in_a_service_is_one_message(rest: str, message: str) -> Non
     assert problem(POD, SERVICE + rest) == message
 
 
+def test_a_service_without_pods_is_refused_for_its_type_alone() -> None:
+    text = SERVICE.replace("selector: {app: web}", "type: ExternalName")
+    assert problem(POD, text + "  ports: [{port: 80}]").startswith("b.yml:5:9: spec.type: `ExternalName`")
+
+
 def test_a_load_balancer_that_is_meant_to_be_internal_is_not_made_public() -> None:
     note = "service.beta.kubernetes.io/aws-load-balancer-internal"
     text = SERVICE.replace("name: web}", f'name: web, annotations: {{{note}: "true"}}}}')

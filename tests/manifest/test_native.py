@@ -165,6 +165,7 @@ def test_names_are_dns_labels(name: str, message: str) -> None:
     [
         ("''", "is empty\n  hint: name an image, such as nginx:1.27"),
         ("' '", "is empty\n  hint: name an image, such as nginx:1.27"),
+        ("nginx latest", "`nginx latest` has a blank in it"),
         ("nginx :1.27", "`nginx :1.27` has a blank in it\n  hint: use `nginx:1.27`"),
         ("<IMAGE>", "`<IMAGE>` is not rendered: `<IMAGE>` is a placeholder\n  hint: put the real value there"),
         ("gcr.io/YOUR_PROJECT/web", "`gcr.io/YOUR_PROJECT/web` is not rendered: `YOUR_PROJECT` is a placeholder\n  hint: put the real value there"),

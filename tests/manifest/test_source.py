@@ -153,7 +153,8 @@ def test_quoted_merge_key_is_a_key() -> None:
             "a: 1\nb: {c: 1, c: 2}\na: 3\n",
             [
                 "a.yml:2:11: `c` is given twice; the first is at a.yml:2:5\n  hint: remove one of them",
-                "a.yml:3:1: `a` is given twice; the first is at a.yml:1:1\n  hint: remove one of them",
+                "a.yml:3:1: `a` is given twice; the first is at a.yml:1:1\n"
+                "  hint: remove one of them, or write --- between two documents",
             ],
         ),
         (
@@ -207,6 +208,7 @@ def test_quoted_merge_key_is_a_key() -> None:
                 '  hint: write it as an escape in double quotes, such as "\\x1b"'
             ],
         ),
+        ("\x7fELF\0", ["a.yml:1:1: contains the control character U+007F\n  hint: is it a text file?"]),
         ("a: 1\n\0", ["a.yml:2:1: contains a NUL character\n  hint: is it a text file?"]),
     ],
 )
@@ -230,6 +232,7 @@ def test_syntax_errors_keep_the_documents_before() -> None:
     "text",
     [
         "name: {{ .Values.name }}\n",
+        "replicas: 0\nname: {{ .Values.name }}\n",
         "{{- if .Values.on }}\nname: a\n{{- end }}\n",
         "name: a\n{{- with .Values.labels }}\nlabels: x\n{{- end }}\n",
         '{{ include "chart.labels" . }}',
@@ -237,9 +240,16 @@ def test_syntax_errors_keep_the_documents_before() -> None:
     ],
 )
 def test_helm_templates_are_recognized(text: str) -> None:
+    found, _ = documents("a.yml", text.encode())
     (message,) = wrong(text)
+    assert not found, "nothing in it is worth another complaint"
     assert "looks like a Helm template" in message
     assert message.endswith("helm template . | i2kit deploy -f -")
+
+
+def test_variables_that_break_the_syntax_are_named() -> None:
+    (message,) = wrong("web: {image: nginx:${TAG}, ports: [80]}\n")
+    assert message.endswith("hint: fill in the variables first, such as: envsubst < FILE | i2kit deploy -f -")
 
 
 def test_templates_of_other_tools_inside_text_are_text() -> None:

@@ -116,7 +116,7 @@ def _files(path: str) -> list[str]:
         if not stat.S_ISDIR(Path(path).stat().st_mode):
             return [path]
         names = sorted(entry.name for entry in Path(path).iterdir() if not entry.is_dir())
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise _unreadable(path, error) from error
     found = [name for name in names if name.endswith(_SUFFIXES) and not name.startswith(".")]
     if not found:
@@ -141,11 +141,11 @@ def _contents(file: str) -> bytes:
             raise InputError([Problem("is not a regular file", Position(file, 1, 1), hint)])
         with Path(file).open("rb") as opened:
             return opened.read(source.MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise _unreadable(file, error) from error
 
 
-def _unreadable(path: str, error: OSError | ValueError) -> InputError:
-    reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+def _unreadable(path: str, error: OSError) -> InputError:
+    reason = error.strerror or str(error)
     words = reason[:1].lower() + reason[1:]
     return InputError([Problem(f"cannot be read: {words}", Position(path, 1, 1))])

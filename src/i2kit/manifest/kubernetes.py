@@ -225,7 +225,7 @@ def _service(node: MappingNode, reading: Reading, log: Log) -> None:
     spec = record.record("spec") if record else None
     if not (record and metadata and spec):
         return
-    if not spec.pairs("selector") and not spec.is_wrong("selector"):
+    if not (spec.pairs("selector") or spec.is_wrong("selector") or spec.is_wrong("type")):
         log.problem(
             spec.place("selector"),
             spec.path,

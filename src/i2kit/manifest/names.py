@@ -133,7 +133,9 @@ def image(text: str) -> Complaint | None:
     if len(text) > 600:  # a name of 255, a tag of 128, a digest of sha512
         return f"`{shown(text)}` has {len(text)} characters and an image reference at most 600", None
     if any(c.isspace() for c in text):
-        return f"`{shown(text)}` has a blank in it", f"use `{shown(''.join(text.split()))}`"
+        joined = re.sub(r"\s*([:/@])\s*", r"\1", text.strip())
+        hint = None if any(c.isspace() for c in joined) else f"use `{shown(joined)}`"
+        return f"`{shown(text)}` has a blank in it", hint
     return None
 
 

@@ -88,7 +88,8 @@ class _Stop(Exception):
 def documents(name: str, data: bytes) -> tuple[tuple[Node, ...], tuple[Problem, ...]]:
     """The documents of a file, without the empty ones, and what is wrong with it.
 
-    Documents before a syntax error are returned too, so that their problems can be told as well.
+    Documents before a syntax error are returned too, so that their problems can be told as well;
+    none of a template, which is something else as a whole.
     """
     try:
         text = _decode(name, data)
@@ -102,13 +103,12 @@ def documents(name: str, data: bytes) -> tuple[tuple[Node, ...], tuple[Problem, 
     problems = build.problems
     # `{{ .Values.x }}` is a mapping as a key to YAML; what helps is to say what it is.
     if build.malformed and (match := _TEMPLATE.search(text)):
-        problems = [
-            Problem(
-                "looks like a Helm template, which is no manifest yet",
-                Lines(name, text).position(match.start()),
-                "render it first: helm template . | i2kit deploy -f -",
-            )
-        ]
+        problem = Problem(
+            "looks like a Helm template, which is no manifest yet",
+            Lines(name, text).position(match.start()),
+            "render it first: helm template . | i2kit deploy -f -",
+        )
+        return (), (problem,)
     if len(problems) > MAX_PROBLEMS:
         rest = len(problems) - MAX_PROBLEMS
         last = Problem(f"{rest} more problems of this kind follow", problems[MAX_PROBLEMS].position)
@@ -142,9 +142,9 @@ def _decode(name: str, data: bytes) -> str:
     if match := _NOT_YAML.search(text):
         code = ord(match.group())
         what = "a NUL character" if code == 0 else f"the control character U+{code:04X}"
-        hint = (
-            "is it a text file?" if code == 0 else 'write it as an escape in double quotes, such as "\\x1b"'
-        )
+        hint = 'write it as an escape in double quotes, such as "\\x1b"'
+        if "\0" in text:
+            hint = "is it a text file?"
         raise _Stop(Problem(f"contains {what}", Lines(name, text).position(match.start()), hint))
     return text
 
@@ -187,7 +187,10 @@ def _syntax_problem(name: str, text: str, error: yaml.MarkedYAMLError) -> Proble
     context = ""
     if error.context and error.context_mark and error.context_mark.line != mark.line:
         context = f" ({error.context} that begins in line {error.context_mark.line + 1})"
-    return Problem(f"is not valid YAML: {error.problem}{context}", position)
+    hint = (
+        "fill in the variables first, such as: envsubst < FILE | i2kit deploy -f -" if "${" in line else None
+    )
+    return Problem(f"is not valid YAML: {error.problem}{context}", position, hint)
 
 
 @dataclass(slots=True)
@@ -328,7 +331,10 @@ class _Build:
             return
         if first := above.entries.get(key.text):
             message = f"`{shown(key.text)}` is given twice; the first is at {first[0]}"
-            self.problems.append(Problem(message, key.position, "remove one of them"))
+            hint = "remove one of them"
+            if len(self._open) == 1 and not self._name.endswith(".json"):
+                hint += ", or write --- between two documents"
+            self.problems.append(Problem(message, key.position, hint))
             return
         above.entries[key.text] = (key.position, node)
 
