@@ -6,10 +6,13 @@
 #      capabilities, the usual devices only, and the additional environment; lines for the file
 #      systems to mount in $run/fstab.tmp and $run/fstab.rootfs.
 
-function json(text) {
-    gsub(/\\/, "\\\\", text)
-    gsub(/"/, "\\\"", text)
-    gsub(/\t/, "\\t", text)
+# Of a backslash in a replacement only \\& means the same to all versions of busybox: 1.37 reads others anew.
+function json(text,    i, count, part) {
+    gsub(/["\\]/, "\\\\&", text)
+    count = split(text, part, "\t")
+    text = part[1]
+    for (i = 2; i <= count; i++)
+        text = text "\\t" part[i]
     gsub(/[\001-\037]/, "", text)
     return "\"" text "\""
 }
