@@ -1,12 +1,16 @@
 """Packages by the real apt, from a repository in a folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from i2kit.errors import OperationError
+from i2kit.image import packages
 from i2kit.image.packages import Gone, Index, Package, distribution, opened, parse
 from i2kit.image.store import Store
+from i2kit.process import ProgramError
 from tests.image.repository import Repository
 
 SHOWN = """\
@@ -139,3 +143,26 @@ def test_own_lists_where_the_system_has_none(repository: Repository, index: Inde
     assert index.closure("app", lambda _: False)
     assert Index(store).closure("app", lambda _: False), "later runs use them too"
     assert not list((repository.root / "lists").glob("*Packages*")), "the system's stay as they are"
+
+
+def test_a_full_disk_is_not_taken_for_a_package_that_is_gone(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "E: Failed to fetch http://mirror/crun.deb  Error writing to file - write (28: Kein Platz)"
+
+    def full(argv: Sequence[str], **_: object) -> None:
+        raise ProgramError(f"apt-get failed with exit status 100\n    {said}", status=100)
+
+    monkeypatch.setattr(packages, "run", full)
+    with pytest.raises(OperationError, match="no room for the distribution's packages") as caught:
+        index.fetch([Package("crun", "1.8", "0" * 64)])
+    assert not isinstance(caught.value, Gone)
+    assert "I2KIT_STORE_DIR" in str(caught.value.hint)
+
+
+def test_package_lists_are_not_fetched_onto_a_full_disk(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+    with pytest.raises(OperationError, match="no room for the distribution's packages"):
+        index.refresh()

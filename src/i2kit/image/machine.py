@@ -4,7 +4,6 @@ In: a Workload and the settings. Out: the template's text, or a MachineImage in 
 nothing about what is in the image: that is the template's business.
 """
 
-import errno
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from i2kit.image.identity import lookup_user
 from i2kit.image.initramfs import select, write_cpio
 from i2kit.image.oci import BadImage
 from i2kit.image.registry import ImageNotFound, Unauthorized
-from i2kit.image.store import Store
+from i2kit.image.store import FULL, FULL_HINT, Store
 from i2kit.image.template import Base, ContainerImage
 from i2kit.model import Identity, MachineImage, ResolvedImage, Workload
 from i2kit.settings import Settings
@@ -180,10 +179,9 @@ def explained(workload: Workload) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = "make room there, or set I2KIT_STORE_DIR to a folder on another disk; then run it again"
         raise OperationError(
             f"cannot write the machine image of {workload.name}: {error.strerror or error}",
-            hint=hint if error.errno in (errno.ENOSPC, errno.EDQUOT) else None,
+            hint=FULL_HINT if error.errno in FULL else None,
         ) from error
 
 

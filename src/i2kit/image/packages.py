@@ -9,6 +9,7 @@ Sources: deb822(5), deb-version(7), sources.list(5), os-release(5).
 
 import hashlib
 import re
+import shutil
 import tarfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,10 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from i2kit.errors import OperationError
-from i2kit.image.store import CHUNK_BYTES, Store
+from i2kit.image.store import CHUNK_BYTES, FULL_HINT, Store
 from i2kit.process import ProgramError, run
 
 ARCHITECTURES = ("amd64",)
+
+LISTS_BYTES = 128 << 20
+"""Room that the package lists of Debian or Ubuntu fit into. On a full disk `apt-get update` never ends."""
+FULL = ("(28: ", "(122: ")
+"""How apt shows ENOSPC and EDQUOT, in any language."""
 
 
 class Gone(OperationError):
@@ -154,6 +160,8 @@ class Index:
         self._own = True
         lists = self._folder / "lists"
         (lists / "partial").mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(lists).free < LISTS_BYTES:
+            raise self._full()
         try:
             self._apt("apt-get", "update")
         except ProgramError:
@@ -173,7 +181,15 @@ class Index:
         if self._own:
             options += [f"Dir::State={self._folder}", f"Dir::State::lists={self._folder}/lists/"]
         flags = [word for option in options for word in ("-o", option)]
-        return run([program, "-qq", *flags, *words], cwd=cwd, check=check).text
+        try:
+            return run([program, "-qq", *flags, *words], cwd=cwd, check=check).text
+        except ProgramError as error:
+            if any(mark in error.message for mark in FULL):
+                raise self._full() from error
+            raise
+
+    def _full(self) -> OperationError:
+        return OperationError(f"no room for the distribution's packages in {self._folder}", hint=FULL_HINT)
 
 
 def parse(shown: str) -> Iterator[Offer]:

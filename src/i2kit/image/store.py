@@ -29,11 +29,10 @@ from i2kit.errors import OperationError
 from i2kit.model import MachineImage, Pairs
 
 CHUNK_BYTES = 1 << 20
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL_HINT = "make room on this disk, or set I2KIT_STORE_DIR to a folder on another; then run it again"
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _FILES = ("kernel", "initrd", "root")
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
 _SHARED = ("kernel", "initrd")
 """Files that many machine images have in common."""
 
@@ -138,7 +137,7 @@ class Store:
                 partial.rename(path)
                 _sync(path.parent)
             except BaseException as error:
-                full = isinstance(error, OSError) and error.errno in _FULL
+                full = isinstance(error, OSError) and error.errno in FULL
                 if full or isinstance(error, WrongContent) or incoming.offset == 0:
                     partial.unlink(missing_ok=True)
                 raise
@@ -408,8 +407,8 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         hint = None
-        if error.errno in _FULL:
-            hint = "make room on this disk, or set I2KIT_STORE_DIR to a folder on another; then run it again"
+        if error.errno in FULL:
+            hint = FULL_HINT
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             hint = "set I2KIT_STORE_DIR to a folder that you can write to"
         where = error.filename if isinstance(error.filename, str) else path
