@@ -1,6 +1,7 @@
 """Where things are kept, by who asks and what the environment says."""
 
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ def test_a_user_keeps_things_at_home_and_sockets_where_a_logout_leaves_them(
     xdg = {"XDG_STATE_HOME": "/s", "XDG_DATA_HOME": "/d"}
     found = folders(monkeypatch, 1000, **home, **xdg)
     assert found == (Path("/s/i2kit"), Path("/s/i2kit/run"), Path("/d/i2kit"))
+
+
+def test_without_a_variable_home_the_user_has_one_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = pwd.getpwnam("nobody")
+    assert folders(monkeypatch, nobody.pw_uid)[0] == Path(nobody.pw_dir, ".local/state/i2kit")
+    assert folders(monkeypatch, 4_000_000)[0] == Path("/nonexistent/.local/state/i2kit")
 
 
 @pytest.mark.parametrize("uid", [0, 1000])

@@ -5,6 +5,7 @@ Never reads files that belong to a deployment.
 """
 
 import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class Settings:
 def load(environ: Mapping[str, str] = os.environ, *, locked: bool = False) -> Settings:
     """Read the settings of this run. Raises InputError for a variable whose value makes no sense."""
     root = os.geteuid() == 0
-    home = Path(environ.get("HOME") or "/nonexistent")
+    home = Path(environ.get("HOME") or _home_of_user())
 
     def directory(variable: str, as_root: str, xdg: str, fallback: Path) -> Path:
         if given := environ.get(variable):
@@ -77,3 +78,11 @@ def load(environ: Mapping[str, str] = os.environ, *, locked: bool = False) -> Se
         network=cast(NetworkMode, environ.get("I2KIT_LOCAL_NETWORK", "auto")),
         accelerator=cast(Accelerator, environ.get("I2KIT_ACCEL", "auto")),
     )
+
+
+def _home_of_user() -> str:
+    """For services and cron jobs that get no HOME."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:  # a user without a name, as in some containers
+        return "/nonexistent"
