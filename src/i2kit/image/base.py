@@ -197,4 +197,7 @@ def _write(path: Path, text: str) -> None:
                 aside.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise OperationError(f"cannot write {path}: {error.strerror}") from error
+        raise OperationError(
+            f"cannot write {path}: {error.strerror}",
+            hint="change to a folder of yours, or name another file with I2KIT_LOCK_FILE",
+        ) from error
