@@ -134,6 +134,31 @@ def test_containers_in_linuxkits_layout(tmp_path: Path) -> None:
     assert not {f"{root}/{path}" for path in gone} & found.keys()
 
 
+@pytest.mark.parametrize("target", ["usr/etc", "/usr/etc"])
+def test_an_etc_that_is_a_link_is_followed(
+    tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = Entry("etc", Kind.SYMLINK, 0o777, target=target)
+    monkeypatch.setitem(IMAGES, "app", SourceImage(tree(link, file("usr/etc/passwd", b"root")), CONFIG))
+    _, found = assembled(POD, tmp_path)
+    root = "containers/onboot/000-first/rootfs"
+    assert found[f"{root}/etc"].target == target
+    assert data(found[f"{root}/usr/etc/passwd"]) == b"root"
+    assert data(found[f"{root}/usr/etc/hosts"]).startswith(b"127.0.0.1")
+
+
+@pytest.mark.parametrize("target", ["nowhere", "bin/app", "etc"])
+def test_an_etc_that_leads_nowhere_becomes_a_folder(
+    tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = Entry("etc", Kind.SYMLINK, 0o777, target=target)
+    monkeypatch.setitem(IMAGES, "app", SourceImage(tree(link, file("bin/app", b"app")), CONFIG))
+    _, found = assembled(POD, tmp_path)
+    root = "containers/onboot/000-first/rootfs"
+    assert found[f"{root}/etc"].kind is Kind.DIRECTORY
+    assert data(found[f"{root}/bin/app"]) == b"app"
+
+
 def test_hardlinks_of_different_images_stay_apart(tmp_path: Path) -> None:
     _, found = assembled(POD, tmp_path)
     root = "containers/onboot/000-first/rootfs"

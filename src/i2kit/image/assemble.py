@@ -25,7 +25,7 @@ from i2kit.errors import InputError, Problem
 from i2kit.image.flatten import flatten
 from i2kit.image.linuxkit import ContainerEntry, FileEntry, Template
 from i2kit.image.spec import Json, oci_config, runtime_config
-from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
+from i2kit.image.tree import Content, Entry, Kind, Tree, find, sort_key
 from i2kit.model import ImageConfig
 
 MTIME_S = 1492533000
@@ -44,8 +44,8 @@ RESOLV_CONF = "/run/resolvconf/resolv.conf"
 
 DROPPED = (".dockerenv", "Dockerfile", "dev/console", "dev/pts", "dev/shm", "etc/hostname")
 """What builders and container runtimes leave behind in images."""
-FOLDERS = ("dev", "dev/pts", "dev/shm", "etc", "proc", "sys")
-"""What every unpacked image has to have: mount points, and the folder of what is replaced."""
+FOLDERS = ("dev", "dev/pts", "dev/shm", "proc", "sys")
+"""The mount points that every unpacked image has to have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def assemble(template: Template, fetch: Callable[[str], SourceImage], scratch: P
     for reference in template.init:
         image = fetch(reference)
         root.unpack("", image)
-        root.finish_image("", resolv_conf=RESOLV_CONF)
+        root.finish_image("", image, resolv_conf=RESOLV_CONF)
     unpacked: dict[str, str] = {}
     for number, entry in enumerate(template.onboot):
         _container(root, f"containers/onboot/{number:03}-{entry.name}", entry, fetch(entry.image), unpacked)
@@ -111,7 +111,7 @@ def _container(
     if entry.image not in unpacked:
         unpacked[entry.image] = place
         root.unpack(place, image)
-        root.finish_image(place, resolv_conf=None)
+        root.finish_image(place, image, resolv_conf=None)
     root.put(_folder(f"{folder}/rootfs"), keep=True)
     if not entry.readonly:
         root.put(_folder(f"{folder}/tmp"))  # noqa: S108 (a folder in the image)
@@ -140,16 +140,20 @@ class _Root:
             self.put(replace(entry, path=_join(place, entry.path), link_group=group))
         self.sources += image.layers
 
-    def finish_image(self, place: str, *, resolv_conf: str | None) -> None:
+    def finish_image(self, place: str, image: SourceImage, *, resolv_conf: str | None) -> None:
         """Add what LinuxKit adds to every image; `resolv_conf` is a link's target, None is a file."""
         for folder in FOLDERS:
             self.put(_folder(_join(place, folder)))
-        self.put(_regular(_join(place, "etc/hosts"), HOSTS))
+        # Unlike LinuxKit, an /etc that is a symlink is followed: its target has the image's passwd.
+        found = find(image.tree, "etc")
+        etc = _join(place, found.path if found and found.kind is Kind.DIRECTORY else "etc")
+        self.put(_folder(etc))
+        self.put(_regular(f"{etc}/hosts", HOSTS))
         if resolv_conf:
-            self.put(_link(_join(place, "etc/resolv.conf"), resolv_conf))
+            self.put(_link(f"{etc}/resolv.conf", resolv_conf))
         else:
-            self.put(_regular(_join(place, "etc/resolv.conf"), NO_RESOLV_CONF))
-        self.put(_link(_join(place, "etc/mtab"), "/proc/mounts"), keep=True)
+            self.put(_regular(f"{etc}/resolv.conf", NO_RESOLV_CONF))
+        self.put(_link(f"{etc}/mtab", "/proc/mounts"), keep=True)
 
     def put(self, entry: Entry, *, keep: bool = False) -> None:
         """Add an entry and the folders above it; with `keep`, only if there is none."""

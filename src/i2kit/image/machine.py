@@ -25,7 +25,7 @@ from i2kit.image.template import Base, ContainerImage
 from i2kit.model import Identity, MachineImage, ResolvedImage, Workload
 from i2kit.settings import Settings
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when the same template leads to other bytes than before."""
 
 Resolved = Mapping[str, ResolvedImage]
