@@ -196,7 +196,7 @@ def test_nothing_to_run_is_told_before_the_base_is_fetched(tmp_path: Path) -> No
 
 
 def test_an_unknown_user_is_told_with_its_place(tmp_path: Path) -> None:
-    with pytest.raises(OperationError, match=r"pod\.yml:4:12: .*nobody-here"):
+    with pytest.raises(InputError, match=r"pod\.yml:4:12: .*nobody-here"):
         build(pod(write_app(tmp_path, user="nobody-here")), settings=settings(tmp_path))
 
 

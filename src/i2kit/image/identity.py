@@ -1,6 +1,6 @@
 """Who a container runs as: the image's or manifest's USER turned into numbers.
 
-In: the image's file tree and text such as "nginx:www-data". Out: an Identity, or an OperationError
+In: the image's file tree and text such as "nginx:www-data". Out: an Identity, or a BadImage error
 that names the image. Reads only etc/passwd and etc/group of the tree.
 
 Source of the rules: Docker's and runc's user package (GetExecUser): names first match etc/passwd,
@@ -9,7 +9,7 @@ numbers are themselves; without an explicit group the user's own and supplementa
 
 from collections.abc import Iterator
 
-from i2kit.errors import OperationError
+from i2kit.image.oci import BadImage
 from i2kit.image.tree import Tree, read_file
 from i2kit.model import Identity
 
@@ -20,7 +20,7 @@ MAX_ID = 2**31 - 1
 def lookup_user(tree: Tree, user: str, *, image: str = "") -> Identity:
     """The identity of `user`: "", "1000", "1000:1000", "nginx" or "nginx:www-data".
 
-    `image` is how errors call the image. Raises OperationError for unknown names and ids out of range.
+    `image` is how errors call the image. Raises BadImage for unknown names and ids out of range.
     """
     name, _, group = user.partition(":")
     passwd = list(_lines(tree, "etc/passwd", fields=4))
@@ -59,9 +59,7 @@ def _id(text: str) -> int | None:
 
 def _valid(number: int, user: str, image: str) -> int:
     if number > MAX_ID:
-        raise OperationError(
-            f"the user `{user}`{_of(image)} is out of range", hint=f"ids go from 0 to {MAX_ID}"
-        )
+        raise BadImage(f"the user `{user}`{_of(image)} is out of range", hint=f"ids go from 0 to {MAX_ID}")
     return number
 
 
@@ -77,7 +75,7 @@ def _of(image: str) -> str:
     return f" of the image {image}" if image else ""
 
 
-def _unknown(what: str, name: str, user: str, image: str, tree: Tree) -> OperationError:
+def _unknown(what: str, name: str, user: str, image: str, tree: Tree) -> BadImage:
     file = "etc/passwd" if what == "user" else "etc/group"
     why = (
         f"is not in its /{file}"
@@ -85,7 +83,7 @@ def _unknown(what: str, name: str, user: str, image: str, tree: Tree) -> Operati
         else f"cannot be looked up: it has no /{file}"
     )
     whose = f"the image {image}" if image else "the image"
-    return OperationError(
+    return BadImage(
         f"{whose} is to run as `{user}`, but the {what} `{name}` {why}",
         hint="use numbers, such as 1000:1000, or an image that has this name",
     )
