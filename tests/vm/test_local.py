@@ -253,6 +253,26 @@ def test_what_should_run_survives_a_file_that_cannot_be_read(local: Local, netwo
     aside.unlink()
 
 
+def test_a_port_that_nobody_listens_on(local: Local, network: str) -> None:
+    """While it waits, the deploy says for what: the guest sees that its containers run and do not listen."""
+    if network == "user":
+        pytest.skip("the same code in both networks")
+    deaf = Container("web", local.image, ("sh", "-c", "httpd -f -p 127.0.0.1:80"), ports=(Port(80),))
+    workload = Workload("deaf", (deaf,))
+    service = Service("deaf", (), (ServicePort(80, 80),))
+    release = build_release(workload, (service,), local.settings)
+
+    def stop_waiting(event: Event) -> None:
+        local.events.append(event)
+        if isinstance(event, Note) and "listens" in event.message:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        local.provider.apply(local.provider.plan(workload.key, release, None), stop_waiting)
+    (instance,) = local.status()["instances"]
+    assert instance["detail"] == "its containers run, but nobody listens on port 80"
+
+
 def test_what_others_have_in_the_same_folders_stays(
     local: Local, network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from i2kit import events
 from i2kit.errors import OperationError, RolloutError
-from i2kit.events import Finished, Progress, Started, Warned, Watcher
+from i2kit.events import Finished, Note, Progress, Started, Warned, Watcher
 from i2kit.model import Deployment, Endpoint, Instance, Release
 from i2kit.providers import Plan
 from i2kit.providers.local import desired, plan
@@ -78,6 +78,7 @@ class LocalProvider:
         """Until every replica of this machine is ready and no other runs."""
         watch(Started(order.key, f"starting {order.key}"))
         best, since = -1, time.monotonic()
+        told = ""
         while True:
             data = next((one for one in self._client.deployments(watch) if _key(one) == order.key), None)
             if data is None:
@@ -92,18 +93,22 @@ class LocalProvider:
             if score > best:
                 best, since = score, time.monotonic()
                 watch(Progress(order.key, ready, order.replicas, "items"))
+            waits = _waits(new)
+            if waits and not told:
+                told = waits
+                watch(Note(waits))
             late = time.monotonic() - since > PROGRESS_DEADLINE_S
             if late or data["failures"] >= MOST_CRASHES or _crashed(new):
-                self._give_up(order, data, late=late)
+                self._give_up(order, data)
             time.sleep(0.1)
         for port in data["unpublished"]:
             watch(Warned(f"port {port} of 127.0.0.1 is used by another program: {order.key} waits for it"))
         watch(Finished(order.key, f"{ready} of {order.replicas} ready"))
         return _deployment(data)
 
-    def _give_up(self, order: desired.Order, data: Mapping[str, Any], *, late: bool) -> None:
+    def _give_up(self, order: desired.Order, data: Mapping[str, Any]) -> None:
         """Say why the new VMs do not become ready; if older ones serve, go back to them."""
-        reason = _reason(order, data, late=late)
+        reason = _reason(order, data)
         serving = [
             one
             for one in data["instances"]
@@ -178,7 +183,15 @@ def _crashed(instances: Sequence[Mapping[str, Any]]) -> bool:
     return any(one["failures"] >= MOST_CRASHES and one["state"] != "ready" for one in instances)
 
 
-def _reason(order: desired.Order, data: Mapping[str, Any], *, late: bool) -> str:
+def _waits(instances: Sequence[Mapping[str, Any]]) -> str:
+    """What a VM that never failed says that it waits for; "" if none does."""
+    waiting = (
+        one for one in instances if one["state"] == "starting" and one["detail"] and not one["failures"]
+    )
+    return next((f"{one['id']}: {one['detail']}" for one in waiting), "")
+
+
+def _reason(order: desired.Order, data: Mapping[str, Any]) -> str:
     """Why, as far as it is known: what ended how, and its last words."""
     new = [one for one in data["instances"] if one["machine"] == order.machine.fingerprint]
     worst = max(new, key=lambda one: one["failures"], default=None)
@@ -187,9 +200,8 @@ def _reason(order: desired.Order, data: Mapping[str, Any], *, late: bool) -> str
         return f"  {worst['id']}: {worst['detail']}{said}"
     if data["detail"]:
         return f"  {data['detail']}"
-    ports = ", ".join(str(port) for port in order.ready_ports)
-    if late and ports:
-        return f"  its containers run, but they do not listen on all of these ports: {ports}"
+    if waits := _waits(new):
+        return f"  {waits}"
     return "  its VMs did not say that they are ready"
 
 

@@ -24,6 +24,9 @@ LONGEST_LINE_BYTES = 64 << 10
 UNPRINTABLE = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 """What a hostile guest could steer a terminal with."""
 
+MEMORY = re.compile(r"([0-9]{1,12}) ([0-9]{1,12})")
+"""Total and available, in kB. Not every text of digits is a number to int()."""
+
 
 @dataclass(slots=True)
 class Vm:
@@ -80,6 +83,8 @@ class Vm:
                 self.state, self.detail = "ready", ""
             case "unready" if self.state == "ready":
                 self.state = "starting"
+            case "waiting" if self.state == "starting":
+                self.detail = f"its containers run, but nobody listens on port {printable(rest[:5])}"
             case "exited":
                 name, status, delay, *reason = [*rest.split(" "), "", "", ""]
                 self.failures += 1
@@ -89,9 +94,8 @@ class Vm:
                 self.detail += (f" ({why})" if why else "") + again
                 self.detail = printable(self.detail)
             case "memory":
-                numbers = [int(number) for number in rest.split() if number.isdigit()]
-                if len(numbers) == 2:
-                    self.memory_kb = (numbers[0], numbers[1])
+                if numbers := MEMORY.fullmatch(rest):
+                    self.memory_kb = (int(numbers[1]), int(numbers[2]))
 
     def kill(self) -> None:
         """End it now. Not by Popen.kill, which would take the exit status that the supervisor waits for."""
