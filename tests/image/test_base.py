@@ -144,6 +144,14 @@ def test_a_distribution_that_moved_on(
     assert ensure(store="third", locked=True) == second
 
 
+def test_a_lock_file_that_cannot_be_written(repository: Repository, tmp_path: Path) -> None:
+    nowhere = Path("/proc/i2kit.lock")  # not even for root
+    with pytest.raises(OperationError, match=f"cannot write {nowhere}") as caught:
+        base.ensure(store=Store(tmp_path / "store"), lock_file=nowhere, locked=False, watch=ignore)
+    assert caught.value.hint is not None
+    assert "I2KIT_LOCK_FILE" in caught.value.hint
+
+
 def test_locked_without_a_lock_file(repository: Repository, ensure: Ensure, lock_file: Path) -> None:
     with pytest.raises(InputError, match=r"there is no lock file .*i2kit\.lock"):
         ensure(locked=True)

@@ -64,7 +64,8 @@ def ensure(*, store: Store, lock_file: Path, locked: bool, watch: Watcher) -> Ba
         if recorded is not None:
             for change in lock.changes(recorded.packages, used):
                 watch(Warned(f"the distribution has moved on: {change}"))
-        _write(lock_file, lock.render(Lock(here, used)))
+        elsewhere = "change to a folder of yours, or name another file with I2KIT_LOCK_FILE"
+        _write(lock_file, lock.render(Lock(here, used)), hint=elsewhere)
     return Base(
         kernel=references["kernel"],
         init=tuple(references[name] for name in ("busybox", "crun", *SCRIPTS)),
@@ -181,7 +182,7 @@ def _key(packages: Sequence[Package]) -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, hint: str | None = None) -> None:
     """Write a file so that it is whole or not there. Raises OperationError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +198,4 @@ def _write(path: Path, text: str) -> None:
                 aside.unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise OperationError(
-            f"cannot write {path}: {error.strerror}",
-            hint="change to a folder of yours, or name another file with I2KIT_LOCK_FILE",
-        ) from error
+        raise OperationError(f"cannot write {path}: {error.strerror}", hint=hint) from error
