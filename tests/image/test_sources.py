@@ -265,6 +265,8 @@ def test_decompression_needs_little_memory(store: Store, tmp_path: Path) -> None
         (b'{"config": {"Env": [1]}}', "config.Env[0] is not a string"),
         (b'{"config": {"Env": ["=x"]}}', "`=x` is not NAME=VALUE"),
         (b'{"config": {"Entrypoint": "/run"}}', "config.Entrypoint is not a list"),
+        (b'{"config": {"Cmd": ["a\\u0000b"]}}', "config.Cmd[0] holds a character that no program"),
+        (b'{"config": {"Env": ["A=\\ud800"]}}', "config.Env[0] holds a character that no program"),
         (b'{"config": {"User": 1000}}', "config.User is not a string"),
         (b'{"config": {"Labels": {"a": 1}}}', "config.Labels.a is not a string"),
         (b'{"config": []}', "config is not an object"),

@@ -195,7 +195,7 @@ def _image_config(value: dict[str, Any], what: str) -> ImageConfig:
     env = []
     for variable in _strings(value.get("Env"), f"{what}: config.Env"):
         name, _, content = variable.partition("=")
-        if not name or "\0" in variable:
+        if not name:
             raise BadImage(f"{what}: config.Env: `{variable[:100]}` is not NAME=VALUE")
         env.append((name, content))
     directory = _string(value.get("WorkingDir"), f"{what}: config.WorkingDir") or "/"
@@ -259,6 +259,8 @@ def _string(value: object, what: str) -> str:
         return ""
     if not isinstance(value, str):
         raise BadImage(f"{what} is not a string")
+    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise BadImage(f"{what} holds a character that no program can be given")
     return value
 
 
