@@ -413,7 +413,7 @@ def test_troubles_that_pass(registry: RunningRegistry, store: Store, status: int
     with Troublemaker(registry.host, times(3, status, b"busy")) as proxy:
         assert get(store, f"{proxy.host}/org/app:1", watch=events.append) == TARS
     notes = [event.message for event in events if isinstance(event, Note)]
-    assert len(notes) == 3 and f"answers {status}; trying again in 0 s" in notes[0]
+    assert len(notes) == 3 and f"answers {status}; trying again in 0.001 s" in notes[0]
 
 
 def test_a_registry_says_how_long_to_wait(registry: RunningRegistry) -> None:

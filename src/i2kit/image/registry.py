@@ -198,7 +198,7 @@ class Registry:
                     raise OperationError(
                         f"could not get {reference}: {error.message}", hint="; ".join(hints) or None
                     ) from error
-                self._tell(f"{reference}: {error.message}; trying again in {delay:.0f} s")
+                self._tell(f"{reference}: {error.message}; trying again in {delay:.2g} s")
                 self._pause(delay)
 
     @contextmanager
