@@ -30,6 +30,7 @@ PACKAGES: Mapping[str, str] = {
     "nft": "nftables",
     "nsenter": "util-linux",
     "pasta": "passt",
+    "prlimit": "util-linux",
     "qemu-system-x86_64": "qemu-system-x86",
     "setpriv": "util-linux",
     "slirp4netns": "slirp4netns",

@@ -21,7 +21,7 @@ import pytest
 
 from i2kit.events import Event, Note, Warned, ignore
 from i2kit.model import Container, Deployment, Port, Release, Service, ServicePort, Workload
-from i2kit.providers.local import LocalProvider, capabilities, control
+from i2kit.providers.local import LocalProvider, capabilities, control, programs
 from i2kit.providers.local.layout import Layout
 from i2kit.settings import Settings
 from tests.vm.deployments import SERVE_ITS_NAME, build_release
@@ -168,6 +168,10 @@ def test_what_dies_is_replaced(local: Local, network: str) -> None:
     url = web.endpoints[0].url
     names = {one.id for one in web.instances}
     assert {get(url) for _ in range(8)} == names
+
+    # What a guest says on its console has a bound, and goes on being read beyond it.
+    limits = Path(f"/proc/{local.processes('qemu-system')[-1]}/limits").read_text()
+    assert re.search(rf"^Max file size +{programs.MOST_CONSOLE_BYTES} ", limits, re.MULTILINE)
 
     os.kill(local.processes("qemu-system")[0], signal.SIGKILL)
     for _ in range(20):

@@ -13,6 +13,9 @@ from i2kit.process import require, run, which
 from i2kit.providers.local import vm
 from i2kit.providers.local.desired import Machine
 
+MOST_CONSOLE_BYTES = 4 << 20
+"""The console's file is the only one that QEMU writes, and what a guest says there may have no end."""
+
 
 @cache
 def can_drop_privileges() -> bool:
@@ -65,12 +68,19 @@ def spawn_vm(
     elif own_network:
         confined = ["unshare", "--net", *confined]
     with console.open("ab") as said:
-        return _start(confined, fds, said)
+        return _start(["prlimit", f"--fsize={MOST_CONSOLE_BYTES}", *confined], fds, said)
 
 
 def _start(
     command: Sequence[str], fds: Sequence[int], stderr: BinaryIO | None = None
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, pass_fds=fds, cwd="/"
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        pass_fds=fds,
+        cwd="/",
+        # Python ignores SIGXFSZ, and so do they then: a write past the limit fails, it does not kill.
+        restore_signals=False,
     )
