@@ -135,6 +135,13 @@ def test_help_is_the_reference_and_has_examples(i2kit: I2kit) -> None:
     assert text.count("Examples:") == 1 + len(cli.cli.commands)
 
 
+def test_without_replicas_no_address_is_said_to_answer(i2kit: I2kit, tmp_path: Path) -> None:
+    (tmp_path / "none.yml").write_text(WEB.replace("replicas: 2", "replicas: 0"))
+    code, out, err = i2kit("deploy", "-f", "none.yml")
+    assert (code, out) == (0, "")
+    assert err.endswith("default/web has no replicas, so nothing answers\n")
+
+
 def test_a_failed_rollout_is_3_and_a_failed_first_deploy_1(i2kit: I2kit, tmp_path: Path) -> None:
     broken = WEB.replace("ports", "command: ['false'], ports")
     (tmp_path / "broken.yml").write_text(broken)

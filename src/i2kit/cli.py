@@ -154,6 +154,9 @@ def deploy(
             say(tone, f"{outcome.plan.key}: nothing to change")
         if outcome.deployment is None:
             continue
+        if not outcome.deployment.replicas_wanted:
+            say(tone, f"{outcome.plan.key} has no replicas, so nothing answers")
+            continue
         if not outcome.deployment.endpoints:
             say(tone, f"{outcome.plan.key} runs; it has no ports to answer on")
         for endpoint in outcome.deployment.endpoints:
