@@ -165,11 +165,15 @@ class ResolvedImage:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The numeric identity that a container runs as (image USER, names looked up in the image)."""
+    """The numeric identity that a container runs as (image USER, names looked up in the image).
+
+    `home` is its home directory, the root for a user that the image does not know.
+    """
 
     uid: int = 0
     gid: int = 0
     additional_gids: tuple[int, ...] = ()
+    home: str = "/"
 
 
 @dataclass(frozen=True, slots=True)

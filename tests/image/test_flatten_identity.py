@@ -13,6 +13,8 @@ broken
 nginx:x:101:102:nginx:/nonexistent:/bin/false
 nobody:x:65534:65534::/:
 12:x:77:78::/:
+odd:x:78:78::relative:
+odder:x:79:79::/\x80:
 """
 GROUP = b"root:x:0:root\nwww-data:x:33:nginx,other\nnginx:x:102:\nlog:x:4:nginx\nnologin:x:9:someone\n"
 
@@ -36,18 +38,20 @@ TREE: Tree = (
 @pytest.mark.parametrize(
     ("user", "identity"),
     [
-        ("", Identity(0, 0, (0,))),
-        ("root", Identity(0, 0, (0,))),
-        ("nginx", Identity(101, 102, (4, 33))),
-        ("101", Identity(101, 102, (4, 33))),
-        ("nginx:www-data", Identity(101, 33)),
-        ("nginx:33", Identity(101, 33)),
+        ("", Identity(0, 0, (0,), "/root")),
+        ("root", Identity(0, 0, (0,), "/root")),
+        ("nginx", Identity(101, 102, (4, 33), "/nonexistent")),
+        ("101", Identity(101, 102, (4, 33), "/nonexistent")),
+        ("nginx:www-data", Identity(101, 33, home="/nonexistent")),
+        ("nginx:33", Identity(101, 33, home="/nonexistent")),
         ("1000", Identity(1000, 0)),
         ("1000:1000", Identity(1000, 1000)),
         ("1000:nginx", Identity(1000, 102)),
         ("nobody", Identity(65534, 65534)),
         ("12", Identity(12, 0)),
-        (":33", Identity(0, 33)),
+        ("odd", Identity(78, 78)),
+        ("odder", Identity(79, 79)),
+        (":33", Identity(0, 33, home="/root")),
     ],
 )
 def test_users(user: str, identity: Identity) -> None:

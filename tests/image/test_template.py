@@ -147,8 +147,9 @@ def test_expansion(text: str, expected: str) -> None:
 def test_environment_merges() -> None:
     config = ImageConfig(env=(("PATH", "/image/bin"), ("LANG", "C"), ("MODE", "image")))
     own: Pairs = (("MODE", "own"), ("NEXT", "$(MODE)-$(LANG)-$(LATER)"), ("LATER", "x"))
-    assert environment(Container("c", "i", env=own), config) == (
+    assert environment(Container("c", "i", env=own), image("i", config)) == (
         ("PATH", "/image/bin"),
+        ("HOME", "/"),
         ("LANG", "C"),
         ("MODE", "own"),
         ("NEXT", "own-$(LANG)-$(LATER)"),
@@ -157,7 +158,16 @@ def test_environment_merges() -> None:
 
 
 def test_a_path_where_the_image_has_none() -> None:
-    assert dict(environment(Container("c", "i"), APP))["PATH"].endswith("/usr/bin:/sbin:/bin")
+    assert dict(environment(Container("c", "i"), image("i", APP)))["PATH"].endswith("/usr/bin:/sbin:/bin")
+
+
+def test_home_is_the_users_unless_image_or_container_say_another() -> None:
+    user = Identity(101, 101, home="/home/web")
+    other = ImageConfig(env=(("HOME", "/image"),))
+    own = Container("c", "i", env=(("HOME", "/own"),))
+    assert dict(environment(Container("c", "i"), image("i", APP, user)))["HOME"] == "/home/web"
+    assert dict(environment(Container("c", "i"), image("i", other, user)))["HOME"] == "/image"
+    assert dict(environment(own, image("i", other, user)))["HOME"] == "/own"
 
 
 @pytest.mark.parametrize(

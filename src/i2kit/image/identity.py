@@ -7,6 +7,7 @@ Source of the rules: Docker's and runc's user package (GetExecUser): names first
 numbers are themselves; without an explicit group the user's own and supplementary groups count.
 """
 
+import re
 from collections.abc import Iterator
 
 from i2kit.image.oci import BadImage
@@ -29,9 +30,11 @@ def lookup_user(tree: Tree, user: str, *, image: str = "") -> Identity:
     uid = _id(name or "0")
     gid = 0
     matched = ""
+    home = "/"
     for line in passwd:
         if (line[0] == name) if uid is None else (_id(line[2]) == uid):
             matched, uid, gid = line[0], _id(line[2]), _id(line[3]) or 0
+            home = line[5] if len(line) > 5 and re.fullmatch(r"/[\x20-\x7e]*", line[5]) else "/"
             break
     if uid is None:
         raise _unknown("user", name, user, image, tree)
@@ -41,7 +44,7 @@ def lookup_user(tree: Tree, user: str, *, image: str = "") -> Identity:
             _id(line[2]) for line in groups if matched and len(line) > 3 and matched in line[3].split(",")
         }
         return Identity(
-            _valid(uid, user, image), gid, tuple(sorted(id_ for id_ in additional if id_ is not None))
+            _valid(uid, user, image), gid, tuple(sorted(id_ for id_ in additional if id_ is not None)), home
         )
     wanted = _id(group)
     for line in groups:
@@ -50,7 +53,7 @@ def lookup_user(tree: Tree, user: str, *, image: str = "") -> Identity:
             break
     if wanted is None:
         raise _unknown("group", group, user, image, tree)
-    return Identity(_valid(uid, user, image), _valid(wanted, user, image))
+    return Identity(_valid(uid, user, image), _valid(wanted, user, image), home=home)
 
 
 def _id(text: str) -> int | None:

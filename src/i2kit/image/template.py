@@ -131,7 +131,7 @@ def service(container: Container, image: ContainerImage) -> dict[str, Any]:
         "name": container.name,
         "image": image.resolved.pinned,
         "command": _Flow(arguments(container, config)),
-        "env": [f"{name}={value}" for name, value in environment(container, config)],
+        "env": [f"{name}={value}" for name, value in environment(container, image)],
         "cwd": working_dir(container, config),
     }
     if identity.uid or identity.gid:
@@ -171,10 +171,13 @@ def arguments(container: Container, config: ImageConfig) -> list[str]:
     return words[:image_words] + [expand(word, known) for word in words[image_words:]]
 
 
-def environment(container: Container, config: ImageConfig) -> Pairs:
-    """The image's variables, then the container's; one that both set has the container's value."""
-    merged = {"PATH": DEFAULT_PATH}
-    merged.update(config.env)
+def environment(container: Container, image: ContainerImage) -> Pairs:
+    """The image's variables, then the container's; one that both set has the container's value.
+
+    HOME is given as by Docker: crun 1.8 sets none for a user that is not in etc/passwd.
+    """
+    merged = {"PATH": DEFAULT_PATH, "HOME": image.identity.home}
+    merged.update(image.resolved.config.env)
     merged.update(own_environment(container))
     return tuple(merged.items())
 
