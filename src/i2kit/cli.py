@@ -14,10 +14,10 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 import click
 
@@ -379,8 +379,7 @@ def write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        # Else the interpreter flushes once more at its end, and complains.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget(sys.stdout)
         if isinstance(error, BrokenPipeError):
             raise click.exceptions.Exit(READER_GONE) from None
         raise OperationError(f"cannot write to stdout: {error.strerror}") from None
@@ -398,9 +397,16 @@ def say(tone: Tone, text: str) -> None:
 
 def mutter(text: str) -> None:
     """Write to stderr; where nobody can read that, it changes nothing about what was done."""
-    with suppress(OSError):
+    try:
         sys.stderr.write(text)
         sys.stderr.flush()
+    except OSError:
+        forget(sys.stderr)
+
+
+def forget(stream: TextIO) -> None:
+    """Drop what a stream could not write; else the interpreter tries again at its end, and fails."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
@@ -420,7 +426,9 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    mutter("")  # what progress could not write is dropped here
+    sys.exit(code)
 
 
 def open_standard_streams() -> None:
