@@ -99,6 +99,19 @@ def test_a_named_target_port_is_looked_up_in_the_pod() -> None:
     assert [(one.number, one.target, one.http) for one in order.backends] == [(80, 8123, True)]
 
 
+@pytest.mark.parametrize(
+    ("name", "number", "http"),
+    [
+        *((None, 80, True), ("web", 80, True), ("http-api", 9000, True)),
+        *((None, 9000, False), ("tcp-raw", 80, False), ("https", 443, False), ("httpx", 9000, False)),
+    ],
+)
+def test_requests_are_balanced_where_the_name_of_a_port_says_http_or_its_number_does(
+    name: str | None, number: int, http: bool
+) -> None:
+    assert desired.is_http(ServicePort(number, number, name), number) is http
+
+
 def test_readiness_asks_for_the_ports_of_services_where_there_are_any() -> None:
     service = Service("front", (("app", "web"),), (ServicePort(80, 80),))
     own = Service("web", (("app", "web"),), (ServicePort(80, 80), ServicePort(9090, 9090)))

@@ -24,6 +24,9 @@ SURGE = 1
 """How many VMs more than wanted there may be while a revision replaces another."""
 
 HTTP_PORTS = frozenset({80, 8080})
+NAMED_PROTOCOLS = frozenset({"http", "http2", "https", "grpc", "tcp", "tls"})
+"""What a port's name may begin with, by Istio's convention; `web` or `main` say nothing."""
+
 PUBLISHED_PORTS = range(30000, 32768)
 """Where published ports are taken from: what Kubernetes calls node ports."""
 
@@ -206,9 +209,10 @@ def target_number(workload: Workload, target: int | str) -> int | None:
 
 
 def is_http(port: ServicePort, target: int | str) -> bool:
-    """Whether requests, not just connections, can be balanced: by port, or by a port name `http…`."""
-    if port.name:
-        return port.name == "http" or port.name.startswith("http-")
+    """Whether requests, not just connections, can be balanced: the port's name says, else its number."""
+    protocol = (port.name or "").partition("-")[0]
+    if protocol in NAMED_PROTOCOLS:
+        return protocol == "http"
     return port.number in HTTP_PORTS or target in HTTP_PORTS
 
 
