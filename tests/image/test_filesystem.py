@@ -270,7 +270,10 @@ def judged(tree: Tree, folder: Path) -> Path:
         pytest.skip("fsck.erofs is not installed")
     image, out = folder / "image", folder / "out"
     write_erofs(tree, image)
-    subprocess.run(["fsck.erofs", f"--extract={out}", image], check=True, capture_output=True)
+    # Not for root alone: else the modes are cut by the umask.
+    subprocess.run(
+        ["fsck.erofs", "--preserve-perms", f"--extract={out}", image], check=True, capture_output=True
+    )
     return out
 
 

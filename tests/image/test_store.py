@@ -225,6 +225,7 @@ def test_a_damaged_machine_image_is_not_found_and_can_be_made_again(store: Store
     if damage == "remove":
         (folder / "root").unlink()
     elif damage == "truncate":
+        (folder / "root").chmod(0o600)  # nobody but root may write to it else
         os.truncate(folder / "root", 1)
     else:
         (folder / "image.json").write_text("{")
