@@ -148,7 +148,8 @@ CONTAINER_FIELDS = (
     accepted(
         "image",
         Text(names.image, means="image reference"),
-        "image to run, pinned to its digest at deploy",
+        "image to run, from a registry, or from `oci:FOLDER`, `oci-archive:FILE` or `docker-archive:FILE`"
+        " (with `:NAME` where it holds several); pinned to its digest at deploy",
         required=True,
         hint="name an image, such as image: nginx:1.27",
     ),
