@@ -104,6 +104,13 @@ def test_an_image_by_tag(registry: RunningRegistry, store: Store) -> None:
     assert isinstance(events[-1], Finished)
 
 
+def test_a_registry_named_localhost(
+    registry: RunningRegistry, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("i2kit.image.transport.base_url", lambda host: f"http://{registry.host}")
+    assert get(store, "localhost/org/app:1") == TARS
+
+
 def test_the_image_of_an_index_that_fits(registry: RunningRegistry, store: Store) -> None:
     image = resolve(f"{registry.host}/org/many:1", store=store, docker_config=NO_LOGIN)
     assert image.digest == IMAGE.digest

@@ -27,7 +27,7 @@ DOWNLOADS = 3
 OWN = "i2kit"
 """The repository folder of base components, which exist in the store only."""
 LOCAL = "localhost"
-"""The registry name of images that came from local files; nobody serves it."""
+"""The registry name of images that came from local files, as with podman."""
 
 
 def resolve(
@@ -260,7 +260,7 @@ def _download(
     store: Store,
     arrived: Callable[[int], None],
 ) -> Path:
-    if image.pinned.startswith((f"{OWN}/", f"{LOCAL}/")):
+    if image.pinned.startswith(f"{OWN}/") or layouts.is_local(image.reference):
         return _present(layer, image, store)
     descriptor = oci.Descriptor(layer.media_type, layer.digest, layer.size_bytes)
     return registry.blob(reference, descriptor, store, arrived)
