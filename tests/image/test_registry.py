@@ -450,7 +450,7 @@ def test_trouble_that_stays(registry: RunningRegistry, store: Store) -> None:
 def test_nobody_there(store: Store) -> None:
     with pytest.raises(OperationError, match="cannot be reached: Connection refused") as caught:
         get(store, f"127.0.0.1:{free_port()}/org/app:1")
-    assert "is it running" in str(caught.value.hint)
+    assert "check that it runs" in str(caught.value.hint)
 
 
 def test_wrong_content_is_never_stored(registry: RunningRegistry, store: Store) -> None:

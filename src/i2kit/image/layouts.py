@@ -97,7 +97,10 @@ def _repository(file: str) -> str:
 def _take_in_layout(files: _Files, name: str, image: str, store: Store, platform: str) -> str:
     content = _read(files, "index.json")
     if content is None:
-        raise BadImage(f"{image} is not an OCI layout: it has no index.json")
+        raise BadImage(
+            f"{image} is not an OCI layout: it has no index.json",
+            hint="for what docker save wrote, write docker-archive:FILE",
+        )
     index = oci.read_manifest(content, image, oci.OCI_INDEX)
     if not isinstance(index, oci.Index):
         raise BadImage(f"{image}: its index.json is not an index")

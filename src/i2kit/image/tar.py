@@ -163,7 +163,7 @@ def _number(field: bytes, position: int) -> int:
         return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
     digits = field.strip(b" \0").partition(b"\0")[0].rstrip(b" ")
     if digits.strip(b"01234567"):
-        raise DamagedTar(f"no tar header at byte {position}: `{digits!r}` is not a number")
+        raise DamagedTar(f"no tar header at byte {position}")
     return int(digits or b"0", 8)
 
 

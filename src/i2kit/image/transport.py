@@ -195,5 +195,5 @@ def _explained(host: str) -> Iterator[None]:
 def _network_hint() -> str:
     variables = [name for name in ("HTTPS_PROXY", "https_proxy") if os.environ.get(name)]
     if variables:
-        return f"is it running, and is the proxy of {variables[0]} right?"
-    return "is it running, and can this machine reach it?"
+        return f"check that it runs, and the proxy of {variables[0]}"
+    return "check that it runs and that this machine can reach it"
