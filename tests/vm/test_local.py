@@ -6,6 +6,7 @@ Real VMs, real HAProxy, real dnsmasq. One test asks the machines it booted many 
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import threading
@@ -275,6 +276,16 @@ def test_a_port_that_nobody_listens_on(local: Local, network: str) -> None:
         local.provider.apply(local.provider.plan(workload.key, release, None), stop_waiting)
     (instance,) = local.status()["instances"]
     assert instance["detail"] == "its containers run, but nobody listens on port 80"
+
+
+def test_a_run_folder_that_is_removed(local: Local, network: str) -> None:
+    """As a logout does it: nothing goes on that no command can reach, and the next command starts anew."""
+    if network == "user":
+        pytest.skip("the same code in both networks")
+    local.deploy(local.script("job", "echo hi"))
+    shutil.rmtree(local.layout.run_dir)
+    until(lambda: local.processes("") == [])
+    assert [one.key for one in local.provider.list()] == ["default/job"]
 
 
 def test_what_others_have_in_the_same_folders_stays(

@@ -42,8 +42,9 @@ def egress_command(kind: str, pid: int) -> list[str]:
 class Keeper:
     """Runs until the supervisor says that nothing is left to run."""
 
-    def __init__(self, layout: Layout, network_mode: str, accelerator: str, egress: str) -> None:
+    def __init__(self, layout: Layout, lock: int, network_mode: str, accelerator: str, egress: str) -> None:
         self._layout = layout
+        self._lock = lock
         self._mode = network_mode
         self._accelerator = accelerator
         self._egress_kind = egress
@@ -82,6 +83,9 @@ class Keeper:
         """Answer the supervisor's requests until it closes the link by ending."""
         while True:
             readable, _, _ = select.select([link], [], [], 1.0)
+            if not self._is_found():
+                # No command can reach us any more, and the next one starts another keeper.
+                sys.exit(1)
             if self._egress is not None and self._egress.poll() is not None:
                 _log(f"{self._egress_kind} ended with status {self._egress.returncode}; starting it again")
                 self._start_egress(supervisor)
@@ -99,6 +103,13 @@ class Keeper:
                     link.send(b"ok")
                 case _:
                     return
+
+    def _is_found(self) -> bool:
+        """Whether the lock is still the file of this name: a logout, for one, removes the folder it is in."""
+        try:
+            return os.path.samestat(os.fstat(self._lock), self._layout.keeper_lock.stat())
+        except OSError:
+            return False
 
     def _open(self, link: socket.socket, port: int) -> None:
         try:
@@ -150,7 +161,7 @@ def main() -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    Keeper(layout, mode, accelerator, egress).run()
+    Keeper(layout, lock, mode, accelerator, egress).run()
     for path in layout.left_by_keeper():
         path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
