@@ -35,10 +35,6 @@ def test_the_canonical_form(text: str, canonical: str) -> None:
     assert parse(canonical) == parse(text)
 
 
-def test_a_pinned_reference_drops_the_tag() -> None:
-    assert parse("nginx:1.27").pinned(DIGEST) == f"docker.io/library/nginx@{DIGEST}"
-
-
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [

@@ -7,7 +7,6 @@ mirrors, proxies, credentials and signatures are the machine's own; its state is
 Sources: deb822(5), deb-version(7), sources.list(5), os-release(5).
 """
 
-import hashlib
 import re
 import shutil
 import tarfile
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from i2kit.errors import OperationError
-from i2kit.image.store import CHUNK_BYTES, FULL_HINT, Store
+from i2kit.image.store import CHUNK_BYTES, FULL_HINT, Store, sha256_of
 from i2kit.process import ProgramError, run
 
 ARCHITECTURES = ("amd64",)
@@ -146,7 +145,7 @@ class Index:
                     hint="check the network and the system's package sources (/etc/apt)",
                 ) from error
             for file in folder.glob("*.deb"):
-                if found := missing.pop(_sha256(file), None):
+                if found := missing.pop(sha256_of(file), None):
                     self._store.add_blob(_chunks(file), found.digest)
         if missing:
             names = ", ".join(f"{package.name} {package.version}" for package in missing.values())
@@ -224,8 +223,3 @@ def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

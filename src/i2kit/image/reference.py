@@ -48,10 +48,6 @@ class Reference:
         """`registry/repository`, such as docker.io/library/nginx."""
         return f"{self.registry}/{self.repository}"
 
-    def pinned(self, digest: str) -> str:
-        """The canonical reference by content, such as docker.io/library/nginx@sha256:…."""
-        return f"{self.name}@{digest}"
-
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         return f"{self.name}{tag}" + (f"@{self.digest}" if self.digest else "")

@@ -5,8 +5,6 @@ Out: a ResolvedImage pinned by digest; then its layers. A tag is asked for every
 the store has is never fetched again. Nothing here looks inside layers.
 """
 
-import hashlib
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -19,7 +17,7 @@ from i2kit.image.layers import unpack
 from i2kit.image.oci import BadImage
 from i2kit.image.reference import Reference, parse
 from i2kit.image.registry import Registry
-from i2kit.image.store import CHUNK_BYTES, Store
+from i2kit.image.store import CHUNK_BYTES, Store, canonical_json, sha256_of
 from i2kit.model import Layer, ResolvedImage
 
 DOWNLOADS = 3
@@ -91,11 +89,11 @@ def add_local_image(
     descriptors = []
     for path in layers:
         with path.open("rb") as file:
-            digest = f"sha256:{_sha256(path)}"
+            digest = f"sha256:{sha256_of(path)}"
             store.add_blob(iter(lambda: file.read(CHUNK_BYTES), b""), digest)
         descriptors.append({"mediaType": oci.OCI_LAYER, "digest": digest, "size": path.stat().st_size})
     os_, _, architecture = platform.partition("/")
-    image_config = _json(
+    image_config = canonical_json(
         {
             "architecture": architecture,
             "os": os_,
@@ -113,7 +111,7 @@ def add_local_image(
         },
         "layers": descriptors,
     }
-    pinned = f"{OWN}/{name}@{store.add_bytes(_json(manifest))}"
+    pinned = f"{OWN}/{name}@{store.add_bytes(canonical_json(manifest))}"
     return resolve(pinned, store=store, docker_config=None, platform=platform)
 
 
@@ -274,12 +272,3 @@ def _present(layer: Layer, image: ResolvedImage, store: Store) -> Path:
             hint="run the same command again",
         )
     return path
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

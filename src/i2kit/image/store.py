@@ -170,7 +170,7 @@ class Store:
         if path is None:
             return None
         with _explained(path):
-            if _sha256(path) == _hex(digest):
+            if sha256_of(path) == _hex(digest):
                 return path
             path.unlink(missing_ok=True)
             return None
@@ -268,11 +268,11 @@ class Store:
         """
         with _explained(folder):
             files = {
-                name: {"sha256": _sha256(folder / name), "size_bytes": (folder / name).stat().st_size}
+                name: {"sha256": sha256_of(folder / name), "size_bytes": (folder / name).stat().st_size}
                 for name in _FILES
             }
             hashes = {name: file["sha256"] for name, file in files.items()}
-            id_ = hashlib.sha256(_json({"cmdline": cmdline, "files": hashes})).hexdigest()
+            id_ = hashlib.sha256(canonical_json({"cmdline": cmdline, "files": hashes})).hexdigest()
             record = {
                 "id": id_,
                 "files": files,
@@ -283,7 +283,7 @@ class Store:
             with self.lock(f"machine-image-{id_}"), self.scratch() as scratch:
                 if self.machine_image_by_id(id_) is None:
                     self._place(id_, folder, record, scratch)
-                _write_aside(self._build_path(build_key), _json(record), scratch)
+                _write_aside(self._build_path(build_key), canonical_json(record), scratch)
         image = self._load(record)
         assert image is not None
         return image
@@ -302,7 +302,7 @@ class Store:
                 os.link(self._blob_path(digest), staged / name)
             else:
                 (folder / name).rename(staged / name)
-        (staged / "image.json").write_bytes(_json(record))
+        (staged / "image.json").write_bytes(canonical_json(record))
         _sync(staged / "image.json")
         _sync(staged)
         final = self.root / "machine-images" / id_
@@ -342,12 +342,14 @@ def _hex(digest: str) -> str:
     return matched[1]
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _json(value: object) -> bytes:
+def canonical_json(value: object) -> bytes:
+    """JSON that is the same for the same value, to be hashed."""
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
