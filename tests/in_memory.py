@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from i2kit import image, providers
-from i2kit.errors import InputError, OperationError, Problem, RolloutError
+from i2kit.errors import InputError, NotReadyError, OperationError, Problem, RolloutError
 from i2kit.events import Finished, Started, Watcher
 from i2kit.model import Deployment, Endpoint, Instance, MachineImage, Release, Workload
 from i2kit.providers import Action, Plan
@@ -18,7 +18,8 @@ STARTED_AT = "2026-01-02T03:04:05Z"
 class InMemoryProvider:
     """Lives as the real ones do, see test_in_memory.py.
 
-    A container whose command is `false` never becomes ready.
+    A container whose command is `false` never becomes ready, one whose command is `needs` and a key
+    only once a deployment of that key runs.
     """
 
     name = "local"
@@ -58,9 +59,13 @@ class InMemoryProvider:
         release = plan.wanted
         replicas = release.workload.replicas
         watch(Started(plan.key, f"starting {plan.key}"))
-        if any(container.command == ("false",) for container in release.workload.containers):
-            failed = f"{plan.key} did not become ready"
-            raise RolloutError(failed) if plan.found else OperationError(failed)
+        for container in release.workload.containers:
+            match container.command:
+                case ("needs", key) if key in self.deployments:
+                    pass
+                case ("false",) | ("needs", _):
+                    failed = f"{plan.key} did not become ready"
+                    raise RolloutError(failed) if plan.found else NotReadyError(failed)
         deployment = Deployment(
             name=release.workload.name,
             namespace=release.workload.namespace,
@@ -86,6 +91,7 @@ class InMemoryProvider:
                 for index in range(replicas)
             ),
             fingerprint=fingerprint(release),
+            containers=tuple(container.name for container in release.workload.containers),
         )
         self.lines = [
             (one.id, release.workload.containers[0].name, "serving") for one in deployment.instances

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2kit import app, settings
-from i2kit.errors import InputError, OperationError
+from i2kit.errors import InputError, NotReadyError, OperationError
 from i2kit.events import Event, Warned, Watcher, ignore
 from i2kit.model import Container, Port, Service, ServicePort, Workload
 from i2kit.settings import Settings
@@ -106,15 +106,25 @@ def test_what_is_wrong_for_every_workload_is_said_once(deploy: Deploy) -> None:
     assert raised.value.problems == (problem,)
 
 
-def test_a_failure_says_what_was_done_and_what_was_not_begun(
-    provider: InMemoryProvider, deploy: Deploy
-) -> None:
+def test_a_failure_says_what_was_done_and_what_was_not(provider: InMemoryProvider, deploy: Deploy) -> None:
     events: list[Event] = []
-    with pytest.raises(OperationError):
+    with pytest.raises(NotReadyError, match="default/last"):
         deploy(f"{WEB}---\n{BROKEN}---\n{BROKEN.replace('broken', 'last')}", events.append)
     warnings = [event.message for event in events if isinstance(event, Warned)]
     assert "done before the failure: default/web" in warnings
-    assert "not begun because of the failure: default/last" in warnings
+    assert "not done because of the failure: default/broken" in warnings
+
+
+def test_what_needs_a_later_workload_is_tried_again(provider: InMemoryProvider, deploy: Deploy) -> None:
+    needy = WORKER.replace("image: worker", "image: worker, command: [needs, default/web]")
+    events: list[Event] = []
+    outcomes = deploy(f"{needy}---\n{WEB}", events.append)
+    assert [outcome.deployment is not None for outcome in outcomes] == [True, True]
+    assert sorted(provider.deployments) == ["default/web", "default/worker"]
+    warnings = [event.message for event in events if isinstance(event, Warned)]
+    assert warnings == ["default/worker did not become ready\ndefault/worker is tried again after the others"]
+    with pytest.raises(NotReadyError, match="default/broken"):
+        deploy(f"{BROKEN}---\n{WEB.replace('nginx', 'other')}")
 
 
 def test_each_workload_is_told_the_services_of_the_others(provider: InMemoryProvider, deploy: Deploy) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -229,12 +230,19 @@ def test_logs_say_where_a_line_comes_from_unless_that_was_asked_for(
 ) -> None:
     i2kit("deploy", "-f", "web.yml")
     provider.lines = [("web-0", "web", "GET /"), ("web-1", "web", "GET /b"), ("web-1", "sidecar", "hm")]
+    two = replace(provider.deployments["default/web"], containers=("web", "sidecar"))
+    provider.deployments["default/web"] = two
     assert i2kit("logs", "web")[1] == "web-0 web | GET /\nweb-1 web | GET /b\nweb-1 sidecar | hm\n"
     assert i2kit("logs", "web", "--replica", "1", "web")[1] == "GET /b\n"
     lines = i2kit("logs", "web", "sidecar", "--output", "json")[1].splitlines()
     assert [json.loads(line) for line in lines] == [
         {"instance": "web-1", "container": "sidecar", "line": "hm"}
     ]
+    status, _, stderr = i2kit("logs", "web", "sidcar")
+    assert (status, stderr) == (
+        1,
+        "error: default/web has no container `sidcar`\n\nhint: it has web, sidecar\n",
+    )
 
 
 def test_schema_is_json(i2kit: I2kit) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
 
-from i2kit.errors import I2kitError, InputError, OperationError, Problem
+from i2kit.errors import I2kitError, InputError, NotReadyError, OperationError, Problem, RolloutError
 from i2kit.events import Warned, Watcher
 from i2kit.model import Deployment, MachineImage, Manifest, Release, Service, ServicePort, Workload
 from i2kit.providers import Plan, Provider
@@ -101,8 +101,12 @@ def logs(
 ) -> Iterator[tuple[str, str, str]]:
     """The log lines of a deployment as (instance id, container, line), oldest first."""
     provider = load(provider_name, settings)
-    key = running(provider, key_of(name)).key
-    return provider.logs(key, container=container, replica=replica, follow=follow)
+    found = running(provider, key_of(name))
+    if container is not None and container not in found.containers:
+        raise OperationError(
+            f"{found.key} has no container `{container}`", hint=f"it has {', '.join(found.containers)}"
+        )
+    return provider.logs(found.key, container=container, replica=replica, follow=follow)
 
 
 def build(
@@ -248,26 +252,39 @@ def plan(provider: Provider, key: str, wanted: Release | None) -> Plan:
 def apply(provider: Provider, plans: Sequence[Plan], watch: Watcher) -> tuple[Outcome, ...]:
     """Apply the plans in order. A failure stops, after telling which deployments were not reached.
 
-    What is as wanted but not ready yet, as after an interrupted deploy, is waited for.
+    What does not become ready is tried once more after the others: it may need one of them, as a web
+    server its database. What is as wanted but not ready yet, as after an interrupted deploy, is
+    waited for.
     """
-    outcomes: list[Outcome] = []
-    for number, plan in enumerate(plans):
-        ready = plan.found is None or plan.found.replicas_ready >= plan.found.replicas_wanted
-        if not plan.actions and ready:
-            outcomes.append(Outcome(plan, plan.found))
-            continue
+    found: dict[str, Deployment | None] = {}
+    waiting: list[Plan] = []
+
+    def attempt(plan: Plan, later: Sequence[Plan]) -> None:
         try:
-            deployment = provider.apply(plan, watch)
-        except I2kitError:
-            done = [outcome.plan.key for outcome in outcomes if outcome.plan.actions]
-            left = [plan.key for plan in plans[number + 1 :] if plan.actions]
+            found[plan.key] = provider.apply(plan, watch)
+        except I2kitError as error:
+            if later and isinstance(error, NotReadyError | RolloutError):
+                watch(Warned(f"{error.message}\n{plan.key} is tried again after the others"))
+                waiting.append(plan)
+                return
+            done = [one.key for one in plans if one.actions and one.key in found]
+            left = [one.key for one in (*waiting, *later) if one.key != plan.key]
             if done:
                 watch(Warned(f"done before the failure: {', '.join(done)}"))
             if left:
-                watch(Warned(f"not begun because of the failure: {', '.join(left)}"))
+                watch(Warned(f"not done because of the failure: {', '.join(left)}"))
             raise
-        outcomes.append(Outcome(plan, deployment))
-    return tuple(outcomes)
+
+    for number, plan in enumerate(plans):
+        ready = plan.found is None or plan.found.replicas_ready >= plan.found.replicas_wanted
+        if not plan.actions and ready:
+            found[plan.key] = plan.found
+        else:
+            attempt(plan, [one for one in plans[number + 1 :] if one.actions])
+    for plan in tuple(waiting):
+        waiting.remove(plan)
+        attempt(provider.plan(plan.key, plan.wanted, provider.observe(plan.key)), ())
+    return tuple(Outcome(plan, found[plan.key]) for plan in plans)
 
 
 def copied(files: tuple[tuple[str, Path], ...], cmdline: str, folder: Path) -> tuple[tuple[str, Path], ...]:

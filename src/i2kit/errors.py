@@ -53,6 +53,10 @@ class OperationError(I2kitError):
     """The input was right, but doing it failed; the message says how far it got."""
 
 
+class NotReadyError(OperationError):
+    """It was started but does not become ready; nothing served before."""
+
+
 class RolloutError(I2kitError):
     """The new revision did not become ready; the previous one serves."""
 

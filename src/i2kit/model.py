@@ -257,6 +257,8 @@ class Deployment:
     """Equal for two releases exactly when a deploy of the second has nothing to do."""
     machine: str = ""
     """The same for the VM alone: another one means that every VM is replaced."""
+    containers: tuple[str, ...] = ()
+    """The names of the containers in each VM."""
 
     @property
     def key(self) -> str:

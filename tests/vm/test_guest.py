@@ -47,7 +47,7 @@ def test_pod(build: Build, tmp_path: Path) -> None:
         assert "CapInh:\t0000000000000000" in log
         assert "CapBnd:\t00000000a80425fb" in log
         assert "Seccomp:\t2" in log
-        assert {"DB_SERVICE_HOST=10.77.255.2", 'QUOTED=a "b" \\c'} <= set(log)
+        assert {"HOSTNAME=pod-1", "DB_SERVICE_HOST=10.77.255.2", 'QUOTED=a "b" \\c'} <= set(log)
         assert "FROM=image" in log, "a container's own variable wins over user data"
         assert "search default.svc.local svc.local" in log
         assert "nameserver 10.9.9.9" in log
@@ -109,7 +109,8 @@ def test_log_lines(build: Build, tmp_path: Path) -> None:
     script = (
         "head -c 20000 /dev/zero | tr '\\0' x; echo; echo after the long one; echo to stderr >&2; "
         "echo again >/dev/stderr; head -c 40000000 /dev/zero | tr '\\0' y; echo; "
-        "echo after the endless one; sleep 1000"
+        # What comes together with the end of the endless line may be dropped with it.
+        "sleep 1; echo after the endless one; sleep 1000"
     )
     built = build(container("talks", script))
     with booted(built, tmp_path, "hostname=x\n") as machine:

@@ -57,8 +57,8 @@ class Provider(Protocol):
     def apply(self, plan: Plan, watch: Watcher) -> Deployment | None:
         """Make the plan true and wait until it is: every replica answers, or everything is gone.
 
-        Raises OperationError (nothing served before) or RolloutError (the previous revision
-        serves). Interrupted at any point, a second call continues.
+        Raises NotReadyError (nothing served before), RolloutError (the previous revision serves)
+        or another OperationError. Interrupted at any point, a second call continues.
         """
         ...
 

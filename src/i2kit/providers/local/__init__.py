@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from i2kit import events
-from i2kit.errors import OperationError, RolloutError
+from i2kit.errors import NotReadyError, OperationError, RolloutError
 from i2kit.events import Finished, Note, Progress, Started, Warned, Watcher
 from i2kit.model import Deployment, Endpoint, Instance, Release
 from i2kit.providers import Plan
@@ -79,6 +79,7 @@ class LocalProvider:
         watch(Started(order.key, f"starting {order.key}"))
         best, since = -1, time.monotonic()
         told = ""
+        before: dict[str, int] | None = None
         while True:
             data = next((one for one in self._client.deployments(watch) if _key(one) == order.key), None)
             if data is None:
@@ -86,6 +87,9 @@ class LocalProvider:
             instances = data["instances"]
             new = [one for one in instances if one["machine"] == order.machine.fingerprint]
             ready = sum(one["state"] == "ready" for one in new)
+            if before is None:
+                # Crashes before this deploy do not count: what was missing then may be there now.
+                before = {one["id"]: one["failures"] for one in new}
             if ready == len(instances) == order.replicas:
                 break
             # Fewer old ones is progress as well.
@@ -98,7 +102,7 @@ class LocalProvider:
                 told = waits
                 watch(Note(waits))
             late = time.monotonic() - since > PROGRESS_DEADLINE_S
-            if late or data["failures"] >= MOST_CRASHES or _crashed(new):
+            if late or data["failures"] >= MOST_CRASHES or _crashed(new, before):
                 self._give_up(order, data)
             time.sleep(0.1)
         for port in data["unpublished"]:
@@ -120,7 +124,7 @@ class LocalProvider:
                 f"{order.key} did not become ready, and the revision before serves on\n{reason}",
                 hint="mend the image or the manifest, then deploy again",
             )
-        raise OperationError(
+        raise NotReadyError(
             f"{order.key} did not become ready\n{reason}",
             hint=f"see `i2kit logs {order.name}`; mend the image or the manifest and deploy again,"
             f" or remove it with `i2kit destroy {order.name}`",
@@ -179,8 +183,12 @@ def _key(data: Mapping[str, Any]) -> str:
     return f"{data['namespace']}/{data['name']}"
 
 
-def _crashed(instances: Sequence[Mapping[str, Any]]) -> bool:
-    return any(one["failures"] >= MOST_CRASHES and one["state"] != "ready" for one in instances)
+def _crashed(instances: Sequence[Mapping[str, Any]], before: Mapping[str, int]) -> bool:
+    """Whether containers of one VM ended too often since the deploy began."""
+    return any(
+        one["failures"] - before.get(one["id"], 0) >= MOST_CRASHES and one["state"] != "ready"
+        for one in instances
+    )
 
 
 def _waits(instances: Sequence[Mapping[str, Any]]) -> str:
@@ -251,4 +259,5 @@ def _deployment(data: Mapping[str, Any]) -> Deployment:
         ),
         fingerprint=data["fingerprint"],
         machine=data["machine"],
+        containers=tuple(data["containers"]),
     )

@@ -30,6 +30,7 @@ def deployment(
         "image": wanted.machine.image,
         "machine": wanted.machine.fingerprint,
         "fingerprint": wanted.fingerprint,
+        "containers": [name for name, _ in wanted.machine.containers],
         "has_previous": wanted.previous is not None,
         "endpoints": [
             {
