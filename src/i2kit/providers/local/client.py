@@ -34,14 +34,32 @@ class Client:
     def deployments(self, watch: Watcher) -> list[dict[str, Any]]:
         """All deployments as the supervisor describes them. What a reboot ended is brought back first."""
         try:
-            found: list[dict[str, Any]] = self.ask({"do": "status"})["deployments"]
+            return self._status(watch)
         except ConnectionError:
             wanted = self._on_disk()
             if not wanted.deployments:
                 return []
             watch(Note(f"bringing back {len(wanted.deployments)} deployment(s) that should run"))
             self.start(wanted.deployments[0].machine, watch)
-            found = self.ask({"do": "status"})["deployments"]
+            return self._status(watch)
+
+    def _status(self, watch: Watcher) -> list[dict[str, Any]]:
+        """What the supervisor answers; one of another version of i2kit is replaced first."""
+        answer = self.ask({"do": "status"})
+        if answer.get("protocol") != control.PROTOCOL:
+            watch(Note("the supervisor is of another version of i2kit: it starts anew, and its VMs with it"))
+            control.end_listener(self.layout.control)
+            deadline = time.monotonic() + START_S
+            while answer.get("protocol") != control.PROTOCOL:
+                if time.monotonic() > deadline:
+                    raise OperationError(
+                        "the supervisor of another version of i2kit did not start anew",
+                        hint="use that version to destroy what runs",
+                    )
+                time.sleep(0.1)
+                with contextlib.suppress(ConnectionError):
+                    answer = self.ask({"do": "status"})
+        found: list[dict[str, Any]] = answer["deployments"]
         return found
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:

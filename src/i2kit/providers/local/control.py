@@ -6,7 +6,9 @@ The socket's folder is the user's alone. Liveness is whether the socket answers,
 import contextlib
 import json
 import os
+import signal
 import socket
+import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from typing import Any
 from i2kit.errors import OperationError
 
 MAX_MESSAGE_BYTES = 16 << 20
+PROTOCOL = 1
+"""Counts up when requests or answers change: a supervisor outlives the installation of a newer i2kit."""
 
 
 @contextlib.contextmanager
@@ -38,6 +42,14 @@ def listen(path: Path) -> socket.socket:
     path.chmod(0o600)
     listener.listen(64)
     return listener
+
+
+def end_listener(path: Path) -> None:
+    """Kill the process that listens here. Its keeper starts it anew, from the code as it is installed now."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, reachable(path) as address:
+        connection.connect(address)
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    os.kill(struct.unpack("3i", credentials)[0], signal.SIGKILL)
 
 
 def ask(path: Path, request: Mapping[str, Any], *, timeout_s: float = 30.0) -> dict[str, Any]:

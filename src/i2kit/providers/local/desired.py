@@ -30,6 +30,9 @@ NAMED_PROTOCOLS = frozenset({"http", "http2", "https", "grpc", "tcp", "tls"})
 PUBLISHED_PORTS = range(30000, 32768)
 """Where published ports are taken from: what Kubernetes calls node ports."""
 
+FORMAT = 1
+"""Of the text on disk: counts up when an older i2kit could not read it."""
+
 DEFAULT_CONTAINER_MEMORY_BYTES = 128 << 20
 
 
@@ -353,12 +356,14 @@ def _free_index(used: Iterable[int], limit: int, what: str) -> int:
 
 def to_json(desired: Desired) -> str:
     """The text that is kept on disk."""
-    return json.dumps(asdict(desired), indent=1) + "\n"
+    return json.dumps({"format": FORMAT, **asdict(desired)}, indent=1) + "\n"
 
 
 def from_json(text: str) -> Desired:
     """The inverse of `to_json`. Raises ValueError or KeyError or TypeError for any other text."""
     data = json.loads(text)
+    if data["format"] != FORMAT:
+        raise ValueError(f"its format is {data['format']}, not {FORMAT}")
     return Desired(
         tuple(_wanted(one) for one in data["deployments"]),
         tuple(

@@ -206,7 +206,8 @@ class Supervisor:
                     self._publish()
                     return {}
                 case {"do": "status"}:
-                    return {"deployments": [self._describe(one) for one in self._desired.deployments]}
+                    found = [self._describe(one) for one in self._desired.deployments]
+                    return {"protocol": control.PROTOCOL, "deployments": found}
                 case _:
                     return {"error": "the supervisor does not know this request"}
         except I2kitError as error:

@@ -1,0 +1,52 @@
+"""The command line's side of provider `local`, against supervisors that are not as it expects."""
+
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from i2kit.errors import OperationError
+from i2kit.events import Event, Note
+from i2kit.providers.local import client
+from i2kit.settings import Settings
+
+OLD_SUPERVISOR = """
+import socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+print("listening", flush=True)
+while True:
+    connection, _ = listener.accept()
+    connection.recv(1000)
+    connection.sendall(b'{"deployments": [{"name": "in words of long ago"}]}')
+    connection.close()
+"""
+
+
+@pytest.fixture
+def settings() -> Iterator[Settings]:
+    with tempfile.TemporaryDirectory(prefix="i2kit-") as folder:
+        root = Path(folder)
+        yield Settings(root / "state", root, root / "store", root / "i2kit.lock")
+
+
+def test_a_supervisor_of_another_version_is_ended(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its keeper would start the one that is installed now; here there is none, and that is said."""
+    monkeypatch.setattr(client, "START_S", 0.5)
+    ours = client.Client(settings)
+    words = [sys.executable, "-c", OLD_SUPERVISOR, str(ours.layout.control)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as old:
+        assert old.stdout
+        old.stdout.readline()
+        events: list[Event] = []
+        with pytest.raises(OperationError, match="did not start anew"):
+            ours.deployments(events.append)
+        assert old.wait(10) == -signal.SIGKILL
+    assert [event for event in events if isinstance(event, Note) and "another version" in event.message]
