@@ -63,7 +63,9 @@ deploy() {
 }
 
 stop() {
-    [ ! -x "$i2kit" ] || $i2kit destroy nginx-deployment
+    failed=0
+    # The registry goes in any case.
+    [ ! -x "$i2kit" ] || $i2kit destroy nginx-deployment || failed=$?
     for configuration in "$state"/registry-*.yml; do
         if pid=$(process_of "$configuration"); then
             kill "$pid"
@@ -71,6 +73,7 @@ stop() {
         fi
     done
     rm -rf "$state"
+    return $failed
 }
 
 demo() {
