@@ -352,3 +352,17 @@ def test_doctor_on_a_bare_machine_names_every_package_and_fails(
     assert said.out.startswith("STATE    CHECK")
     assert f"apt-get install --no-install-recommends {' '.join(sorted(missing))}\n" in said.err
     assert not (tmp_path / "store").exists(), "it only looks"
+
+
+def test_the_command_begins_with_ctrl_c_as_it_should_be() -> None:
+    """While it loads, an interrupt only ends it; once it runs, it is an exception that cleans up."""
+    script = (
+        "import signal, i2kit.cli, i2kit.__main__ as begin;"
+        "i2kit.cli.main = lambda: print(signal.getsignal(signal.SIGINT) is signal.default_int_handler);"
+        "begin.main()"
+    )
+    for prefix, heeded in (([], "True"), (["sh", "-c", 'trap "" INT; exec "$@"', "sh"], "False")):
+        done = subprocess.run([*prefix, sys.executable, "-c", script], capture_output=True, text=True)
+        assert done.stdout.strip() == heeded, done.stderr
+    version = subprocess.run([sys.executable, "-m", "i2kit", "--version"], capture_output=True, text=True)
+    assert version.stdout.startswith("i2kit ")

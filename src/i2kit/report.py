@@ -237,6 +237,8 @@ def status_json(deployment: Deployment) -> dict[str, Any]:
                 "ready": vm.ready,
                 "image": vm.image,
                 "started_at": vm.started_at,
+                "state": vm.state,
+                "detail": vm.detail,
             }
             for vm in deployment.instances
         ],

@@ -22,8 +22,8 @@ listener.listen()
 print("listening", flush=True)
 while True:
     connection, _ = listener.accept()
-    connection.recv(1000)
-    connection.sendall(b'{"deployments": [{"name": "in words of long ago"}]}')
+    if connection.recv(1000):
+        connection.sendall(b'{"deployments": [{"name": "in words of long ago"}]}')
     connection.close()
 """
 

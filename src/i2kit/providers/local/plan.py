@@ -22,12 +22,12 @@ STABLE_S = 60.0
 def plan(key: str, wanted: Release | None, found: Deployment | None) -> Plan:
     """The changes that a deploy (or, without `wanted`, a destroy) makes, in words."""
     if wanted is None:
-        gone = (Action("remove", key, f"{found.replicas_wanted} VMs"),) if found else ()
+        gone = (Action("remove", key, vms(found.replicas_wanted)),) if found else ()
         return Plan(key, None, found, gone)
     order = order_of(wanted)
     if found is None:
         return Plan(
-            key, wanted, None, (Action("create", key, f"{order.replicas} VMs of {short(wanted.image.id)}"),)
+            key, wanted, None, (Action("create", key, f"{vms(order.replicas)} of {short(wanted.image.id)}"),)
         )
     if found.fingerprint == order.fingerprint:
         return Plan(key, wanted, found, ())
@@ -40,8 +40,13 @@ def plan(key: str, wanted: Release | None, found: Deployment | None) -> Plan:
         )
         actions.append(Action("replace", key, reason))
     if found.replicas_wanted != order.replicas:
-        actions.append(Action("scale", key, f"{found.replicas_wanted} → {order.replicas} VMs"))
+        actions.append(Action("scale", key, f"{found.replicas_wanted} → {vms(order.replicas)}"))
     return Plan(key, wanted, found, tuple(actions) or (Action("change", key, "services"),))
+
+
+def vms(count: int) -> str:
+    """A number of VMs in words."""
+    return "1 VM" if count == 1 else f"{count} VMs"
 
 
 def short(identity: str) -> str:
