@@ -24,12 +24,13 @@ def test_pod(build: Build, tmp_path: Path) -> None:
         "env; cat /etc/resolv.conf /etc/hosts; hostname; "
         "touch /written && echo root is writable; "
         "mount -t tmpfs x /tmp 2>&1; ls -d /written; "
+        "echo memory $(cat /sys/fs/cgroup/memory.max); "
         "read known rest </proc/sys/fs/dentry-state; echo names $known; "
         "mknod /disk b 254 0 && cat /disk 2>&1 >/dev/null; echo nothing >/dev/null && echo null is there; "
         "until wget -q -O - http://127.0.0.1/; do usleep 100000; done; cat /dev/shm/note; "
         "trap 'echo asked to end; exit 0' TERM; while :; do sleep 0.1; done"
     )
-    built = build(container("web", WEB), container("ask", asks))
+    built = build(container("web", WEB), container("ask", asks, memory_bytes=40 << 20))
     user_data = (
         "hostname=pod-1\nsearch=default.svc.local svc.local\nnameserver=10.9.9.9\nready_port=80\n"
         'env=DB_SERVICE_HOST=10.77.255.2\nenv=FROM=user data\nenv=QUOTED=a "b" \\c\n'
@@ -56,6 +57,7 @@ def test_pod(build: Build, tmp_path: Path) -> None:
         assert any("mount" in line and "denied" in line for line in log), "the seccomp profile forbids it"
         assert any("/disk" in line and "not permitted" in line for line in log), "others' files are on it"
         assert "null is there" in log
+        assert f"memory {40 << 20}" in log
         (names,) = [int(line.split()[1]) for line in log if line.startswith("names ")]
         assert names < 5000, "no memory for the 10,000 files of tracing"
         assert "address 10.0.2.15" in machine.lines("control")

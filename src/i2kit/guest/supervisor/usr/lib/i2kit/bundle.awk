@@ -2,7 +2,7 @@
 #
 # In:  pairs of runtime.json and config.json below /containers (OCI runtime spec, written by LinuxKit or
 #      i2kit with an indent of four spaces); $run/env with lines NAME=VALUE from the user data.
-# Out: $run/NAME/config.json with absolute root, own cgroup, seccomp profile, no inheritable
+# Out: $run/NAME/config.json with absolute root, own cgroup as its root, seccomp profile, no inheritable
 #      capabilities, the usual devices only, and the additional environment; lines for the file
 #      systems to mount in $run/fstab.tmp and $run/fstab.rootfs.
 
@@ -56,6 +56,9 @@ function finish(    i, text, out) {
             print line[i] > out
         if (i == process_at && !env_end && text != "")
             print "        \"env\": [" substr(text, 2) "\n        ]," > out
+        if (runtime_default && i == namespaces_at)
+            # A container finds its own limits at /sys/fs/cgroup, as in Docker; LinuxKit has no key for it.
+            print "            {\"type\": \"cgroup\"}," > out
         if (i == linux_at) {
             if (!cgroup_at)
                 print "        \"cgroupsPath\": \"/" name "/container\"," > out
@@ -116,6 +119,7 @@ FILENAME ~ /\/runtime\.json$/ {
 /^    "linux": \{/   { linux_at = lines }
 /^        "resources": \{/ { resources_at = lines }
 /^        "seccomp":/ { seccomp_at = lines }
+/^        "namespaces": \[$/ { namespaces_at = lines }
 /"io.i2kit.seccomp": *"runtime-default"/ { runtime_default = 1 }
 
 /^        "cgroupsPath":/ {
