@@ -318,3 +318,24 @@ def test_what_others_have_in_the_same_folders_stays(
     local.layout.logs.rmdir()
     local.layout.run_dir.rmdir()
     local.layout.state_dir.rmdir()
+
+
+def test_a_service_that_comes_to_lead_to_another_port(local: Local, network: str) -> None:
+    """Only the Service changes: its address leads to the other port, in the user network by other VMs."""
+    script = (
+        "mkdir -p /tmp/a /tmp/b; echo a > /tmp/a/index.html; echo b > /tmp/b/index.html; trap exit TERM;"
+        " httpd -p 80 -h /tmp/a; httpd -f -p 81 -h /tmp/b & wait"
+    )
+    container = Container("web", local.image, ("sh", "-c", script), ports=(Port(80), Port(81)))
+    workload = Workload("web", (container,), labels=(("app", "web"),))
+
+    def leading_to(target: int) -> Deployment:
+        service = Service("web", workload.labels, (ServicePort(8080, target),))
+        return local.deploy(build_release(workload, (service,), local.settings))
+
+    before = leading_to(80)
+    assert get(before.endpoints[0].url) == "a"
+    after = leading_to(81)
+    assert after.endpoints == before.endpoints
+    assert get(after.endpoints[0].url) == "b"
+    assert (after.instances[0].id == before.instances[0].id) == (network == "namespace")

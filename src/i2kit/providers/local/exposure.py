@@ -119,8 +119,9 @@ class Exposure:
         name = server_name(wanted.key, slot)
         if self._in_namespace:
             return haproxy.Server(name, desired.address(wanted, slot), backend.target, on)
-        # In the user network a slot has an address only while there is a VM.
-        return haproxy.Server(name, "127.0.0.1", found.forwards[backend.target] if found else 1, on)
+        # In the user network a slot has an address only while there is a VM that was given this port.
+        port = found.forwards.get(backend.target) if found else None
+        return haproxy.Server(name, "127.0.0.1", port or 1, on and port is not None)
 
     def name(self, wanted: Desired, vms: Collection[Vm]) -> None:
         """Tell dnsmasq all names and addresses; it rereads them on SIGHUP."""

@@ -240,8 +240,18 @@ class Supervisor:
             taken |= busy
         self._save(wanted)
         self._may_end = False
+        self._outdate(order.key)
         self._forgive(order.key)
         self._publish()
+
+    def _outdate(self, key: str) -> None:
+        """In the user network a VM's ports are fixed when it starts: for another one it is replaced."""
+        wanted = self._desired.deployment(key)
+        if wanted is None or self._in_namespace:
+            return
+        for one in self._vms.values():
+            if one.key == key and not one.forwards.keys() >= set(wanted.target_ports):
+                one.machine = "other ports"
 
     def _forgive(self, key: str) -> None:
         """What failed before is another revision's: start without waiting."""
