@@ -4,6 +4,7 @@ In: settings and, for KVM, a machine image to try. Out: findings with their reas
 namespaces and VMs of its own, and a note in the store of what the KVM trial gave.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -142,8 +143,10 @@ def _accelerator(settings: Settings, machine: Machine | None) -> tuple[Literal["
     if known is None:
         assert machine
         known = _try_kvm(machine)
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps({"key": key, "obstacle": known}))
+        # Only remembered: on a full disk the next deploy tries again.
+        with contextlib.suppress(OSError):
+            memory.parent.mkdir(parents=True, exist_ok=True)
+            memory.write_text(json.dumps({"key": key, "obstacle": known}))
     if known == "":
         return "kvm", "a guest boots with KVM"
     return "tcg", known

@@ -212,6 +212,9 @@ class Supervisor:
                     return {"error": "the supervisor does not know this request"}
         except I2kitError as error:
             return {"error": error.message, "hint": error.hint}
+        except OSError as error:
+            # Such as a full disk: told to who asked, for the VMs that run it is no reason to end.
+            return {"error": f"the supervisor could not do it: {error}", "hint": "mend that, then try again"}
 
     def _describe(self, wanted: Wanted) -> dict[str, Any]:
         return describe.deployment(
