@@ -95,7 +95,7 @@ def rows() -> Iterator[tuple[str, str]]:
         base = released(pod(reference), given).image
         yield "kernel as booted (ELF)", f"{base.kernel.stat().st_size / 1e6:.1f} MB"
         yield "initrd", f"{base.initrd.stat().st_size / 1e6:.1f} MB"
-        yield "root, with nginx", f"{base.root.stat().st_size / 1e6:.1f} MB"
+        yield "root, with nginx", f"{base.root.stat().st_size / 1e6:.1f} MB" if base.root else "none"
         fresh = [timed(lambda: released(pod(reference, mark=uuid.uuid4().hex), given)) for _ in range(RUNS)]
         yield "machine image, base and layers in the store", f"{statistics.median(fresh):.2f} s"
         again = [timed(lambda: released(pod(reference), given)) for _ in range(RUNS)]

@@ -1,5 +1,6 @@
 """A provider that keeps deployments in a dictionary: for tests of what stands before providers."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from i2kit import image, providers
 from i2kit.errors import InputError, NotReadyError, OperationError, Problem, RolloutError
 from i2kit.events import Finished, Started, Watcher
-from i2kit.model import Deployment, Endpoint, Instance, MachineImage, Release, Workload
+from i2kit.model import Deployment, Endpoint, Instance, MachineImage, Output, OutputFile, Release, Workload
 from i2kit.providers import Action, Plan
 from i2kit.settings import Settings
 
@@ -131,6 +132,7 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> InMemoryProvider:
         pinned = f"{container.image}@sha256:{'0' * 64}"
         return MachineImage(
             id=f"image-of-{container.image}",
+            vmlinuz=folder / "kernel",
             kernel=folder / "kernel",
             initrd=folder / "initrd",
             root=folder / "root",
@@ -139,10 +141,21 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> InMemoryProvider:
             containers=((container.name, pinned),),
         )
 
+    def output(
+        workload: Workload, format_: str, *, settings: Settings, watch: Watcher
+    ) -> tuple[MachineImage, Output]:
+        made = build(workload, settings=settings, watch=watch)
+        files = []
+        for name in ("kernel", "initrd", "root"):
+            digest = hashlib.sha256(name.encode()).hexdigest()
+            files.append(OutputFile(name, folder / name, len(name), digest))
+        return made, Output(made.id, format_, tuple(files))
+
     def render(workload: Workload, *, settings: Settings, watch: Watcher) -> str:
         return f"# template of {build(workload, settings=settings, watch=watch).id}\n"
 
     monkeypatch.setattr(image, "build", build)
+    monkeypatch.setattr(image, "output", output)
     monkeypatch.setattr(image, "render", render)
     monkeypatch.setattr(providers, "load", lambda name, settings: provider)
     return provider

@@ -174,21 +174,39 @@ def test_build_copies_whole_files(provider: InMemoryProvider, tmp_path: Path) ->
     file = tmp_path / "web.yml"
     file.write_text(WEB)
     target = tmp_path / "out"
-    (built,) = app.build([str(file)], settings=settings.load({}), watch=ignore, output=target)
-    assert {name: path.read_text() for name, path in built.files} == {
+    (built,) = app.build(
+        [str(file)], format_="kernel+root", settings=settings.load({}), watch=ignore, output=target
+    )
+    assert {file.name: file.path.read_text() for file in built.output.files} == {
         "kernel": "kernel",
         "initrd": "initrd",
-        "root.erofs": "root",
-        "cmdline": "quiet\n",
+        "root": "root",
     }
-    assert sorted(path.name for path in target.iterdir()) == ["cmdline", "initrd", "kernel", "root.erofs"]
+    assert sorted(path.name for path in target.iterdir()) == ["initrd", "kernel", "root"]
+
+
+def test_copies_of_sparse_files_are_sparse(tmp_path: Path) -> None:
+    source, target = tmp_path / "disk", tmp_path / "copy"
+    with source.open("wb") as file:
+        file.seek(1 << 20)
+        file.write(b"data")
+        file.truncate(64 << 20)
+    app.copy_sparse(source, target)
+    assert target.read_bytes() == source.read_bytes()
+    assert target.stat().st_blocks <= source.stat().st_blocks
 
 
 def test_build_of_several_workloads_keeps_them_apart(provider: InMemoryProvider, tmp_path: Path) -> None:
     file = tmp_path / "both.yml"
     file.write_text(f"{WEB}---\n{WORKER}")
-    built = app.build([str(file)], settings=settings.load({}), watch=ignore, output=tmp_path / "out")
-    kernels = [dict(each.files)["kernel"].relative_to(tmp_path / "out") for each in built]
+    built = app.build(
+        [str(file)],
+        format_="kernel+root",
+        settings=settings.load({}),
+        watch=ignore,
+        output=tmp_path / "out",
+    )
+    kernels = [each.output.files[0].path.relative_to(tmp_path / "out") for each in built]
     assert kernels == [Path("default/web/kernel"), Path("default/worker/kernel")]
 
 

@@ -49,6 +49,7 @@ def in_memory(folder: Path) -> Place:
         return MachineImage(
             id=f"image-that-runs-{workload.containers[0].command}",
             kernel=folder / "kernel",
+            vmlinuz=folder / "kernel",
             initrd=folder / "initrd",
             root=folder / "root",
             cmdline="",

@@ -5,17 +5,16 @@ In: what the command line was told, as plain values. Out: values to show (`Outco
 of every workload is known to be right and its image is built.
 """
 
-import hashlib
+import errno
 import os
-import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
 
 from i2kit.errors import I2kitError, InputError, NotReadyError, OperationError, Problem, RolloutError
 from i2kit.events import Warned, Watcher
-from i2kit.model import Deployment, MachineImage, Manifest, Release, Service, ServicePort, Workload
+from i2kit.model import Deployment, MachineImage, Manifest, Output, Release, Service, ServicePort, Workload
 from i2kit.providers import Plan, Provider
 from i2kit.settings import Settings
 
@@ -37,11 +36,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A workload's machine image and its files, name → path: in the store, or where they were copied."""
+    """A machine image and its files in the form asked for: in the store, or where they were copied.
 
-    workload: Workload
+    `key` is the workload's, or the name of a LinuxKit template.
+    """
+
+    key: str
     image: MachineImage
-    files: tuple[tuple[str, Path], ...]
+    output: Output
 
 
 def deploy(
@@ -112,39 +114,46 @@ def logs(
 def build(
     paths: Sequence[str],
     *,
+    format_: str,
     settings: Settings,
     watch: Watcher,
     output: Path | None = None,
     stdin: IO[bytes] | None = None,
 ) -> tuple[Built, ...]:
-    """Build the machine image of every workload; with `output`, copy its files there.
+    """Build the machine image of every workload in the form `format_`; with `output`, copy its files there.
 
     One workload's files go right into `output`, those of several into `output`/NAMESPACE/NAME.
     """
     from i2kit import image
 
+    def step(workload: Workload, /, *, settings: Settings, watch: Watcher) -> tuple[MachineImage, Output]:
+        return image.output(workload, format_, settings=settings, watch=watch)
+
     workloads = read(paths, watch=watch, stdin=stdin).workloads
     built = []
-    for workload, made in of_each(workloads, image.build, settings=settings, watch=watch):
-        files: tuple[tuple[str, Path], ...] = (
-            ("kernel", made.kernel),
-            ("initrd", made.initrd),
-            ("root.erofs", made.root),
-        )
+    for workload, (made, files) in of_each(workloads, step, settings=settings, watch=watch):
         if output is not None:
-            files = copied(files, made.cmdline, output if len(workloads) == 1 else output / workload.key)
-        built.append(Built(workload, made, files))
+            files = copied(files, output if len(workloads) == 1 else output / workload.key)
+        built.append(Built(workload.key, made, files))
     return tuple(built)
 
 
-def measured(built: Built) -> tuple[tuple[Path, int, str], ...]:
-    """The files of a built image as (path, size in bytes, sha256 in hex)."""
-    described = []
-    for _, path in built.files:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        described.append((path, path.stat().st_size, digest))
-    return tuple(described)
+def build_linuxkit(
+    paths: Sequence[str],
+    *,
+    format_: str,
+    settings: Settings,
+    watch: Watcher,
+    output: Path | None = None,
+    stdin: IO[bytes] | None = None,
+) -> Built:
+    """The same of a LinuxKit template, which may be spread over several files."""
+    from i2kit import image
+
+    name = Path(paths[0]).stem
+    template = image.read_linuxkit(paths, stdin=stdin)
+    made, files = image.output(template, format_, settings=settings, name=name, watch=watch)
+    return Built(name, made, copied(files, output) if output else files)
 
 
 def render_linuxkit(
@@ -287,25 +296,39 @@ def apply(provider: Provider, plans: Sequence[Plan], watch: Watcher) -> tuple[Ou
     return tuple(Outcome(plan, found[plan.key]) for plan in plans)
 
 
-def copied(files: tuple[tuple[str, Path], ...], cmdline: str, folder: Path) -> tuple[tuple[str, Path], ...]:
-    """Copy an image's files into a folder, with the kernel's arguments as `cmdline`; whole files only."""
+def copied(output: Output, folder: Path) -> Output:
+    """Copy an output's files into a folder; whole files only, and holes stay holes."""
     folder.mkdir(parents=True, exist_ok=True)
     made = []
-    for name, source in (*files, ("cmdline", None)):
+    for file in output.files:
         # A hidden name first: an interrupted copy never looks like an image.
-        aside = folder / f".{name}.part"
+        aside = folder / f".{file.name}.part"
         try:
-            if source is None:
-                aside.write_text(f"{cmdline}\n")
-            else:
-                shutil.copyfile(source, aside)
-            with aside.open("rb") as file:
-                os.fsync(file.fileno())
-            aside.replace(folder / name)
+            copy_sparse(file.path, aside)
+            aside.replace(folder / file.name)
         finally:
             aside.unlink(missing_ok=True)
-        made.append((name, folder / name))
-    return tuple(made)
+        made.append(replace(file, path=folder / file.name))
+    return replace(output, files=tuple(made))
+
+
+def copy_sparse(source: Path, target: Path) -> None:
+    """Copy a file to a new one that takes no more room on disk, and sync it."""
+    with source.open("rb") as reading, target.open("wb") as writing:
+        size, position = source.stat().st_size, 0
+        writing.truncate(size)
+        while position < size:
+            try:
+                start = os.lseek(reading.fileno(), position, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                break  # only a hole is left
+            position = os.lseek(reading.fileno(), start, os.SEEK_HOLE)
+            os.lseek(writing.fileno(), start, os.SEEK_SET)
+            while start < position:
+                start += os.sendfile(writing.fileno(), reading.fileno(), start, position - start)
+        os.fsync(writing.fileno())
 
 
 def running(provider: Provider, key: str) -> Deployment:

@@ -24,6 +24,7 @@ import click
 from i2kit import __version__, app, providers, report, settings
 from i2kit.errors import I2kitError, OperationError
 from i2kit.events import Watcher
+from i2kit.model import FORMATS
 
 INTERRUPTED = 130
 READER_GONE = 128 + 13  # as a program that SIGPIPE ends
@@ -81,6 +82,13 @@ provider_option = click.option(
 locked_option = click.option(
     "--locked", is_flag=True, help="Fail rather than take newer base packages than i2kit.lock records."
 )
+images_option = click.option(
+    "--images",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="An OCI layout or an image archive, looked into by name before any registry. Repeatable.",
+)
 output_option = click.option(
     "--output",
     type=click.Choice(("text", "json")),
@@ -108,12 +116,19 @@ def cli() -> None:
 @files_option(required=True)
 @provider_option
 @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
+@images_option
 @locked_option
 @output_option
 @tone_options
 @click.pass_obj
 def deploy(
-    tone: Tone, files: tuple[str, ...], provider: str, dry_run: bool, locked: bool, output: str
+    tone: Tone,
+    files: tuple[str, ...],
+    provider: str,
+    dry_run: bool,
+    images: tuple[Path, ...],
+    locked: bool,
+    output: str,
 ) -> None:
     """Make the manifests true, wait for an answer, and print where.
 
@@ -128,7 +143,7 @@ def deploy(
     with told(tone) as watch:
         outcomes = app.deploy(
             files,
-            settings=settings.load(locked=locked),
+            settings=settings.load(locked=locked, images=images),
             provider_name=provider,
             watch=watch,
             dry_run=dry_run,
@@ -266,52 +281,94 @@ def logs(
 
 
 @cli.command()
-@files_option(required=True)
+@click.argument("templates", nargs=-1, metavar="[TEMPLATE]...")
+@files_option(required=False)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="What to write.  [default: kernel+root; of a LinuxKit template kernel+initrd]",
+)
 @click.option(
     "-o",
     "directory",
     type=click.Path(file_okay=False, path_type=Path),
     help="Copy the files here; those of several workloads into DIRECTORY/NAMESPACE/NAME.",
 )
+@images_option
 @locked_option
 @output_option
 @tone_options
 @click.pass_obj
-def build(tone: Tone, files: tuple[str, ...], directory: Path | None, locked: bool, output: str) -> None:
-    """Build the machine image of each workload.
+def build(
+    tone: Tone,
+    templates: tuple[str, ...],
+    files: tuple[str, ...],
+    form: str | None,
+    directory: Path | None,
+    images: tuple[Path, ...],
+    locked: bool,
+    output: str,
+) -> None:
+    """Build machine images, of manifests or of a LinuxKit template.
 
-    Prints where its files are: a kernel, an initrd, a read-only root filesystem (erofs) and, with -o, the
-    kernel's arguments. The same inputs give the same bytes. With --output json, each workload
-    is one JSON object on a line.
+    Prints where its files are. The same inputs give the same bytes. With --output json, each
+    machine image is one JSON object on a line. Several templates are merged into one, as by LinuxKit.
+
+    \b
+    The formats:
+      kernel+root    kernel, initrd, a read-only root filesystem (erofs), the kernel's arguments
+      kernel+initrd  the same with the root in the initrd: all in memory, no disk
 
     \b
     Examples:
       i2kit build -f examples/nginx.yml -o out
       i2kit build -f examples/nginx.yml --output json | jq .id
+      i2kit build linuxkit.yml --images components/ -o out
     """
+    if bool(templates) == bool(files):
+        raise click.UsageError("give manifests with -f, or LinuxKit templates as arguments")
     with told(tone) as watch:
-        images = app.build(
-            files,
-            settings=settings.load(locked=locked),
-            watch=watch,
-            output=directory,
-            stdin=sys.stdin.buffer,
-        )
-    for built in images:
-        if output == "json":
-            write_json(report.built_json(built.workload, built.image, app.measured(built)), indent=None)
+        chosen = settings.load(locked=locked, images=images)
+        if templates:
+            form = form or "kernel+initrd"
+            built = [
+                app.build_linuxkit(
+                    templates,
+                    format_=form,
+                    settings=chosen,
+                    watch=watch,
+                    output=directory,
+                    stdin=sys.stdin.buffer,
+                )
+            ]
         else:
-            say(tone, f"{built.workload.key}: image {built.image.id}")
-            write("".join(f"{path}\n" for _, path in built.files))
+            built = [
+                *app.build(
+                    files,
+                    format_=form or "kernel+root",
+                    settings=chosen,
+                    watch=watch,
+                    output=directory,
+                    stdin=sys.stdin.buffer,
+                )
+            ]
+    for one in built:
+        if output == "json":
+            write_json(report.built_json(one.key, one.image, one.output), indent=None)
+        else:
+            say(tone, f"{one.key}: image {one.image.id}")
+            write("".join(f"{file.path}\n" for file in one.output.files))
 
 
 @cli.command()
 @files_option(required=True)
 @click.option("--as", "form", type=click.Choice(("linuxkit",)), required=True, help="What to render.")
+@images_option
 @locked_option
 @tone_options
 @click.pass_obj
-def render(tone: Tone, files: tuple[str, ...], form: str, locked: bool) -> None:
+def render(tone: Tone, files: tuple[str, ...], form: str, images: tuple[Path, ...], locked: bool) -> None:
     """Print what the manifests become on their way to virtual machines.
 
     linuxkit: the LinuxKit template of each workload's machine image.
@@ -323,7 +380,10 @@ def render(tone: Tone, files: tuple[str, ...], form: str, locked: bool) -> None:
     """
     with told(tone) as watch:
         text = app.render_linuxkit(
-            files, settings=settings.load(locked=locked), watch=watch, stdin=sys.stdin.buffer
+            files,
+            settings=settings.load(locked=locked, images=images),
+            watch=watch,
+            stdin=sys.stdin.buffer,
         )
     write(text)
 

@@ -178,27 +178,62 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class MachineImage:
-    """A bootable image in the store. `id` is the hash of its files' contents.
+    """A bootable image in the store. `id` is the hash of its files' contents and its arguments.
 
-    `kernel` is an ELF vmlinux with a PVH note, or a bzImage; `initrd` finds the root; `root` is
-    a read-only erofs filesystem; `cmdline` are the kernel arguments that the image needs on any
-    machine. `memory_floor_bytes` is what the image itself needs beside the containers.
+    `vmlinuz` is the kernel as firmware starts it, `kernel` the same as a virtual machine starts it
+    best: an ELF with a PVH note where there is one inside. `root` is a read-only erofs filesystem,
+    which `initrd` finds; an image whose kernel cannot mount that has no `root`, and all its files
+    are in `initrd`. `cmdline` are the kernel arguments that the image needs on any machine.
+    `memory_floor_bytes` is what the image itself needs beside the containers.
     """
 
     id: str
+    vmlinuz: Path
     kernel: Path
     initrd: Path
-    root: Path
+    root: Path | None
     cmdline: str
     memory_floor_bytes: int
     containers: Pairs = ()
     """Container name → pinned image reference."""
+    direct: bool = False
+    """Whether the kernel has all it takes to mount `root`, so that it starts without `initrd`."""
     cached: bool = field(default=False, compare=False)
     """Whether the build that gave this value found all of it in the store."""
 
     @property
     def size_bytes(self) -> int:
-        return sum(path.stat().st_size for path in (self.kernel, self.initrd, self.root))
+        """What a machine needs of it: kernel, initrd and root."""
+        files = (self.vmlinuz, *([] if self.direct else [self.initrd]), *([self.root] if self.root else []))
+        return sum(path.stat().st_size for path in files)
+
+    def arguments(self, root: str) -> str:
+        """The kernel's whole command line when `root` is on this device, such as `/dev/vda`."""
+        return f"{self.cmdline} root={root} rootfstype=erofs ro init=/init" if self.root else self.cmdline
+
+
+FORMATS = ("kernel+root", "kernel+initrd")
+"""What a machine image can be written as; image.outputs tells what each holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """One file of an Output; `sha256` is in hexadecimal."""
+
+    name: str
+    path: Path
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A machine image in the form that was asked for, such as a disk. `id` is the machine image's."""
+
+    id: str
+    format: str
+    files: tuple[OutputFile, ...]
+    cached: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, TextIO
 
 from i2kit.errors import I2kitError, InputError
 from i2kit.events import Event, Finished, Note, Progress, Started, Warned, Watcher
-from i2kit.model import Deployment, MachineImage, Workload
+from i2kit.model import Deployment, MachineImage, Output
 from i2kit.providers import Plan
 
 PROGRESS_EVERY_S = 2.0
@@ -245,22 +244,24 @@ def status_json(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def built_json(
-    workload: Workload, image: MachineImage, files: Sequence[tuple[Path, int, str]]
-) -> dict[str, Any]:
+def built_json(key: str, image: MachineImage, output: Output) -> dict[str, Any]:
     """A built image in the shape that `build --output json` promises: fields are added, never changed.
 
-    `files` are (path, size in bytes, sha256 in hex).
+    The name of a LinuxKit template, unlike that of a workload, is in no namespace.
     """
+    namespace, _, name = key.rpartition("/")
     return {
-        "name": workload.name,
-        "namespace": workload.namespace,
-        "id": image.id,
-        "format": "kernel+root",
-        "files": [{"path": str(path), "size_bytes": size, "sha256": digest} for path, size, digest in files],
+        "name": name,
+        "namespace": namespace or None,
+        "id": output.id,
+        "format": output.format,
+        "files": [
+            {"path": str(file.path), "size_bytes": file.size_bytes, "sha256": file.sha256}
+            for file in output.files
+        ],
         "cmdline": image.cmdline,
         "containers": dict(image.containers),
-        "cached": image.cached,
+        "cached": output.cached,
     }
 
 

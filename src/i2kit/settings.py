@@ -6,7 +6,7 @@ Never reads files that belong to a deployment.
 
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -32,11 +32,15 @@ class Settings:
     locked: bool = False
     docker_config: str | None = None
     """I2KIT_DOCKER_CONFIG: the base64 of a docker config.json; else the file in the usual places."""
+    images: tuple[Path, ...] = ()
+    """Local files that hold images under their names, looked at before any registry."""
     network: NetworkMode = "auto"
     accelerator: Accelerator = "auto"
 
 
-def load(environ: Mapping[str, str] = os.environ, *, locked: bool = False) -> Settings:
+def load(
+    environ: Mapping[str, str] = os.environ, *, locked: bool = False, images: Sequence[Path] = ()
+) -> Settings:
     """Read the settings of this run. Raises InputError for a variable whose value makes no sense."""
     root = os.geteuid() == 0
     home = Path(environ.get("HOME") or _home_of_user())
@@ -75,6 +79,7 @@ def load(environ: Mapping[str, str] = os.environ, *, locked: bool = False) -> Se
         lock_file=Path(environ.get("I2KIT_LOCK_FILE") or "i2kit.lock").absolute(),
         locked=locked,
         docker_config=environ.get("I2KIT_DOCKER_CONFIG"),
+        images=tuple(images),
         network=cast(NetworkMode, environ.get("I2KIT_LOCAL_NETWORK", "auto")),
         accelerator=cast(Accelerator, environ.get("I2KIT_ACCEL", "auto")),
     )

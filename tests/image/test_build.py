@@ -48,6 +48,7 @@ def test_a_machine_image(tmp_path: Path) -> None:
     assert (name, pinned.partition("@")[0]) == ("web", "localhost/app")
     initrd = image.initrd.read_bytes()
     assert all(path.encode() + b"\0" in initrd for path in ("init", "bin/busybox", MODULE))
+    assert image.root
     root = Reader(image.root).tree()
     assert root["bin/busybox"].data == b"busybox 1"
     app = root["containers/services/web/lower/bin/app"]
@@ -146,11 +147,12 @@ def test_a_failed_build_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_lost_file_is_built_again(tmp_path: Path) -> None:
     workload = pod(write_app(tmp_path))
     first = build(workload, settings=settings(tmp_path))
+    assert first.root
     first.root.unlink()
     second = build(workload, settings=settings(tmp_path))
     assert not second.cached
     assert second.id == first.id
-    assert second.root.is_file()
+    assert second.root and second.root.is_file()
 
 
 @pytest.fixture
@@ -204,5 +206,5 @@ def test_erofs_utils_accept_the_root(tmp_path: Path) -> None:
     if shutil.which("fsck.erofs") is None:
         pytest.skip("fsck.erofs is not installed")
     image = build(pod(write_app(tmp_path)), settings=settings(tmp_path))
-    subprocess.run(["fsck.erofs", image.root], check=True, capture_output=True)
+    subprocess.run(["fsck.erofs", str(image.root)], check=True, capture_output=True)
     assert Store(tmp_path / "store").machine_image_by_id(image.id) == image

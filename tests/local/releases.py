@@ -12,6 +12,7 @@ def image(identity: str = "a" * 64) -> MachineImage:
     return MachineImage(
         id=identity,
         kernel=folder / "kernel",
+        vmlinuz=folder / "vmlinuz",
         initrd=folder / "initrd",
         root=folder / "root.erofs",
         cmdline="console=hvc0 quiet",

@@ -1,8 +1,9 @@
 """The second stage: a Workload becomes a machine image in the store.
 
-In: a Workload. Out: the LinuxKit template that says all about its machine (`render`), or the
-MachineImage itself (`build`): the same bytes for the same images and the same base, on every
-machine, by every user. Knows nothing of providers, and what is in the store it never makes again.
+In: a Workload or a LinuxKit template. Out: the template that says all about a pod's machine (`render`),
+the MachineImage itself (`build`), or its files in another form, such as a disk (`output`): the same bytes
+for the same images and the same base, on every machine, by every user. Knows nothing of providers, and
+what is in the store it never makes again.
 
   reference, registry, sources    image references → digests, layers in the store
   flatten, tree, identity         layers → file tree; its users
@@ -11,9 +12,10 @@ machine, by every user. Knows nothing of providers, and what is in the store it 
   template                        pod, images, base → LinuxKit YAML (pure)
   linuxkit, spec, assemble        LinuxKit YAML, images → one file tree
   filesystem, initramfs           file tree → erofs image, cpio archive
+  outputs                         machine image → what is booted elsewhere
   store                           everything by the hash of its content
 """
 
-from i2kit.image.machine import build, render
+from i2kit.image.machine import build, output, read_linuxkit, render
 
-__all__ = ["build", "render"]
+__all__ = ["build", "output", "read_linuxkit", "render"]

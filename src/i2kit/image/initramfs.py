@@ -21,9 +21,12 @@ from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
 
 LIST = "usr/lib/i2kit/initramfs.list"
 INIT = "usr/lib/i2kit/initramfs-init"
+ROOT = "root.erofs"
+"""Where that script finds the machine's root when it is in the initramfs as well."""
 
 MAGIC = b"070701"
 TRAILER = b"TRAILER!!!"
+MAX_FILE_BYTES = (1 << 32) - 1
 
 TYPE_BITS = {
     Kind.FILE: 0o100000,
@@ -59,34 +62,41 @@ def select(tree: Tree) -> Tree:
     return tuple(sorted(chosen.values(), key=lambda entry: sort_key(entry.path)))
 
 
-def write_cpio(tree: Tree, out: Path) -> None:
-    """Write `tree`, without its root directory, as a newc archive to the new file `out`."""
+def write_cpio(tree: Tree, out: Path, *, behind: bool = False) -> None:
+    """Write `tree`, without its root directory, as a newc archive to the new file `out`.
+
+    With `behind`, it goes to the end of the file: the kernel unpacks archives one after the other.
+    Raises OperationError for a source that ends early and a file larger than the format can hold.
+    """
     names_of_group = Counter(entry.link_group for entry in tree)
     inode_of_group: dict[int, int] = {}
-    with out.open("xb") as archive:
+    with out.open("ab" if behind else "xb") as archive:
         for number, entry in enumerate(tree):
             if not entry.path:
                 continue
             # Names of one file are told by the inode's number; its bytes stand at the first of them.
             inode = inode_of_group.setdefault(entry.link_group, number) if entry.link_group else number
             links = names_of_group[entry.link_group] if entry.link_group else 1
-            data = data_of(entry) if inode == number else b""
             name = entry.path.encode("utf-8", "surrogateescape")
-            archive.write(member(name, entry, inode, links, data))
-        archive.write(member(TRAILER, Entry("", Kind.FILE, 0), 0, 1, b"", type_bits=0))
+            if entry.kind is Kind.SYMLINK:
+                target = entry.target.encode("utf-8", "surrogateescape")
+                archive.write(head(name, entry, inode, links, len(target)) + padded(target))
+                continue
+            size = entry.content.size_bytes if entry.content and inode == number else 0
+            if size > MAX_FILE_BYTES:
+                raise OperationError(
+                    f"/{entry.path} is too large for an initramfs, which holds files up to 4 GiB"
+                )
+            archive.write(head(name, entry, inode, links, size))
+            if entry.content and size:
+                archive.writelines(entry.content.chunks())
+                archive.write(bytes(-size % 4))
+        archive.write(head(TRAILER, Entry("", Kind.FILE, 0), 0, 1, 0, type_bits=0))
         archive.flush()
         os.fsync(archive.fileno())
 
 
-def data_of(entry: Entry) -> bytes:
-    if entry.kind is Kind.SYMLINK:
-        return entry.target.encode("utf-8", "surrogateescape")
-    return entry.content.read() if entry.content else b""
-
-
-def member(
-    name: bytes, entry: Entry, inode: int, links: int, data: bytes, type_bits: int | None = None
-) -> bytes:
+def head(name: bytes, entry: Entry, inode: int, links: int, size: int, type_bits: int | None = None) -> bytes:
     fields = (
         inode,
         (TYPE_BITS[entry.kind] if type_bits is None else type_bits) | entry.mode,
@@ -94,15 +104,14 @@ def member(
         entry.gid,
         links,
         max(0, min(entry.mtime_s, 0xFFFFFFFF)),
-        len(data),
+        size,
         0,
         0,
         *entry.device,
         len(name) + 1,
         0,
     )
-    head = MAGIC + b"".join(b"%08X" % value for value in fields) + name + b"\0"
-    return padded(head) + padded(data)
+    return padded(MAGIC + b"".join(b"%08X" % value for value in fields) + name + b"\0")
 
 
 def padded(data: bytes) -> bytes:

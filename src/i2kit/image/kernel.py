@@ -18,14 +18,14 @@ from i2kit.errors import OperationError
 from i2kit.image import elf
 from i2kit.process import run
 
-INITRAMFS_MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "erofs")
-"""What it takes to mount the root. erofs asks for the checksum by its name in the crypto API, which
-no dependency says."""
+INITRAMFS_MODULES = ("virtio_pci", "virtio_blk", "nvme", "loop", "crc32c_generic", "erofs")
+"""What it takes to mount the root, wherever it lies. erofs asks for the checksum by its name in the crypto
+API, which no dependency says."""
 
 MODULES = (
     *INITRAMFS_MODULES,
     *("virtio_net", "virtio_console", "virtio_balloon", "virtio_rng"),
-    *("overlay", "qemu_fw_cfg", "af_packet"),
+    *("ena", "ext4", "overlay", "qemu_fw_cfg", "af_packet"),
 )
 
 _XEN_PHYS32_ENTRY = 18
@@ -46,9 +46,14 @@ def bootable(bzimage: bytes) -> bytes:
     return inner if by_pvh else bzimage
 
 
+def is_bzimage(image: bytes) -> bool:
+    """Whether these bytes have the setup header of a kernel for x86."""
+    return image[0x202:0x206] == b"HdrS" and len(image) >= 0x250
+
+
 def payload(bzimage: bytes) -> bytes:
     """The compressed kernel inside a bzImage, found by its setup header."""
-    if bzimage[0x202:0x206] != b"HdrS" or len(bzimage) < 0x250:
+    if not is_bzimage(bzimage):
         raise OperationError("the kernel package holds something else than a bzImage")
     (protocol,) = struct.unpack_from("<H", bzimage, 0x206)
     if protocol < _MIN_PROTOCOL:

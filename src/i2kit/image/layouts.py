@@ -10,7 +10,7 @@ Sources: OCI image spec, image-layout.md; containers-transports(5); Docker's ima
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from i2kit.errors import InputError, OperationError, Problem
 from i2kit.image import layers, oci, tar
 from i2kit.image.oci import BadImage
-from i2kit.image.reference import InvalidReference, parse
+from i2kit.image.reference import InvalidReference, Reference, parse
 from i2kit.image.store import CHUNK_BYTES, Store
 
 TRANSPORTS = ("oci", "oci-archive", "docker-archive")
@@ -44,6 +44,56 @@ class _Files(Protocol):
 def is_local(reference: str) -> bool:
     """Whether a reference names a local file by a transport, such as oci:PATH."""
     return reference.partition(":")[0] in TRANSPORTS and ":" in reference
+
+
+def find(wanted: Reference, files: Sequence[Path], store: Store) -> str | None:
+    """The reference by transport of the image with this name in one of the files; None where none has it.
+
+    A name is what `docker save`, skopeo and containerd write beside an image. Raises InputError
+    for a file that is missing, BadImage for one that holds no images.
+    """
+    for path in files:
+        if not path.exists():
+            raise InputError([Problem(f"{path}, which should hold images, does not exist")])
+        try:
+            for transport, name in _names(path, store):
+                if _is(wanted, name):
+                    return f"{transport}:{path}:{name}"
+        except tar.DamagedTar as error:
+            raise BadImage(f"{path} cannot be read as an archive: {error}") from error
+        except OSError as error:
+            raise OperationError(f"cannot read {path}: {error.strerror}") from error
+    return None
+
+
+def _is(wanted: Reference, name: str) -> bool:
+    try:
+        found = parse(name)
+    except InvalidReference:
+        return False
+    return found == wanted or (wanted.digest is not None and found.digest == wanted.digest)
+
+
+def _names(path: Path, store: Store) -> list[tuple[str, str]]:
+    """The names of all images in a file, each with the transport that reads it."""
+    if path.is_dir():
+        return [("oci", name) for name in _names_in_layout(_Folder(path), path)]
+    with _archive(path, store) as archive:
+        content = _read(archive, "manifest.json")
+        if content is None:
+            return [("oci-archive", name) for name in _names_in_layout(archive, path)]
+        images = oci.parse_json(content, f"the manifest.json of {path}")
+        if not isinstance(images, list) or not all(isinstance(one, dict) for one in images):
+            raise BadImage(f"the manifest.json of {path} is not a list of images")
+        return [("docker-archive", str(tag)) for one in images for tag in one.get("RepoTags") or ()]
+
+
+def _names_in_layout(files: _Files, path: Path) -> list[str]:
+    content = _read(files, "index.json")
+    index = oci.read_manifest(content, str(path), oci.OCI_INDEX) if content is not None else None
+    if not isinstance(index, oci.Index):
+        raise BadImage(f"{path} holds no images: it is neither an OCI layout nor what docker save writes")
+    return [name for entry in index.entries if (name := entry.full_name or entry.name)]
 
 
 def take_in(reference: str, store: Store, platform: str) -> Imported:
@@ -119,7 +169,7 @@ def _take_in_layout(files: _Files, name: str, image: str, store: Store, platform
 
 
 def _named(index: oci.Index, name: str, image: str, platform: str) -> oci.Descriptor:
-    entries = [entry for entry in index.entries if not name or entry.name == name]
+    entries = [entry for entry in index.entries if not name or name in (entry.name, entry.full_name)]
     if len(entries) == 1:
         return entries[0]
     if entries and all(entry.platform for entry in entries):

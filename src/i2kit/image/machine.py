@@ -1,35 +1,39 @@
-"""From a Workload to its machine image, step by step: resolve, base, template, assemble, write, store.
+"""From a pod or a LinuxKit template to its machine image: resolve, base, template, assemble, write, store.
 
-In: a Workload and the settings. Out: the template's text, or a MachineImage in the store. Decides
-nothing about what is in the image: that is the template's business.
+In: a Workload or a Template, and the settings. Out: the template's text, a MachineImage in the store, or
+an Output: the same in another form. Decides nothing about what is in the image: that is the template's
+business.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from i2kit.errors import InputError, OperationError, Position, Problem
 from i2kit.events import Finished, Started, Watcher, ignore
-from i2kit.image import base, linuxkit, sources, template
+from i2kit.image import base, initramfs, kernel, linuxkit, outputs, sources, template
 from i2kit.image.assemble import Assembly, SourceImage, assemble
 from i2kit.image.filesystem import write_erofs
 from i2kit.image.flatten import HostileLayer, flatten
 from i2kit.image.identity import lookup_user
 from i2kit.image.initramfs import select, write_cpio
+from i2kit.image.linuxkit import Template
 from i2kit.image.oci import BadImage
 from i2kit.image.registry import ImageNotFound, Unauthorized
-from i2kit.image.store import FULL, FULL_HINT, Store
+from i2kit.image.store import FULL, FULL_HINT, Store, canonical_json
 from i2kit.image.template import Base, ContainerImage
-from i2kit.model import Identity, MachineImage, ResolvedImage, Workload
+from i2kit.model import Identity, MachineImage, Output, Pairs, ResolvedImage, Workload
 from i2kit.settings import Settings
 
-FORMAT = 2
+FORMAT = 3
 """Counts up when the same template leads to other bytes than before."""
 
 Resolved = Mapping[str, ResolvedImage]
-"""The images of a pod by the reference in its containers."""
+"""Images by the reference that names them."""
 
 
 def render(workload: Workload, *, settings: Settings, watch: Watcher = ignore) -> str:
@@ -46,7 +50,42 @@ def build(workload: Workload, *, settings: Settings, watch: Watcher = ignore) ->
 
     Raises as `render` does. Whoever else builds the same at the same time waits and gets the same.
     """
-    return _Stage(settings, watch).machine_image(workload)
+    stage = _Stage(settings, watch)
+    return stage.machine_image(stage.of_workload(workload))
+
+
+def output(
+    source: Workload | Template,
+    format_: str,
+    *,
+    settings: Settings,
+    name: str = "template",
+    watch: Watcher = ignore,
+) -> tuple[MachineImage, Output]:
+    """The machine image of a pod or of a LinuxKit template, and its files in one of model.FORMATS.
+
+    `name` is what the template is called in messages. Raises as `render` does, and InputError for a template that cannot have this form.
+    """
+    stage = _Stage(settings, watch)
+    recipe = stage.of_template(source, name) if isinstance(source, Template) else stage.of_workload(source)
+    return stage.output(recipe, format_)
+
+
+def read_linuxkit(paths: Sequence[str], *, stdin: IO[bytes] | None = None) -> Template:
+    """The LinuxKit template in these files, `-` for stdin. Raises InputError with every problem."""
+    (path,) = paths
+    return linuxkit.parse(path, Path(path).read_text())
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """All that is known before anything is pulled. `images` are those that `template` will name."""
+
+    name: str
+    key: str
+    images: Resolved
+    template: Callable[[], Template]
+    containers: Pairs = ()
 
 
 class _Stage:
@@ -57,34 +96,77 @@ class _Stage:
         self.store = Store(settings.store_dir)
         self.watch = watch
         self._images: dict[str, SourceImage] = {}
+        self._made_base: Base | None = None
 
     def template(self, workload: Workload) -> str:
         return self._template(workload, self._resolve(workload), self._base())
 
-    def machine_image(self, workload: Workload) -> MachineImage:
+    def of_workload(self, workload: Workload) -> _Recipe:
         images, base = self._resolve(workload), self._base()
-        key = build_key(workload, images, base)
-        step = f"build {workload.key}"
-        self.watch(Started(step, f"machine image of {workload.name}"))
-        found = self.store.machine_image(key)
+        return _Recipe(
+            name=workload.key,
+            key=build_key(workload, images, base),
+            images={image.pinned: image for image in images.values()},
+            template=lambda: linuxkit.parse(
+                f"{workload.name}.linuxkit.yml", self._template(workload, images, base)
+            ),
+            containers=tuple((one.name, images[one.image].pinned) for one in workload.containers),
+        )
+
+    def of_template(self, found: Template, name: str) -> _Recipe:
+        images: dict[str, ResolvedImage] = {}
+        problems: list[Problem] = []
+        for reference, position in found.positions.items():
+            try:
+                with placed(position):
+                    images[reference] = self._resolve_one(reference)
+            except InputError as error:
+                problems += error.problems
+        if problems:
+            raise InputError(problems)
+        pinned = {reference: image.pinned for reference, image in images.items()}
+        content = json.dumps(asdict(found), sort_keys=True, default=str)
+        key = hashlib.sha256(canonical_json([FORMAT, content, pinned])).hexdigest()
+        return _Recipe(name, key, images, lambda: found)
+
+    def machine_image(self, recipe: _Recipe) -> MachineImage:
+        step = f"build {recipe.name}"
+        self.watch(Started(step, f"machine image of {recipe.name.rpartition('/')[2]}"))
+        found = self.store.machine_image(recipe.key)
         if found is None:
-            with self.store.lock(f"build-{key}"):
+            with self.store.lock(f"build-{recipe.key}"):
                 # Another run may have made it while this one waited.
-                found = self.store.machine_image(key)
+                found = self.store.machine_image(recipe.key)
                 if found is None:
-                    made = self._build(workload, images, base, key)
+                    made = self._build(recipe)
                     self.watch(Finished(step, f"{made.size_bytes / 1e6:.1f} MB"))
                     return made
         self.watch(Finished(step, "cached"))
         return replace(found, cached=True)
 
+    def output(self, recipe: _Recipe, format_: str) -> tuple[MachineImage, Output]:
+        image = self.machine_image(recipe)
+        key = outputs.key(image, format_, "")
+        found = self.store.output(key)
+        if found is not None:
+            return image, replace(found, cached=True)
+        step = f"write {format_} {recipe.name}"
+        self.watch(Started(step, f"{format_} of {recipe.name.rpartition('/')[2]}"))
+        with explained(recipe.name), self.store.scratch() as scratch:
+            outputs.write(image, format_, scratch)
+            made = self.store.add_output(key, scratch, id_=image.id, format_=format_)
+        self.watch(Finished(step, f"{sum(file.size_bytes for file in made.files) / 1e6:.1f} MB"))
+        return image, made
+
     def _base(self) -> Base:
-        return base.ensure(
-            store=self.store,
-            lock_file=self.settings.lock_file,
-            locked=self.settings.locked,
-            watch=self.watch,
-        )
+        if self._made_base is None:
+            self._made_base = base.ensure(
+                store=self.store,
+                lock_file=self.settings.lock_file,
+                locked=self.settings.locked,
+                watch=self.watch,
+            )
+        return self._made_base
 
     def _resolve(self, workload: Workload) -> Resolved:
         """Pin every image of the pod. Collects what is wrong with any of them."""
@@ -94,12 +176,7 @@ class _Stage:
             try:
                 with placed(container.position):
                     if container.image not in found:
-                        found[container.image] = sources.resolve(
-                            container.image,
-                            store=self.store,
-                            docker_config=self.settings.docker_config,
-                            watch=self.watch,
-                        )
+                        found[container.image] = self._resolve_one(container.image)
             except InputError as error:
                 problems += error.problems
         # Told here, before the base is fetched, which can take a minute.
@@ -109,6 +186,15 @@ class _Stage:
         if problems:
             raise InputError(sorted(problems, key=lambda problem: problem.position or Position("", 0, 0)))
         return found
+
+    def _resolve_one(self, reference: str) -> ResolvedImage:
+        return sources.resolve(
+            reference,
+            store=self.store,
+            docker_config=self.settings.docker_config,
+            images=self.settings.images,
+            watch=self.watch,
+        )
 
     def _template(self, workload: Workload, images: Resolved, base: Base) -> str:
         """The template with the identity that each image's USER means, for which images are pulled."""
@@ -131,27 +217,32 @@ class _Stage:
             self._images[image.pinned] = SourceImage(flatten(layers), image.config, layers)
         return self._images[image.pinned]
 
-    def _build(self, workload: Workload, images: Resolved, base: Base, key: str) -> MachineImage:
-        text = self._template(workload, images, base)
-        pinned = {image.pinned: image for image in images.values()}
+    def _image_of(self, pinned: str) -> SourceImage:
+        """A component of the base."""
+        return self._fetch(
+            sources.resolve(pinned, store=self.store, docker_config=self.settings.docker_config)
+        )
 
+    def _assemble(self, recipe: _Recipe, scratch: Path) -> Assembly:
         def fetch(reference: str) -> SourceImage:
-            image = pinned.get(reference) or sources.resolve(
-                reference, store=self.store, docker_config=self.settings.docker_config
-            )
-            return self._fetch(image)
+            image = recipe.images.get(reference)
+            return self._fetch(image) if image else self._image_of(reference)
 
-        with explained(workload), self.store.scratch() as scratch:
-            assembly = assemble(linuxkit.parse(f"{workload.name}.linuxkit.yml", text), fetch, scratch)
+        return assemble(recipe.template(), fetch, scratch)
+
+    def _build(self, recipe: _Recipe) -> MachineImage:
+        with explained(recipe.name), self.store.scratch() as scratch:
+            assembly = self._assemble(recipe, scratch)
             files = scratch / "files"
             files.mkdir()
-            write(assembly, files, uuid=bytes.fromhex(key)[:16])
+            direct = write(assembly, files, uuid=bytes.fromhex(recipe.key)[:16])
             return self.store.add_machine_image(
-                key,
+                recipe.key,
                 files,
                 cmdline=assembly.cmdline,
-                memory_floor_bytes=base.memory_floor_bytes,
-                containers=tuple((one.name, images[one.image].pinned) for one in workload.containers),
+                memory_floor_bytes=self._base().memory_floor_bytes,
+                containers=recipe.containers,
+                direct=direct,
             )
 
 
@@ -166,21 +257,34 @@ def build_key(workload: Workload, images: Resolved, base: Base) -> str:
     return hashlib.sha256(f"{FORMAT}\n{text}".encode()).hexdigest()
 
 
-def write(assembly: Assembly, folder: Path, *, uuid: bytes) -> None:
-    """Write an assembly as the files `kernel`, `initrd` and `root` of a machine image."""
-    (folder / "kernel").write_bytes(assembly.kernel.read())
+def write(assembly: Assembly, folder: Path, *, uuid: bytes) -> bool:
+    """Write an assembly as the files of a machine image: `vmlinuz`, `kernel`, `initrd` and `root`.
+
+    A kernel that is no bzImage has no other form; a tree that says nothing of an initramfs is one
+    itself, as with LinuxKit, and there is no `root`. Returns whether the kernel can mount the root
+    alone: it has no modules, so all that it can do is built in.
+    """
+    vmlinuz = assembly.kernel.read()
+    (folder / "vmlinuz").write_bytes(vmlinuz)
+    if kernel.is_bzimage(vmlinuz) and (elf := kernel.bootable(vmlinuz)) is not vmlinuz:
+        (folder / "kernel").write_bytes(elf)
+    paths = {entry.path for entry in assembly.tree}
+    if initramfs.LIST not in paths:
+        write_cpio(assembly.tree, folder / "initrd")
+        return False
     write_cpio(select(assembly.tree), folder / "initrd")
     write_erofs(assembly.tree, folder / "root", label="i2kit", uuid=uuid, order=assembly.sources)
+    return "lib/modules" not in paths
 
 
 @contextmanager
-def explained(workload: Workload) -> Iterator[None]:
+def explained(name: str) -> Iterator[None]:
     """Turns an OSError, such as a full disk, into an OperationError."""
     try:
         yield
     except OSError as error:
         raise OperationError(
-            f"cannot write the machine image of {workload.name}: {error.strerror or error}",
+            f"cannot write the machine image of {name}: {error.strerror or error}",
             hint=FULL_HINT if error.errno in FULL else None,
         ) from error
 

@@ -48,7 +48,7 @@ class BadImage(OperationError):
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A pointer to a blob. `platform` and `name` (an annotation) only stand in indexes."""
+    """A pointer to a blob. `platform` and the names (annotations) only stand in indexes."""
 
     media_type: str
     digest: str
@@ -56,6 +56,8 @@ class Descriptor:
     platform: str = ""
     """os/architecture[/variant], such as linux/arm64/v8."""
     name: str = ""
+    full_name: str = ""
+    """With registry and repository: containerd's annotation, beside which `name` may be just a tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,7 @@ def _descriptor(value: object, what: str) -> Descriptor:
         size_bytes=size,
         platform="/".join(name for name in names if name),
         name=_string(annotations.get("org.opencontainers.image.ref.name"), f"{what}.annotations"),
+        full_name=_string(annotations.get("io.containerd.image.name"), f"{what}.annotations"),
     )
 
 

@@ -33,12 +33,14 @@ def resolve(
     *,
     store: Store,
     docker_config: str | None,
+    images: Sequence[Path] = (),
     platform: str = "linux/amd64",
     watch: Watcher = ignore,
 ) -> ResolvedImage:
     """Find out which image a reference means, and read its config.
 
-    `docker_config` is the base64 of a docker config.json, or None for the usual places. Raises
+    `docker_config` is the base64 of a docker config.json, or None for the usual places. `images` are
+    OCI layouts and image archives: what has this name in one of them is asked of no registry. Raises
     InvalidReference, or OperationError: not found, login needed, unreachable, not an image for `platform`.
     """
     key = f"resolve {reference}"
@@ -48,6 +50,9 @@ def resolve(
         image = _from_store(reference, f"{LOCAL}/{taken.name}", taken.digest, store, platform)
     elif reference.startswith(f"{OWN}/") and "@" in reference:
         image = _own(reference, store, platform)
+    elif local := layouts.find(parse(reference), images, store):
+        taken = layouts.take_in(local, store, platform)
+        image = _from_store(reference, parse(reference).name, taken.digest, store, platform)
     else:
         image = _from_registry(reference, store, docker_config, platform, watch)
     if image is None:

@@ -6,7 +6,8 @@ disk, so a crash at any point leaves only files that the next run continues or s
 
     blobs/sha256/HEX        manifests, configs, layers (an uncompressed layer's name is its diff_id)
     partial/sha256-HEX      downloads that were interrupted; continued by the next attempt
-    machine-images/ID/      kernel, initrd, root, image.json
+    machine-images/ID/      vmlinuz, kernel, initrd, root, image.json
+    outputs/HEX/            a machine image in another form, such as a disk, and output.json
     builds/HEX              what a build key led to (JSON)
     scratch/, locks/        private folders and locks of running processes
 """
@@ -19,22 +20,25 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from i2kit.errors import OperationError
-from i2kit.model import MachineImage, Pairs
+from i2kit.model import MachineImage, Output, OutputFile, Pairs
 
 CHUNK_BYTES = 1 << 20
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FULL_HINT = "make room on this disk, or set I2KIT_STORE_DIR to a folder on another; then run it again"
+_FOLDERS = ("blobs", "blobs/sha256", "partial", "machine-images", "outputs", "builds", "scratch", "locks")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
-_FILES = ("kernel", "initrd", "root")
-_SHARED = ("kernel", "initrd")
+_FILES = ("vmlinuz", "kernel", "initrd", "root")
+_SHARED = ("vmlinuz", "kernel", "initrd")
 """Files that many machine images have in common."""
+_DERIVED = ("kernel",)
+"""Files that follow from the others, so that the id need not tell of them."""
 
 
 class WrongContent(OperationError):
@@ -107,7 +111,7 @@ class Store:
         self.root = root
         with _explained(root):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for name in ("blobs", "blobs/sha256", "partial", "machine-images", "builds", "scratch", "locks"):
+            for name in _FOLDERS:
                 (root / name).mkdir(mode=0o700, exist_ok=True)
 
     # Blobs
@@ -241,12 +245,12 @@ class Store:
     # Machine images
 
     def machine_image(self, build_key: str) -> MachineImage | None:
-        """What this build key led to, if all its files are here in full size."""
+        """What this build key led to, if all its files are here and undamaged."""
         record = _read_json(self._build_path(build_key))
         return self._load(record) if record else None
 
     def machine_image_by_id(self, id_: str) -> MachineImage | None:
-        """The machine image of this id (64 hexadecimal digits), if its files are here in full size."""
+        """The machine image of this id (64 hexadecimal digits), if its files are here and undamaged."""
         if not re.fullmatch(r"[0-9a-f]{64}", id_):
             return None
         record = _read_json(self.root / "machine-images" / id_ / "image.json")
@@ -260,18 +264,16 @@ class Store:
         cmdline: str,
         memory_floor_bytes: int,
         containers: Pairs = (),
+        direct: bool = False,
     ) -> MachineImage:
-        """Move the files `kernel`, `initrd` and `root` of `folder` into the store.
+        """Move the files `vmlinuz`, `initrd` and, if there, `kernel` and `root` of `folder` into the store.
 
         The id is the SHA-256 of their contents and the kernel's command line, nothing else: the
         same bytes have the same id wherever they are built. `folder` comes from `scratch`.
         """
         with _explained(folder):
-            files = {
-                name: {"sha256": sha256_of(folder / name), "size_bytes": (folder / name).stat().st_size}
-                for name in _FILES
-            }
-            hashes = {name: file["sha256"] for name, file in files.items()}
+            files = {name: _described(folder / name) for name in _FILES if (folder / name).exists()}
+            hashes = {name: file["sha256"] for name, file in files.items() if name not in _DERIVED}
             id_ = hashlib.sha256(canonical_json({"cmdline": cmdline, "files": hashes})).hexdigest()
             record = {
                 "id": id_,
@@ -279,34 +281,44 @@ class Store:
                 "cmdline": cmdline,
                 "memory_floor_bytes": memory_floor_bytes,
                 "containers": [list(pair) for pair in containers],
+                "direct": direct,
             }
+            description = self.root / "machine-images" / id_ / "image.json"
             with self.lock(f"machine-image-{id_}"), self.scratch() as scratch:
                 if self.machine_image_by_id(id_) is None:
-                    self._place(id_, folder, record, scratch)
+                    self._place(folder, record, description, scratch, _SHARED)
                 _write_aside(self._build_path(build_key), canonical_json(record), scratch)
         image = self._load(record)
         assert image is not None
         return image
 
-    def _place(self, id_: str, folder: Path, record: Mapping[str, Any], scratch: Path) -> None:
-        staged = scratch / "image"
+    def _place(
+        self,
+        folder: Path,
+        record: Mapping[str, Any],
+        description: Path,
+        scratch: Path,
+        shared: Collection[str] = (),
+    ) -> None:
+        """Move the files that `record` tells of to the folder of `description`, all at once."""
+        staged = scratch / "staged"
         staged.mkdir(mode=0o700)
-        for name in _FILES:
+        for name, file in record["files"].items():
             (folder / name).chmod(0o444)
             _sync(folder / name)
-            if name in _SHARED:
+            if name in shared:
                 # One file for all images: on disk, and in the memory of the machines that map it.
-                digest = f"sha256:{record['files'][name]['sha256']}"
+                digest = f"sha256:{file['sha256']}"
                 if self.verified_blob(digest) is None:
                     (folder / name).rename(self._blob_path(digest))
                 os.link(self._blob_path(digest), staged / name)
             else:
                 (folder / name).rename(staged / name)
-        (staged / "image.json").write_bytes(canonical_json(record))
-        _sync(staged / "image.json")
+        (staged / description.name).write_bytes(canonical_json(record))
+        _sync(staged / description.name)
         _sync(staged)
-        final = self.root / "machine-images" / id_
-        if final.exists():  # damaged, or machine_image_by_id would have found it
+        final = description.parent
+        if final.exists():  # damaged, or it would have been found
             final.rename(scratch / "damaged")
         staged.rename(final)
         _sync(final.parent)
@@ -314,20 +326,60 @@ class Store:
     def _load(self, record: Mapping[str, Any]) -> MachineImage | None:
         try:
             folder = self.root / "machine-images" / record["id"]
-            for name in _FILES:
-                if (folder / name).stat().st_size != record["files"][name]["size_bytes"]:
-                    return None
+            files = record["files"]
+            if any(_described(folder / name) != files[name] for name in files):
+                return None
+            vmlinuz = folder / "vmlinuz"
             return MachineImage(
                 id=record["id"],
-                kernel=folder / "kernel",
+                vmlinuz=vmlinuz,
+                kernel=folder / "kernel" if "kernel" in files else vmlinuz,
                 initrd=folder / "initrd",
-                root=folder / "root",
+                root=folder / "root" if "root" in files else None,
                 cmdline=record["cmdline"],
                 memory_floor_bytes=record["memory_floor_bytes"],
                 containers=tuple((name, reference) for name, reference in record["containers"]),
+                direct=record["direct"],
             )
         except (OSError, KeyError, TypeError, ValueError):
             return None  # a damaged record is as good as none: the image is built again
+
+    # Outputs
+
+    def output(self, key: str) -> Output | None:
+        """The output of this key, if all its files are here and undamaged."""
+        folder = self._output_path(key)
+        record = _read_json(folder / "output.json")
+        if record is None:
+            return None
+        try:
+            files = tuple(
+                OutputFile(name, folder / name, file["size_bytes"], file["sha256"])
+                for name, file in record["files"].items()
+            )
+            if any(_described(file.path) != record["files"][file.name] for file in files):
+                return None
+            return Output(record["id"], record["format"], files)
+        except (OSError, KeyError, TypeError, ValueError):
+            return None
+
+    def add_output(self, key: str, folder: Path, *, id_: str, format_: str) -> Output:
+        """Move the files of `folder`, which comes from `scratch`, into the store as the output of `key`.
+
+        A file may be a link to one of a machine image.
+        """
+        with _explained(folder):
+            files = {path.name: _described(path) for path in sorted(folder.iterdir())}
+            record = {"id": id_, "format": format_, "files": files}
+            with self.lock(f"output-{key}"), self.scratch() as scratch:
+                if self.output(key) is None:
+                    self._place(folder, record, self._output_path(key) / "output.json", scratch)
+        output = self.output(key)
+        assert output is not None
+        return output
+
+    def _output_path(self, key: str) -> Path:
+        return self.root / "outputs" / hashlib.sha256(key.encode()).hexdigest()
 
     def _build_path(self, build_key: str) -> Path:
         return self.root / "builds" / hashlib.sha256(build_key.encode()).hexdigest()
@@ -346,6 +398,10 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's content in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _described(path: Path) -> dict[str, Any]:
+    return {"sha256": sha256_of(path), "size_bytes": path.stat().st_size}
 
 
 def canonical_json(value: object) -> bytes:

@@ -4,11 +4,14 @@ Paths are relative, without leading or trailing slash; the root directory is "".
 not UTF-8 are kept with surrogateescape. Contents stay where they are: a region of a local file.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from i2kit.errors import OperationError
+
+CHUNK_BYTES = 1 << 20
 
 
 class Kind(StrEnum):
@@ -41,6 +44,21 @@ class Content:
         with self.source.open("rb") as source:
             source.seek(self.offset_bytes)
             return source.read(self.size_bytes)
+
+    def chunks(self) -> Iterator[bytes]:
+        """All bytes piece by piece. Raises OSError, OperationError when the source ends early."""
+        if self.source is None:
+            yield self.data
+            return
+        left = self.size_bytes
+        with self.source.open("rb") as source:
+            source.seek(self.offset_bytes)
+            while left:
+                chunk = source.read(min(left, CHUNK_BYTES))
+                if not chunk:
+                    raise OperationError(f"{self.source} ends early", hint="build again")
+                left -= len(chunk)
+                yield chunk
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,7 +229,7 @@ def _check_that_it_fits(order: desired.Order) -> None:
             hint="lower resources.requests.cpu or limits.cpu",
         )
     for path in (order.machine.kernel, order.machine.initrd, order.machine.root):
-        if not Path(path).is_file():
+        if path and not Path(path).is_file():
             raise OperationError(
                 f"the machine image's file {path} is gone", hint="deploy again to rebuild it"
             )

@@ -30,6 +30,9 @@ NAMED_PROTOCOLS = frozenset({"http", "http2", "https", "grpc", "tcp", "tls"})
 PUBLISHED_PORTS = range(30000, 32768)
 """Where published ports are taken from: what Kubernetes calls node ports."""
 
+ROOT_DEVICE = "/dev/vda"
+"""The first disk of a VM."""
+
 FORMAT = 1
 """Of the text on disk: counts up when an older i2kit could not read it."""
 
@@ -43,7 +46,8 @@ class Machine:
     fingerprint: str
     image: str
     kernel: str
-    initrd: str
+    initrd: str | None
+    """None for a kernel that finds the root by itself."""
     root: str
     cmdline: str
     memory_bytes: int
@@ -195,9 +199,9 @@ def machine_of(release: Release) -> Machine:
         fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
         image=release.image.id,
         kernel=str(release.image.kernel),
-        initrd=str(release.image.initrd),
+        initrd=None if release.image.direct else str(release.image.initrd),
         root=str(release.image.root),
-        cmdline=release.image.cmdline,
+        cmdline=release.image.arguments(ROOT_DEVICE),
         memory_bytes=memory,
         cpus=cpus,
         containers=release.image.containers,

@@ -60,7 +60,7 @@ def spawn_vm(
     if can_sandbox():
         confined = vm.sandboxed(
             words,
-            reads=[machine.kernel, machine.initrd, machine.root, *([userdata] if userdata else [])],
+            reads=[path for path in (machine.kernel, machine.initrd, machine.root, userdata) if path],
             writes=[console],
             devices=["/dev/kvm"] if kvm else [],
             own_network=own_network,

@@ -60,7 +60,7 @@ def argv(
         *("-m", f"{machine.memory_bytes >> 20}M"),
         *("-smp", str(machine.cpus)),
         *("-kernel", machine.kernel),
-        *("-initrd", machine.initrd),
+        *(("-initrd", machine.initrd) if machine.initrd else ()),
         *("-append", machine.cmdline),
         *("-drive", f"if=none,id=root,file={_escape(machine.root)},format=raw,readonly=on"),
         *("-device", "virtio-blk-pci,drive=root"),
