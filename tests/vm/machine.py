@@ -112,8 +112,12 @@ def booted(
     memory_mb: int = 128,
     channels: bool = True,
     source: Literal["fw_cfg", "disk", "metadata"] = "fw_cfg",
+    initrd: Path | None = None,
 ) -> Iterator[Machine]:
-    """Boot a machine; it is ended at the end. `source` is where it finds its user data."""
+    """Boot a machine; it is ended at the end. `source` is where it finds its user data.
+
+    With `initrd`, one that holds the root as well, it has no disk.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "user-data"
     data.write_text(user_data or "")
@@ -127,13 +131,15 @@ def booted(
         *("-cpu", "max", "-m", str(memory_mb), "-nodefaults", "-no-user-config"),
         *("-display", "none", "-no-reboot"),
         *("-kernel", str(built.kernel), "-append", built.arguments("/dev/vda")),
-        *(() if built.direct else ("-initrd", str(built.initrd))),
-        *("-drive", f"if=none,id=root,file={built.root},format=raw,readonly=on"),
-        *("-device", "virtio-blk-pci,drive=root", "-device", "virtio-rng-pci"),
+        *(("-initrd", str(initrd or built.initrd)) if initrd or not built.direct else ()),
+        *("-device", "virtio-rng-pci"),
         *("-device", "virtio-balloon-pci,free-page-reporting=on", "-device", "virtio-serial-pci"),
         *("-chardev", f"file,id=console,path={console}", "-device", "virtconsole,chardev=console"),
         *("-device", "virtio-net-pci,netdev=net,romfile="),
     ]
+    if not initrd:
+        words += ["-drive", f"if=none,id=root,file={built.root},format=raw,readonly=on"]
+        words += ["-device", "virtio-blk-pci,drive=root"]
     network = f"user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:80"
     if source == "metadata":
         # The service's address has to lie within the network.

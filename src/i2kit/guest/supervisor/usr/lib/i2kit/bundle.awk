@@ -84,7 +84,7 @@ FNR == 1 {
     env_at = env_end = env_empty = inherit_at = inherit_end = 0
     split("", own)
     split(FILENAME, part, "/")
-    name = part[4]
+    name = (part[3] == "onshutdown" ? "onshutdown-" : "") part[4]
     directory = "/" part[2] "/" part[3] "/" part[4]
 }
 
@@ -94,6 +94,14 @@ FILENAME ~ /\/runtime\.json$/ {
         print "tmpfs " directory "/tmp tmpfs nosuid,nodev 0 0" >> (run "/fstab.tmp")
         print "overlay " directory "/rootfs overlay " layers ",upperdir=" directory "/tmp/upper,workdir=" \
             directory "/tmp/work 0 0" >> (run "/fstab.rootfs")
+    } else if (/"destination":/) {
+        split($0, part, "\"")
+        destination = part[4]
+    } else if (/"source": *"\/containers\//) {
+        # A read-only root whose image another container brings.
+        split($0, part, "\"")
+        if (part[4] != destination)
+            print part[4] " " destination " none bind 0 0" >> (run "/fstab.tmp")
     }
     next
 }
