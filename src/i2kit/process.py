@@ -10,7 +10,8 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -132,6 +133,36 @@ def run(
     if check and done.returncode != 0:
         raise ProgramError(explain(words, done.returncode, done.stderr), status=done.returncode)
     return Completed(done.returncode, done.stdout or b"", done.stderr or b"")
+
+
+def follow(argv: Sequence[str | Path], on_line: Callable[[str], None], *, cwd: Path) -> None:
+    """Run a program to its end and hand over each line that it writes, stdout and stderr as one.
+
+    It is in a process group of its own, with all that it starts; whatever interrupts this function,
+    such as Ctrl-C, ends them all at once. Raises ProgramError as `run` does.
+    """
+    words = [str(require(str(argv[0]))), *(os.fspath(word) for word in argv[1:])]
+    last: deque[bytes] = deque(maxlen=LAST_LINES)
+    with subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=cwd,
+        env={**os.environ, "PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8"},
+        start_new_session=True,
+    ) as program:
+        assert program.stdout
+        try:
+            for line in program.stdout:
+                last.append(line)
+                on_line(line.decode(errors="replace").rstrip("\n"))
+            status = program.wait()
+        except BaseException:
+            os.killpg(program.pid, signal.SIGKILL)
+            raise
+    if status != 0:
+        raise ProgramError(explain(words, status, b"".join(last)), status=status)
 
 
 def command_line(argv: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The lock file: which packages the base was made of, so that the next machine makes the same.
+"""The lock file: what the base was made of, so that the next machine makes the same.
 
 In: the file's text. Out: a Lock, and text that is the same for the same Lock. Holds no host names:
 where the packages come from is the machine's own business. Format: TOML 1.0.
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from i2kit.errors import InputError, Position, Problem
+from i2kit.image import atomic
 from i2kit.image.packages import Distribution, Package
 
 VERSION = 1
@@ -22,11 +23,26 @@ _HINT = "restore the file, or delete it to record the packages that the distribu
 
 
 @dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel of our own: its source, and the SHA-256 of its configuration and of its image's manifest."""
+
+    source: Package
+    config_sha256: str
+    image_sha256: str
+
+    @property
+    def image(self) -> str:
+        """The pinned reference of the component image."""
+        return f"i2kit/kernel@sha256:{self.image_sha256}"
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
-    """Packages by name, and the distribution that they are from."""
+    """Packages by name, the distribution that they are from, and the kernel where it is one of our own."""
 
     distribution: Distribution
     packages: tuple[Package, ...]
+    kernel: Kernel | None = None
 
 
 def render(lock: Lock) -> str:
@@ -40,6 +56,16 @@ def render(lock: Lock) -> str:
         f'codename = "{distribution.codename}"',
         f'architecture = "{distribution.architecture}"',
     ]
+    if kernel := lock.kernel:
+        parts += [
+            "\n# The kernel that `i2kit kernel build` makes of the distribution's source.",
+            "[kernel]",
+            f'source = "{kernel.source.name}"',
+            f'version = "{kernel.source.version}"',
+            f'sha256 = "{kernel.source.sha256}"',
+            f'config_sha256 = "{kernel.config_sha256}"',
+            f'image_sha256 = "{kernel.image_sha256}"',
+        ]
     for package in sorted(lock.packages):
         parts += [
             "\n[[package]]",
@@ -74,7 +100,17 @@ def parse(text: str, file: str) -> Lock:
     if not isinstance(entries, list) or not entries:
         raise _broken(file, text.count("\n") + 1, 1, "the lock file names no [[package]]")
     packages = tuple(_package(entry, number, text, file) for number, entry in enumerate(entries))
-    return Lock(Distribution(*(source[word] for word in words)), tuple(sorted(packages)))
+    return Lock(
+        Distribution(*(source[word] for word in words)),
+        tuple(sorted(packages)),
+        _kernel(document["kernel"], text, file) if "kernel" in document else None,
+    )
+
+
+def write(path: Path, lock: Lock) -> None:
+    """Write the lock file. Raises OperationError."""
+    elsewhere = "change to a folder of yours, or name another file with I2KIT_LOCK_FILE"
+    atomic.write(path, render(lock), hint=elsewhere)
 
 
 def read(path: Path) -> Lock | None:
@@ -110,9 +146,24 @@ def _package(entry: Any, number: int, text: str, file: str) -> Package:
     line = text.count("\n", 0, starts[number]) + 1 if number < len(starts) else 1
     if not isinstance(entry, dict) or any(not _is_word(entry.get(key)) for key in ("name", "version")):
         raise _broken(file, line, 1, "a [[package]] needs name, version and sha256")
-    if not re.fullmatch(r"[0-9a-f]{64}", str(entry.get("sha256"))):
+    if not _is_sha256(entry.get("sha256")):
         raise _broken(file, line, 1, f"the sha256 of `{entry['name']}` is not 64 hexadecimal digits")
     return Package(entry["name"], entry["version"], entry["sha256"])
+
+
+def _kernel(entry: Any, text: str, file: str) -> Kernel:
+    line = _line_of(text, r"\[\s*kernel")
+    if not isinstance(entry, dict) or any(not _is_word(entry.get(key)) for key in ("source", "version")):
+        raise _broken(file, line, 1, "[kernel] needs source, version, sha256, config_sha256 and image_sha256")
+    for key in ("sha256", "config_sha256", "image_sha256"):
+        if not _is_sha256(entry.get(key)):
+            raise _broken(file, line, 1, f"{key} of [kernel] is not 64 hexadecimal digits")
+    source = Package(entry["source"], entry["version"], entry["sha256"])
+    return Kernel(source, entry["config_sha256"], entry["image_sha256"])
+
+
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
 
 
 def _is_word(value: object) -> bool:

@@ -1,0 +1,315 @@
+"""A small kernel of our own: compiled of the distribution's kernel source, once per machine.
+
+In: the distribution's package of the kernel's source, the options in kernel.config, the compiler of
+this machine. Out: a component image in the store, `kernel` and `kernel.tar` as any kernel's, which the
+base takes from then on; the lock file records it. The same three lead to the same bytes in any folder
+on any machine. Never installs anything, and compiles nothing that it has compiled before.
+
+Sources: Linux, Documentation/kbuild/kconfig.rst and Documentation/kbuild/reproducible-builds.rst.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from i2kit import process
+from i2kit.errors import OperationError
+from i2kit.events import Finished, Progress, Started, Warned, Watcher, ignore
+from i2kit.image import components, lock, own_kernel
+from i2kit.image.components import File
+from i2kit.image.lock import Kernel, Lock
+from i2kit.image.packages import Gone, Index, Package, distribution, opened
+from i2kit.image.store import FULL, FULL_HINT, Store
+
+CONFIG_FILE = Path(__file__).with_name("kernel.config")
+RECIPE = 1
+"""Counts up when the same source, configuration and compiler lead to other bytes than before."""
+
+SOURCE = "linux-source"
+_VERSIONED_SOURCE = re.compile(r"linux-source-[0-9][0-9.]*")
+
+TOOLS: Mapping[str, str] = {
+    "bc": "bc",
+    "bison": "bison",
+    "bzip2": "bzip2",
+    "flex": "flex",
+    "gcc": "gcc",
+    "ld": "binutils",
+    "lz4": "lz4",
+    "make": "make",
+    "xz": "xz-utils",
+    "/usr/include/gelf.h": "libelf-dev",
+    "/usr/include/stdio.h": "libc6-dev",
+}
+"""What it takes to compile a kernel: a program or a header → the package that holds it."""
+
+NEEDED_BYTES = 2_500_000_000
+"""The source takes 1.4 GB, packed 0.4 GB while it is unpacked, what is compiled 0.3 GB."""
+
+STEPS = 1900
+"""How many files the build compiles or joins, about: what the progress is measured by."""
+
+Version = tuple[int, int]
+ALWAYS: Version = (0, 0)
+NEVER: Version = (1 << 31, 0)
+
+VERSIONS: Mapping[str, tuple[Version, Version]] = {
+    "CONFIG_BPF_JIT": ((6, 10), NEVER),  # before, it could not be had without modules
+    "CONFIG_BPF_JIT_ALWAYS_ON": ((6, 10), NEVER),
+    "CONFIG_VMGENID": ((5, 18), NEVER),
+    "CONFIG_RANDOMIZE_KSTACK_OFFSET": ((5, 18), NEVER),
+    "CONFIG_RANDOM_TRUST_CPU": (ALWAYS, (6, 2)),  # since then it is so unless the command line says no
+    "CONFIG_RANDOM_TRUST_BOOTLOADER": (ALWAYS, (6, 2)),
+    "CONFIG_BASE_FULL": (ALWAYS, (6, 10)),  # became the absence of BASE_SMALL
+}
+"""The options that not every version of Linux has: the first that does, and the first that does not."""
+
+
+def build(*, store: Store, lock_file: Path, locked: bool = False, watch: Watcher = ignore) -> Kernel:
+    """Make the kernel of our own if the store does not have it, and record it in the lock file.
+
+    The source is the one that the lock file names, else the distribution's newest. With `locked` the
+    result has to be the lock file's kernel. Raises OperationError when tools, space or the source are
+    missing, or when it does not compile; InputError for a broken lock file.
+    """
+    _require_tools()
+    recorded = lock.read(lock_file)
+    if recorded is not None and recorded.distribution != distribution():
+        recorded = None
+    with store.lock("kernel"):
+        source = _source(store, recorded, locked, watch)
+        fragment = CONFIG_FILE.read_text(encoding="utf-8")
+        key = build_key(source, fragment, _toolchain())
+        kernel = own_kernel.recall(store, key)
+        if kernel is None:
+            image = _compiled(store, source, fragment, watch)
+            digest = image.rpartition(":")[2]
+            kernel = Kernel(source, hashlib.sha256(fragment.encode()).hexdigest(), digest)
+        own_kernel.remember(store, key, kernel)
+    if recorded is not None and recorded.kernel != kernel:
+        if not locked:
+            lock.write(lock_file, replace(recorded, kernel=kernel))
+        elif recorded.kernel is not None:
+            raise OperationError(
+                f"the kernel came out different from the one that {lock_file} names",
+                hint="its compiler or this i2kit was another one; run without --locked to record this one",
+            )
+    return kernel
+
+
+def missing_packages() -> tuple[str, ...]:
+    """The packages that hold what this machine lacks for compiling a kernel."""
+    lacking = {
+        package
+        for tool, package in TOOLS.items()
+        if not (Path(tool).exists() if tool.startswith("/") else process.which(tool))
+    }
+    return tuple(sorted(lacking))
+
+
+def build_key(source: Package, fragment: str, toolchain: str) -> str:
+    """What the kernel depends on, as 64 hexadecimal digits."""
+    return hashlib.sha256(f"{RECIPE}\n{source.sha256}\n{toolchain}\n{fragment}".encode()).hexdigest()
+
+
+def wanted(fragment: str, version: Version) -> Mapping[str, str]:
+    """The options of a fragment that this version of Linux has, with their values; `n` for `is not set`."""
+    options = {}
+    for line in fragment.splitlines():
+        if found := re.fullmatch(r"(CONFIG_\w+)=(.+)|# (CONFIG_\w+) is not set", line):
+            name = found[1] or found[3]
+            first, gone = VERSIONS.get(name, (ALWAYS, NEVER))
+            if first <= version < gone:
+                options[name] = found[2] or "n"
+    return options
+
+
+def unmet(options: Mapping[str, str], config: str) -> tuple[str, ...]:
+    """The options that a finished configuration does not have as wanted, as `NAME=VALUE`."""
+    found = dict(re.findall(r"^(CONFIG_\w+)=(.+)$", config, re.MULTILINE))
+    return tuple(f"{name}={value}" for name, value in options.items() if found.get(name, "n") != value)
+
+
+def mitigations(kconfig: str) -> tuple[str, ...]:
+    """The mitigations of CPU vulnerabilities that are on by default, out of the text of arch/x86/Kconfig.
+
+    Each version of Linux has its own, and allnoconfig would leave them all out.
+    """
+    menu = re.search(
+        r"^menuconfig (?:CPU|SPECULATION)_MITIGATIONS\n.*?^endif\b", kconfig, re.MULTILINE | re.DOTALL
+    )
+    if menu is None:
+        raise OperationError("this kernel's source has no menu of mitigations of CPU vulnerabilities")
+    entries = re.split(r"^(?:menu)?config (\w+)\n", menu[0], flags=re.MULTILINE)[1:]
+    return tuple(
+        f"CONFIG_{name}"
+        for name, text in zip(entries[::2], entries[1::2], strict=True)
+        if re.search(r"^\tdef(?:ault|_bool) y", text, re.MULTILINE)
+    )
+
+
+def _require_tools() -> None:
+    if missing := missing_packages():
+        root = "" if os.geteuid() == 0 else "sudo "
+        raise OperationError(
+            f"compiling a kernel takes packages that are not installed: {', '.join(missing)}",
+            hint=f"{root}apt-get install --no-install-recommends {' '.join(missing)}",
+        )
+
+
+def _toolchain() -> str:
+    """The versions of all that makes bytes of the kernel."""
+    lines = [process.run([tool, "--version"]).text.strip().splitlines()[0] for tool in ("gcc", "ld", "lz4")]
+    return "\n".join(lines)
+
+
+def _source(store: Store, recorded: Lock | None, locked: bool, watch: Watcher) -> Package:
+    """The package of the kernel's source, in the store: the lock file's, else the newest."""
+    index = Index(store)
+    step = "kernel-source"
+    watch(Started(step, "kernel source"))
+    source: Package | None = None
+    if recorded is not None and (named := recorded.kernel) is not None:
+        try:
+            source = _fetched(index, lambda: named.source)
+        except Gone as error:
+            if locked:
+                raise
+            watch(Warned(f"the newest source is taken instead: {error.message}"))
+    source = source or _fetched(index, lambda: _newest(index))
+    watch(Finished(step, f"{source.name} {source.version}"))
+    return source
+
+
+def _newest(index: Index) -> Package:
+    found = index.closure(SOURCE, lambda name: _VERSIONED_SOURCE.fullmatch(name) is not None)
+    # The metapackage holds nothing but the name of the newest source.
+    sources = [package for package in found if package.name != SOURCE]
+    if not sources:
+        raise Gone(f"the distribution's package `{SOURCE}` names no source of a version")
+    return sources[-1]
+
+
+def _fetched(index: Index, resolve: Callable[[], Package]) -> Package:
+    """A package, in the store. The system's lists come first, then own ones."""
+    try:
+        package = resolve()
+        index.fetch([package])
+    except Gone:
+        index.refresh()
+        package = resolve()
+        index.fetch([package])
+    return package
+
+
+def _compiled(store: Store, source: Package, fragment: str, watch: Watcher) -> str:
+    """Unpack, configure and compile. Returns the pinned reference of the component image."""
+    free = shutil.disk_usage(store.root).free
+    if free < NEEDED_BYTES:
+        raise OperationError(
+            f"compiling a kernel takes {NEEDED_BYTES / 1e9:.1f} GB for a while, and {store.root} has "
+            f"{free / 1e9:.1f} GB",
+            hint=FULL_HINT,
+        )
+    step = "kernel-build"
+    watch(Started(step, f"kernel of {source.name} {source.version}"))
+    log = store.root / "kernels" / "build.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with store.scratch() as scratch:
+        tree = _unpack(store, source, scratch)
+        _configure(tree, fragment)
+        try:
+            _compile(scratch, tree, log, lambda done: watch(Progress(step, done, max(STEPS, done), "items")))
+            image = (tree / "arch/x86/boot/bzImage").read_bytes()
+        except process.ProgramError as error:
+            raise OperationError(
+                f"the kernel does not compile: {error.message}", hint=f"all that was said is in {log}"
+            ) from error
+        except OSError as error:
+            hint = FULL_HINT if error.errno in FULL else None
+            raise OperationError(f"the kernel does not compile: {error.strerror}", hint=hint) from error
+        reference = components.add_image(store, "kernel", component(image))
+    log.unlink()
+    watch(Finished(step, f"{len(image) / 1e6:.1f} MB"))
+    return reference
+
+
+def _compile(scratch: Path, tree: Path, log: Path, tell: Callable[[int], None]) -> None:
+    """Run make in the configured source; `tell` hears how many files were compiled so far."""
+    done = 0
+    with log.open("w", encoding="utf-8") as lines:
+
+        def on_line(line: str) -> None:
+            nonlocal done
+            lines.write(f"{line}\n")
+            # `  CC      kernel/fork.o`
+            if line.startswith("  "):
+                done += 1
+                tell(done)
+
+        process.follow(_make(scratch, f"-j{len(os.sched_getaffinity(0))}", "bzImage"), on_line, cwd=tree)
+
+
+def component(bzimage: bytes) -> components.Files:
+    """The files of the component image. An initramfs of this kernel needs no modules."""
+    tree = {"usr/lib/i2kit/initramfs.list": File(b"bin/busybox\n")}
+    return {"kernel": File(bzimage), "kernel.tar": File(components.tar(tree))}
+
+
+def _unpack(store: Store, source: Package, scratch: Path) -> Path:
+    """The source's folder, unpacked below `scratch`."""
+    archive = scratch / "archive"
+    with opened(store, source) as package:
+        for member in package:
+            name = PurePosixPath(member.name).name
+            if member.isfile() and name.startswith(SOURCE) and ".tar." in name:
+                content = package.extractfile(member)
+                assert content
+                with content, archive.open("wb") as file:
+                    shutil.copyfileobj(content, file)
+                break
+        else:
+            raise OperationError(f"the package {source.name} {source.version} holds no archive of a source")
+    tree = scratch / "linux"
+    tree.mkdir()
+    process.run(["tar", "-x", "--no-same-owner", "--strip-components=1", "-f", archive], cwd=tree)
+    archive.unlink()
+    return tree
+
+
+def _configure(tree: Path, fragment: str) -> None:
+    """Write the kernel's configuration. Raises OperationError naming each option that does not hold."""
+    try:
+        makefile = (tree / "Makefile").read_text()
+        numbers = dict(re.findall(r"^(VERSION|PATCHLEVEL) = (\d+)$", makefile, re.MULTILINE))
+        version = int(numbers["VERSION"]), int(numbers["PATCHLEVEL"])
+        kconfig = (tree / "arch/x86/Kconfig").read_text()
+    except (OSError, KeyError) as error:
+        raise OperationError("the kernel's source is not what it was taken for") from error
+    options = wanted(fragment, version)
+    asked = {**dict.fromkeys(mitigations(kconfig), "y"), **options}
+    chosen = tree.parent / "chosen.config"
+    chosen.write_text("".join(f"{name}={value}\n" for name, value in asked.items()))
+    process.run(_make(tree.parent, f"KCONFIG_ALLCONFIG={chosen}", "allnoconfig"), cwd=tree)
+    if broken := unmet(options, (tree / ".config").read_text()):
+        raise OperationError(
+            f"Linux {version[0]}.{version[1]} does not take these options of {CONFIG_FILE.name}: "
+            f"{', '.join(broken)}",
+            hint="this i2kit does not know that version yet; the distribution's kernel serves",
+        )
+
+
+def _make(folder: Path, *words: str) -> list[str | Path]:
+    """make in an environment that is the same everywhere, politely, and not outliving us."""
+    return [
+        *("setpriv", "--pdeathsig", "TERM", "nice", "-n", "10"),
+        *("env", "-i", f"PATH={process.SEARCH_PATH}", "LC_ALL=C", f"TMPDIR={folder}", f"HOME={folder}"),
+        # Of any time: dates do not depend on when it was compiled.
+        *("KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970", "KBUILD_BUILD_VERSION=1"),
+        *("KBUILD_BUILD_USER=i2kit", "KBUILD_BUILD_HOST=i2kit"),
+        *("make", "ARCH=x86_64", *words),
+    ]

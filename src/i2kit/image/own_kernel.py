@@ -1,0 +1,69 @@
+"""The kernels of our own that a store has, and which one a base takes.
+
+In: the store and what the lock file says. Out: the Kernel to boot, or None for the distribution's.
+Never compiles anything: that is kernel_build's, which takes minutes and happens only when asked for.
+
+    kernels/KEY.json       what the build of this key led to
+    kernels/latest.json    what was built last: taken where the lock file names none
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from i2kit.errors import OperationError
+from i2kit.events import Warned, Watcher
+from i2kit.image import atomic, components
+from i2kit.image.lock import Kernel, Lock
+from i2kit.image.packages import Package
+from i2kit.image.store import Store
+
+CMDLINE = "console=ttyS0 console=hvc0 quiet panic=1 oops=panic no_timer_check"
+"""As the distribution's kernel has it, without what is about parts that are not in this one."""
+
+MEMORY_FLOOR_BYTES = 64 << 20
+"""It runs in less, but QEMU starts an ELF kernel with the firmware's memory 16 MiB below the top: in
+machines of 44 to 60 MB that overwrites the kernel."""
+
+LATEST = "latest"
+
+
+def choose(
+    store: Store, recorded: Lock | None, *, locked: bool, lock_file: Path, watch: Watcher
+) -> Kernel | None:
+    """The kernel of our own to use: the lock file's, else the one built last; None for the distribution's.
+
+    Raises OperationError when it has to be the lock file's and the store does not have that.
+    """
+    named = recorded.kernel if recorded else None
+    if named is None:
+        # Whoever runs with --locked gets what the lock file says, also by its silence.
+        return None if locked else recall(store, LATEST)
+    if components.is_whole(store, named.image):
+        return named
+    what = f"{lock_file} names a kernel of our own, {named.source.name} {named.source.version}"
+    if locked:
+        raise OperationError(f"{what}, which is not in this store", hint="make it: i2kit kernel build")
+    watch(Warned(f"{what}, which is not in this store: the distribution's serves until `i2kit kernel build`"))
+    return None
+
+
+def remember(store: Store, key: str, kernel: Kernel) -> None:
+    """Note what a build led to, as the result of this key and as the latest."""
+    for name in (key, LATEST):
+        atomic.write(_record(store, name), json.dumps(asdict(kernel), indent=1))
+
+
+def recall(store: Store, key: str) -> Kernel | None:
+    """What was noted under this key, if its image is still in the store."""
+    try:
+        document = json.loads(_record(store, key).read_text())
+        source = Package(**document.pop("source"))
+        kernel = Kernel(source, **document)
+        return kernel if components.is_whole(store, kernel.image) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _record(store: Store, name: str) -> Path:
+    return store.root / "kernels" / f"{name}.json"
