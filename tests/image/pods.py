@@ -48,7 +48,7 @@ def small_base(*, store: Store, lock_file: Path, locked: bool, watch: Watcher, v
         pinned = {
             name: sources.add_local_image(store, [path], {}, name).pinned for name, path in images.items()
         }
-    return Base(pinned["kernel"], (pinned["init"],), "quiet", 96 << 20)
+    return Base(pinned["kernel"], (pinned["init"],), "quiet", 96 << 20, "i2kit/boot@sha256:" + "0" * 64)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from i2kit.image import base
+from i2kit.image import base, boot
 from i2kit.image.packages import distribution
 from i2kit.process import run
 from tests.image import elves
@@ -78,6 +78,8 @@ def base_packages(repository: Repository, version: str = "1") -> None:
         "virtio_blk": ["virtio"],
         "erofs": ["libcrc32c"],
         "libcrc32c": [],
+        "nvme": ["nvme_core"],
+        "nvme_core": [],
         "virtio_net": ["net_failover"],
         "net_failover": [],
         "sound": [],
@@ -103,6 +105,12 @@ def base_packages(repository: Repository, version: str = "1") -> None:
         {"usr/bin/crun": elves.library(["libsystemd.so.0", "libc.so.6"])},
         "libsystemd0 (>= 1), libunused1, perl",
     )
+    repository.add("systemd-boot-efi", version, {f"usr/lib/systemd/boot/efi/{boot.STUB}": b"stub"})
+    grub = {"boot.img": b"boot", "linux.mod": version.encode()}
+    repository.add(
+        "grub-pc-bin", version, {f"usr/lib/grub/i386-pc/{name}": content for name, content in grub.items()}
+    )
+    repository.add("grub-common", version, {"usr/bin/grub-mkimage": elves.library(["libc.so.6"])}, "libc6")
     repository.add("libsystemd0", version, {"usr/lib/libsystemd.so.0": elves.library(["libc.so.6"])}, "libc6")
     repository.add(
         "libc6",

@@ -1,7 +1,7 @@
 """The base and its lock file, on a distribution that moves on."""
 
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -9,7 +9,8 @@ import pytest
 
 from i2kit.errors import InputError, OperationError
 from i2kit.events import Event, Warned, ignore
-from i2kit.image import base, lock, sources
+from i2kit.image import base, boot, lock, sources
+from i2kit.image.components import Files
 from i2kit.image.packages import Distribution, Package, distribution
 from i2kit.image.store import Store
 from i2kit.image.template import Base
@@ -23,6 +24,13 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     found = Repository(tmp_path / "repository", monkeypatch)
     base_packages(found)
     found.update()
+
+    def core_image(store: Store, parts: Mapping[str, bytes], program: Files) -> bytes:
+        assert {"lib64/ld-linux-x86-64.so.2", "usr/lib/x86_64-linux-gnu/libc.so.6"} < set(program)
+        return b"core of " + b" ".join(sorted(parts.values()))
+
+    # The program that makes it is not in these packages.
+    monkeypatch.setattr(boot, "core_image", core_image)
     return found
 
 
@@ -75,14 +83,19 @@ def test_components(repository: Repository, ensure: Ensure, tmp_path: Path) -> N
     names = {name.removeprefix(f"{folder}/") for name in tree if name.endswith(".ko")}
     assert names == {
         f"{name}.ko"
-        for name in ["virtio", "virtio_pci", "virtio_blk", "virtio_net", "net_failover", "erofs", "libcrc32c"]
+        for name in [
+            *("virtio", "virtio_pci", "virtio_blk", "nvme", "nvme_core", "virtio_net", "net_failover"),
+            *("erofs", "libcrc32c"),
+        ]
     }
     listed = tree["usr/lib/i2kit/initramfs.list"]
     assert isinstance(listed, bytes)
     assert listed.decode().split() == [
         "bin/busybox",
+        "usr/lib/i2kit/initramfs-fstab",
         f"{folder}/modules.dep",
-        *(f"{folder}/{name}.ko" for name in ["virtio", "virtio_pci", "virtio_blk", "libcrc32c", "erofs"]),
+        *(f"{folder}/{name}.ko" for name in ["virtio", "virtio_pci", "virtio_blk", "nvme_core", "nvme"]),
+        *(f"{folder}/{name}.ko" for name in ["libcrc32c", "erofs"]),
     ]
     crun = files_of(store, next(image for image in found.init if "/crun@" in image))
     assert {name for name, entry in crun.items() if isinstance(entry, bytes)} == {
@@ -93,6 +106,7 @@ def test_components(repository: Repository, ensure: Ensure, tmp_path: Path) -> N
     }
     init = files_of(store, next(image for image in found.init if "/init@" in image))
     assert {"init", "usr/lib/i2kit/initramfs-init", "run", "var", "tmp"} <= set(init)
+    assert boot.load(store, found.boot) == boot.Loader(b"stub", b"boot", b"core of 1 boot")
 
 
 def test_the_same_packages_are_the_same_bytes(
@@ -102,7 +116,10 @@ def test_the_same_packages_are_the_same_bytes(
     text = lock_file.read_text()
     recorded = lock.parse(text, "x")
     assert [package.name for package in recorded.packages] == sorted(
-        ["busybox-static", "crun", "libc6", "libsystemd0", f"linux-image-{RELEASE}"]
+        [
+            *("busybox-static", "crun", "grub-common", "grub-pc-bin", "libc6", "libsystemd0"),
+            *(f"linux-image-{RELEASE}", "systemd-boot-efi"),
+        ]
     )
     assert ensure(store="another") == first
     assert lock_file.read_text() == text
@@ -139,7 +156,7 @@ def test_a_distribution_that_moved_on(
     second = ensure(store="empty")
     assert second != first
     assert "the distribution has moved on: busybox-static 1 -> 2" in warnings
-    assert len(warnings) == 5
+    assert len(warnings) == 8
     assert 'version = "2"' in lock_file.read_text()
     assert ensure(store="third", locked=True) == second
 
@@ -172,6 +189,28 @@ def test_the_lock_of_another_distribution(
     ensure()
     assert "debian sarge amd64" in warnings[0]
     assert lock.parse(lock_file.read_text(), "x") == recorded
+
+
+def test_the_lock_of_an_i2kit_that_needed_less(
+    repository: Repository, ensure: Ensure, lock_file: Path, warnings: list[str]
+) -> None:
+    first = ensure()
+    recorded = lock.parse(lock_file.read_text(), "x")
+    less = tuple(package for package in recorded.packages if package.name != "grub-pc-bin")
+    lock_file.write_text(lock.render(lock.Lock(recorded.distribution, less)))
+    with pytest.raises(OperationError, match=r"does not name grub-pc-bin, and --locked forbids"):
+        ensure(locked=True)
+    assert ensure() == first
+    assert warnings == ["the distribution has moved on: grub-pc-bin added"]
+
+
+def test_the_stub_in_another_package(repository: Repository, ensure: Ensure, tmp_path: Path) -> None:
+    """As Ubuntu 22.04 has it."""
+    repository.remove("systemd-boot-efi")
+    repository.add("systemd", "249", {f"usr/lib/systemd/boot/efi/{boot.STUB}": b"older"}, "libunused1")
+    repository.publish()
+    repository.update()
+    assert boot.load(Store(tmp_path / "store"), ensure().boot).stub == b"older"
 
 
 def test_lost_blobs_are_made_again(repository: Repository, ensure: Ensure, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ BASE = Base(
     init=("i2kit/init@sha256:" + "2" * 64, "i2kit/supervisor@sha256:" + "3" * 64),
     cmdline="console=ttyS0 quiet",
     memory_floor_bytes=96 * MIB,
+    boot="i2kit/boot@sha256:" + "4" * 64,
 )
 
 

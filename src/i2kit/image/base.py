@@ -1,4 +1,4 @@
-"""What every machine has beside its pod: kernel, busybox, crun and the supervisor.
+"""What every machine has beside its pod: kernel, busybox, crun, the supervisor, and what boots a disk.
 
 In: the distribution's packages, as the lock file names them or as the distribution has them now. Out:
 a Base, pinned references of images in the store that are the same wherever the packages are. The
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from i2kit.errors import InputError, OperationError, Problem
 from i2kit.events import Finished, Started, Warned, Watcher
-from i2kit.image import components, lock
+from i2kit.image import boot, components, lock
 from i2kit.image.components import KERNEL_PACKAGE, SCRIPTS
 from i2kit.image.lock import Lock
 from i2kit.image.packages import Distribution, Gone, Index, Package, distribution
@@ -35,6 +35,8 @@ MEMORY_FLOOR_BYTES = 96 << 20
 
 KERNELS = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-virtual"}
 BUSYBOX, CRUN = "busybox-static", "crun"
+NEEDED = frozenset({BUSYBOX, CRUN, boot.GRUB, boot.GRUB_MODULES})
+"""What every lock file names. One that does not is of an i2kit that needed less."""
 
 
 def ensure(*, store: Store, lock_file: Path, locked: bool, watch: Watcher) -> Base:
@@ -73,6 +75,7 @@ def ensure(*, store: Store, lock_file: Path, locked: bool, watch: Watcher) -> Ba
     return Base(
         kernel=references["kernel"],
         init=tuple(references[name] for name in ("busybox", "crun", *SCRIPTS)),
+        boot=references["boot"],
         cmdline=CMDLINE,
         memory_floor_bytes=MEMORY_FLOOR_BYTES,
     )
@@ -83,6 +86,13 @@ def _locked_packages(
 ) -> tuple[Package, ...] | None:
     """The packages of the lock file, all in the store; None when some cannot be had any more."""
     if recorded is None:
+        return None
+    if absent := NEEDED - {package.name for package in recorded.packages}:
+        if locked:
+            raise OperationError(
+                f"{file} does not name {', '.join(sorted(absent))}, and --locked forbids anything else",
+                hint="run without --locked to record what this version of i2kit needs",
+            )
         return None
     if all(store.blob(package.digest) for package in recorded.packages):
         return recorded.packages
@@ -120,12 +130,20 @@ def _newest(store: Store, index: Index, here: Distribution, watch: Watcher) -> t
 def _resolve(index: Index, here: Distribution) -> tuple[Package, ...]:
     image = KERNELS[here.family]
     kernel = index.closure(image, lambda name: KERNEL_PACKAGE.fullmatch(name) is not None)
+    stub = next((name for name in boot.STUBS if index.offers([name])), boot.STUBS[0])
     return (
         # The metapackage holds nothing but the name of the newest kernel.
         *(package for package in kernel if package.name != image),
         *index.closure(BUSYBOX, lambda _: False),
-        *index.closure(CRUN, lambda name: name.startswith("lib")),
+        *_with_libraries(index, CRUN, boot.GRUB),
+        *index.closure(boot.GRUB_MODULES, lambda _: False),
+        *index.closure(stub, lambda _: False),
     )
+
+
+def _with_libraries(index: Index, *names: str) -> tuple[Package, ...]:
+    found = {one for name in names for one in index.closure(name, lambda needed: needed.startswith("lib"))}
+    return tuple(sorted(found))
 
 
 def _fetch(index: Index, packages: Sequence[Package], watch: Watcher) -> None:
@@ -145,16 +163,19 @@ def _components(
     watch(Started("base", "base components"))
     kernels = [package for package in packages if KERNEL_PACKAGE.fullmatch(package.name)]
     (busybox,) = (package for package in packages if package.name == BUSYBOX)
-    others = [package for package in packages if package not in (*kernels, busybox)]
-    crun, used = components.crun_files(store, others)
+    loaders = [package for package in packages if package.name in (*boot.STUBS, boot.GRUB, boot.GRUB_MODULES)]
+    libraries = [package for package in packages if package not in (*kernels, busybox, *loaders)]
+    crun, of_crun = components.program_files(store, libraries, "usr/bin/crun")
+    loader, of_loader = boot.files(store, [*loaders, *libraries])
     files = {
         "kernel": components.kernel_files(store, kernels),
         "busybox": components.busybox_files(store, busybox),
         "crun": crun,
+        "boot": loader,
         **{name: components.script_files(name) for name in SCRIPTS},
     }
     references = {name: components.add_image(store, name, files[name]) for name in files}
-    everything = tuple(sorted({*kernels, busybox, *used}))
+    everything = tuple(sorted({*kernels, busybox, *of_crun, *of_loader}))
     # Two keys lead here: what was resolved, and what of it the lock file will name.
     for key in (_key(packages), _key(everything)):
         document = {"references": references, "packages": [astuple(package) for package in everything]}
@@ -180,7 +201,7 @@ def _key(packages: Sequence[Package]) -> str:
     digest = hashlib.sha256()
     for package in sorted(packages):
         digest.update(f"{package.sha256}\n".encode())
-    code = [Path(__file__).with_name(name) for name in ("components.py", "elf.py", "kernel.py")]
+    code = [Path(__file__).with_name(name) for name in ("boot.py", "components.py", "elf.py", "kernel.py")]
     for path in [*code, *sorted(path for path in components.GUEST.rglob("*") if path.is_file())]:
         digest.update(f"{path.name}\n".encode() + path.read_bytes())
     return digest.hexdigest()

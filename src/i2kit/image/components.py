@@ -51,7 +51,7 @@ def kernel_files(store: Store, packages: Sequence[Package]) -> Files:
             for member in archive:
                 path = PurePosixPath(member.name)
                 if member.isfile() and path.name.startswith("vmlinuz-"):
-                    image = _read(archive, member)
+                    image = read(archive, member)
                 elif member.isfile() and ".ko" in path.name and "modules" in path.parts:
                     version = path.parts[path.parts.index("modules") + 1]
                     found[kernel.module_name(path.name)] = member
@@ -59,7 +59,7 @@ def kernel_files(store: Store, packages: Sequence[Package]) -> Files:
             while waiting:
                 name = waiting.pop()
                 if name in found and name not in modules:
-                    module = kernel.decompress_module(found[name].name, _read(archive, found[name]))
+                    module = kernel.decompress_module(found[name].name, read(archive, found[name]))
                     modules[name] = kernel.without_signature(module)
                     waiting += kernel.dependencies(modules[name])
     if not image or not modules:
@@ -71,9 +71,14 @@ def kernel_files(store: Store, packages: Sequence[Package]) -> Files:
     folder = f"lib/modules/{version}"
     tree = {f"{folder}/{name}.ko": File(modules[name]) for name in order}
     tree[f"{folder}/modules.dep"] = _text(kernel.modules_dep({name: depends[name] for name in order}))
-    listed = ["bin/busybox", f"{folder}/modules.dep", *(f"{folder}/{name}.ko" for name in early)]
+    listed = [
+        "bin/busybox",
+        "usr/lib/i2kit/initramfs-fstab",
+        f"{folder}/modules.dep",
+        *(f"{folder}/{name}.ko" for name in early),
+    ]
     tree["usr/lib/i2kit/initramfs.list"] = _text("".join(f"{path}\n" for path in listed))
-    return {"kernel": File(kernel.bootable(image)), "kernel.tar": File(tar(tree))}
+    return {"kernel": File(image), "kernel.tar": File(tar(tree))}
 
 
 def busybox_files(store: Store, package: Package) -> Files:
@@ -81,12 +86,12 @@ def busybox_files(store: Store, package: Package) -> Files:
     with opened(store, package) as archive:
         for member in archive:
             if member.isfile() and PurePosixPath(member.name).name == "busybox":
-                return {"bin/busybox": File(_read(archive, member), 0o755), "bin/sh": File(target="busybox")}
+                return {"bin/busybox": File(read(archive, member), 0o755), "bin/sh": File(target="busybox")}
     raise OperationError(f"the package {package.name} {package.version} holds no busybox")
 
 
-def crun_files(store: Store, packages: Sequence[Package]) -> tuple[Files, tuple[Package, ...]]:
-    """crun with the libraries that it loads, and the packages that any of this is from."""
+def program_files(store: Store, packages: Sequence[Package], path: str) -> tuple[Files, tuple[Package, ...]]:
+    """The program of this path with the libraries that it loads, and the packages that these are from."""
     program: tuple[bytes, Package] | None = None
     libraries: dict[str, tuple[bytes, Package]] = {}
     for package in packages:
@@ -94,29 +99,29 @@ def crun_files(store: Store, packages: Sequence[Package]) -> tuple[Files, tuple[
             links: dict[str, str] = {}
             for member in archive:
                 name = PurePosixPath(member.name).name
-                if member.isfile() and member.name.endswith("/bin/crun"):
-                    program = _read(archive, member), package
+                if member.isfile() and member.name.removeprefix("./") == path:
+                    program = read(archive, member), package
                 elif ".so" not in name or "/gconv/" in member.name or "/audit/" in member.name:
                     continue
                 elif member.isfile():
-                    libraries[name] = _read(archive, member), package
+                    libraries[name] = read(archive, member), package
                 elif member.issym():
                     links[name] = PurePosixPath(member.linkname).name
             libraries |= {link: libraries[to] for link, to in links.items() if to in libraries}
     if program is None:
-        raise OperationError("the package crun holds no program of that name")
-    files = {"usr/bin/crun": File(program[0], 0o755)}
+        raise OperationError(f"no package holds the program {path}")
+    files = {path: File(program[0], 0o755)}
     used = {program[1]}
     waiting = list(elf.needed(program[0]))
     while waiting:
         name = waiting.pop()
-        path = f"lib64/{name}" if name == LOADER else f"{LIBRARIES}/{name}"
-        if path in files:
+        place = f"lib64/{name}" if name == LOADER else f"{LIBRARIES}/{name}"
+        if place in files:
             continue
         if name not in libraries:
-            raise OperationError(f"no package that crun depends on holds the library {name}")
+            raise OperationError(f"no package that {path} depends on holds the library {name}")
         content, package = libraries[name]
-        files[path] = File(content, 0o755)
+        files[place] = File(content, 0o755)
         used.add(package)
         waiting += elf.needed(content)
     return files, tuple(sorted(used))
@@ -182,7 +187,7 @@ def _text(text: str) -> File:
     return File(text.encode())
 
 
-def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+def read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = archive.extractfile(member)
     if file is None:
         raise OperationError(f"{member.name} has no content")

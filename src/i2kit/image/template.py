@@ -77,13 +77,14 @@ class Base:
     """What every machine image has beside the pod: pinned references, and what they need.
 
     `cmdline` are the kernel arguments; `memory_floor_bytes` is the machine's memory use with no
-    container in it.
+    container in it. `boot` is what starts the kernel from a disk: no part of the template.
     """
 
     kernel: str
     init: tuple[str, ...]
     cmdline: str
     memory_floor_bytes: int
+    boot: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,95 @@
+"""What starts the kernel from a disk: systemd's stub for UEFI, GRUB for BIOS, as one base component.
+
+In: the distribution's packages in the store. Out: the component's files; later, from the store, a Loader.
+GRUB is made once with the package's own grub-mkimage, run with the libraries of the same packages: so
+it depends on the packages alone. Never uses what is installed here.
+
+Source: GRUB manual, "Images" and "Embedded configuration file".
+"""
+
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from i2kit.errors import OperationError
+from i2kit.image import components, sources
+from i2kit.image.components import LIBRARIES, LOADER, File, Files
+from i2kit.image.packages import Package, opened
+from i2kit.image.store import Store
+from i2kit.process import run
+
+STUB, BOOT, CORE = "linuxx64.efi.stub", "boot.img", "core.img"
+STUBS = ("systemd-boot-efi", "systemd")
+"""The packages that have the stub: Ubuntu 22.04 has the second only."""
+GRUB, GRUB_MODULES = "grub-common", "grub-pc-bin"
+MKIMAGE = "usr/bin/grub-mkimage"
+MODULES = ("biosdisk", "linux", "configfile")
+
+CONFIG_SECTOR, CONFIG_SECTORS = 504, 8
+CONFIG = f"configfile ($root){CONFIG_SECTOR}+{CONFIG_SECTORS}\n"
+"""GRUB's own part is the same on all disks. What to do it finds in these sectors of the disk it is on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """`stub` is a UEFI program that a kernel is put into; `boot` is GRUB's first sector, `core` the rest."""
+
+    stub: bytes
+    boot: bytes
+    core: bytes
+
+
+def files(store: Store, packages: Sequence[Package]) -> tuple[Files, tuple[Package, ...]]:
+    """The component's files, and the packages that any of this is from."""
+    found: dict[str, bytes] = {}
+    used = set()
+    libraries = []
+    for package in packages:
+        if package.name in (GRUB_MODULES, *STUBS):
+            part = "/i386-pc/" if package.name == GRUB_MODULES else f"/{STUB}"
+            found |= _members(store, package, part)
+            used.add(package)
+        else:
+            libraries.append(package)
+    for name in (STUB, BOOT):
+        if name not in found:
+            raise OperationError(f"the packages for booting hold no {name}")
+    program, of_program = components.program_files(store, libraries, MKIMAGE)
+    stub, first, core = found.pop(STUB), found[BOOT], core_image(store, found, program)
+    return {STUB: File(stub), BOOT: File(first), CORE: File(core)}, tuple(sorted({*used, *of_program}))
+
+
+def load(store: Store, reference: str) -> Loader:
+    """Read the component of this pinned reference. Raises OperationError where the store has lost it."""
+    image = sources.resolve(reference, store=store, docker_config=None)
+    (layer,) = sources.pull(image, store=store, docker_config=None)
+    with tarfile.open(layer, "r:") as archive:
+        found = {member.name: components.read(archive, member) for member in archive if member.isfile()}
+    return Loader(found[STUB], found[BOOT], found[CORE])
+
+
+def core_image(store: Store, parts: Mapping[str, bytes], program: Files) -> bytes:
+    """GRUB with the modules that it takes to follow a list of commands."""
+    with store.scratch() as folder:
+        modules = {f"grub/{name}": File(content) for name, content in parts.items()}
+        for path, file in {**program, **modules}.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(file.content)
+            (folder / path).chmod(file.mode)
+        (folder / "config").write_text(CONFIG)
+        # The loader as a program, so that none of this machine's libraries is used.
+        loader = str(folder / "lib64" / LOADER)
+        command = [loader, "--library-path", LIBRARIES, MKIMAGE, "-O", "i386-pc", "-d", "grub"]
+        run([*command, "-c", "config", "-p", "/", "-o", "core", *MODULES], cwd=folder)
+        return (folder / "core").read_bytes()
+
+
+def _members(store: Store, package: Package, part: str) -> dict[str, bytes]:
+    """The files of a package whose path contains this, by name."""
+    with opened(store, package) as archive:
+        return {
+            PurePosixPath(member.name).name: components.read(archive, member)
+            for member in archive
+            if member.isfile() and part in member.name
+        }
