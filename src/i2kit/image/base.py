@@ -2,20 +2,19 @@
 
 In: the distribution's packages, as the lock file names them or as the distribution has them now. Out:
 a Base, pinned references of images in the store that are the same wherever the packages are. The
-lock file is written when it is missing or when the distribution has moved on. Never installs.
+lock file is written when it is missing or when the distribution has moved on. A kernel of our own is
+taken instead of the distribution's where the store has one. Never installs.
 """
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
 from i2kit.errors import InputError, OperationError, Problem
 from i2kit.events import Finished, Started, Warned, Watcher
-from i2kit.image import boot, components, lock
+from i2kit.image import atomic, boot, components, lock, own_kernel
 from i2kit.image.components import KERNEL_PACKAGE, SCRIPTS
 from i2kit.image.lock import Lock
 from i2kit.image.packages import Distribution, Gone, Index, Package, distribution
@@ -62,22 +61,23 @@ def ensure(*, store: Store, lock_file: Path, locked: bool, watch: Watcher) -> Ba
                 )
             watch(Warned(f"{what}: its packages are taken and recorded"))
             recorded = None
+        own = own_kernel.choose(store, recorded, locked=locked, lock_file=lock_file, watch=watch)
         current = _locked_packages(store, index, recorded, locked, lock_file, watch) or _newest(
             store, index, here, watch
         )
         references, used = _components(store, current, watch)
-    if recorded is None or recorded.packages != used:
-        if recorded is not None:
-            for change in lock.changes(recorded.packages, used):
-                watch(Warned(f"the distribution has moved on: {change}"))
-        elsewhere = "change to a folder of yours, or name another file with I2KIT_LOCK_FILE"
-        _write(lock_file, lock.render(Lock(here, used)), hint=elsewhere)
+    # A kernel that this store does not have stays recorded: others who share the lock file have it.
+    meant = Lock(here, used, own or (recorded.kernel if recorded else None))
+    if recorded != meant and not locked:
+        for change in lock.changes(recorded.packages, used) if recorded else ():
+            watch(Warned(f"the distribution has moved on: {change}"))
+        lock.write(lock_file, meant)
     return Base(
-        kernel=references["kernel"],
+        kernel=own.image if own else references["kernel"],
         init=tuple(references[name] for name in ("busybox", "crun", *SCRIPTS)),
         boot=references["boot"],
-        cmdline=CMDLINE,
-        memory_floor_bytes=MEMORY_FLOOR_BYTES,
+        cmdline=own_kernel.CMDLINE if own else CMDLINE,
+        memory_floor_bytes=own_kernel.MEMORY_FLOOR_BYTES if own else MEMORY_FLOOR_BYTES,
     )
 
 
@@ -179,7 +179,7 @@ def _components(
     # Two keys lead here: what was resolved, and what of it the lock file will name.
     for key in (_key(packages), _key(everything)):
         document = {"references": references, "packages": [astuple(package) for package in everything]}
-        _write(memo.with_name(f"{key}.json"), json.dumps(document, indent=1))
+        atomic.write(memo.with_name(f"{key}.json"), json.dumps(document, indent=1))
     watch(Finished("base", f"{len(files)} components"))
     return references, everything
 
@@ -205,22 +205,3 @@ def _key(packages: Sequence[Package]) -> str:
     for path in [*code, *sorted(path for path in components.GUEST.rglob("*") if path.is_file())]:
         digest.update(f"{path.name}\n".encode() + path.read_bytes())
     return digest.hexdigest()
-
-
-def _write(path: Path, text: str, hint: str | None = None) -> None:
-    """Write a file so that it is whole or not there. Raises OperationError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            aside = Path(file.name)
-            try:
-                file.write(text)
-                file.flush()
-                os.fchmod(file.fileno(), 0o644)
-                os.fsync(file.fileno())
-                aside.replace(path)
-            except BaseException:
-                aside.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise OperationError(f"cannot write {path}: {error.strerror}", hint=hint) from error
