@@ -75,10 +75,16 @@ def test_components(repository: Repository, ensure: Ensure, tmp_path: Path) -> N
     found = ensure()
     store = Store(tmp_path / "store")
     kernel = files_of(store, found.kernel)
-    assert set(kernel) == {"kernel", "kernel.tar"}
+    record = f"var/lib/dpkg/status.d/linux-image-{RELEASE}"
+    assert {name for name, entry in kernel.items() if isinstance(entry, bytes)} == {
+        "kernel",
+        "kernel.tar",
+        record,
+    }
     modules = kernel["kernel.tar"]
     assert isinstance(modules, bytes)
     tree = read_tar(modules)
+    assert tree[record] == kernel[record]
     folder = f"lib/modules/{RELEASE}"
     names = {name.removeprefix(f"{folder}/") for name in tree if name.endswith(".ko")}
     assert names == {
@@ -103,7 +109,12 @@ def test_components(repository: Repository, ensure: Ensure, tmp_path: Path) -> N
         "usr/lib/x86_64-linux-gnu/libsystemd.so.0",
         "usr/lib/x86_64-linux-gnu/libc.so.6",
         "lib64/ld-linux-x86-64.so.2",
+        *(f"var/lib/dpkg/status.d/{name}" for name in ("crun", "libc6", "libsystemd0")),
     }
+    assert crun["var/lib/dpkg/status.d/libc6"] == (
+        b"Package: libc6\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n"
+        b"Maintainer: x <x@localhost>\n"
+    )
     init = files_of(store, next(image for image in found.init if "/init@" in image))
     assert {"init", "usr/lib/i2kit/initramfs-init", "run", "var", "tmp"} <= set(init)
     assert boot.load(store, found.boot) == boot.Loader(b"stub", b"boot", b"core of 1 boot")

@@ -65,7 +65,7 @@ def ensure(*, store: Store, lock_file: Path, locked: bool, watch: Watcher) -> Ba
         current = _locked_packages(store, index, recorded, locked, lock_file, watch) or _newest(
             store, index, here, watch
         )
-        references, used = _components(store, current, watch)
+        references, used = _components(store, current, here, watch)
     # A kernel that this store does not have stays recorded: others who share the lock file have it.
     meant = Lock(here, used, own or (recorded.kernel if recorded else None))
     if recorded != meant and not locked:
@@ -154,10 +154,10 @@ def _fetch(index: Index, packages: Sequence[Package], watch: Watcher) -> None:
 
 
 def _components(
-    store: Store, packages: Sequence[Package], watch: Watcher
+    store: Store, packages: Sequence[Package], here: Distribution, watch: Watcher
 ) -> tuple[Mapping[str, str], tuple[Package, ...]]:
     """The components' references by name, and the packages that something was taken from."""
-    memo = store.root / "base" / f"{_key(packages)}.json"
+    memo = store.root / "base" / f"{_key(packages, here)}.json"
     if (known := _recall(store, memo)) is not None:
         return known
     watch(Started("base", "base components"))
@@ -169,15 +169,15 @@ def _components(
     loader, of_loader = boot.files(store, [*loaders, *libraries])
     files = {
         "kernel": components.kernel_files(store, kernels),
-        "busybox": components.busybox_files(store, busybox),
-        "crun": crun,
+        "busybox": {**components.busybox_files(store, busybox), **components.os_release(here)},
+        "crun": {**crun, **components.records(store, of_crun)},
         "boot": loader,
         **{name: components.script_files(name) for name in SCRIPTS},
     }
     references = {name: components.add_image(store, name, files[name]) for name in files}
     everything = tuple(sorted({*kernels, busybox, *of_crun, *of_loader}))
     # Two keys lead here: what was resolved, and what of it the lock file will name.
-    for key in (_key(packages), _key(everything)):
+    for key in (_key(packages, here), _key(everything, here)):
         document = {"references": references, "packages": [astuple(package) for package in everything]}
         atomic.write(memo.with_name(f"{key}.json"), json.dumps(document, indent=1))
     watch(Finished("base", f"{len(files)} components"))
@@ -196,12 +196,15 @@ def _recall(store: Store, memo: Path) -> tuple[Mapping[str, str], tuple[Package,
     return (references, packages) if whole else None
 
 
-def _key(packages: Sequence[Package]) -> str:
+def _key(packages: Sequence[Package], here: Distribution) -> str:
     """The hash of all that the components depend on: packages, scripts, and the code that makes them."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{here}\n".encode())
     for package in sorted(packages):
         digest.update(f"{package.sha256}\n".encode())
-    code = [Path(__file__).with_name(name) for name in ("boot.py", "components.py", "elf.py", "kernel.py")]
+    code = [
+        Path(__file__).with_name(name)
+        for name in ("boot.py", "components.py", "elf.py", "kernel.py", "packages.py")
+    ]
     for path in [*code, *sorted(path for path in components.GUEST.rglob("*") if path.is_file())]:
         digest.update(f"{path.name}\n".encode() + path.read_bytes())
     return digest.hexdigest()

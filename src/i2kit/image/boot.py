@@ -57,7 +57,8 @@ def files(store: Store, packages: Sequence[Package]) -> tuple[Files, tuple[Packa
             raise OperationError(f"the packages for booting hold no {name}")
     program, of_program = components.program_files(store, libraries, MKIMAGE)
     stub, first, core = found.pop(STUB), found[BOOT], core_image(store, found, program)
-    return {STUB: File(stub), BOOT: File(first), CORE: File(core)}, tuple(sorted({*used, *of_program}))
+    made = {STUB: File(stub), BOOT: File(first), CORE: File(core)}
+    return {**made, **components.records(store, sorted(used))}, tuple(sorted({*used, *of_program}))
 
 
 def load(store: Store, reference: str) -> Loader:

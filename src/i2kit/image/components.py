@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from i2kit.errors import OperationError
 from i2kit.image import elf, kernel, sources
-from i2kit.image.packages import Package, opened
+from i2kit.image.packages import Distribution, Package, control, opened
 from i2kit.image.store import Store
 
 GUEST = Path(__file__).parent.parent / "guest"
@@ -24,6 +24,8 @@ SCRIPTS = ("init", "supervisor")
 MOUNTPOINTS = ("dev", "etc", "proc", "run", "sys", "tmp", "var")
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 LOADER = "ld-linux-x86-64.so.2"
+RECORDED = ("Package", "Status", "Architecture", "Source", "Version", "Maintainer")
+INSTALLED = "install ok installed"
 KERNEL_PACKAGE = re.compile(r"linux-(image|modules|binary)-(unsigned-)?[0-9].*")
 
 
@@ -78,7 +80,9 @@ def kernel_files(store: Store, packages: Sequence[Package]) -> Files:
         *(f"{folder}/{name}.ko" for name in early),
     ]
     tree["usr/lib/i2kit/initramfs.list"] = _text("".join(f"{path}\n" for path in listed))
-    return {"kernel": File(image), "kernel.tar": File(tar(tree))}
+    recorded = records(store, packages)
+    # In the image as in the machine: of a kernel's image nothing but these two files gets there.
+    return {"kernel": File(image), "kernel.tar": File(tar({**tree, **recorded})), **recorded}
 
 
 def busybox_files(store: Store, package: Package) -> Files:
@@ -86,7 +90,12 @@ def busybox_files(store: Store, package: Package) -> Files:
     with opened(store, package) as archive:
         for member in archive:
             if member.isfile() and PurePosixPath(member.name).name == "busybox":
-                return {"bin/busybox": File(read(archive, member), 0o755), "bin/sh": File(target="busybox")}
+                program = File(read(archive, member), 0o755)
+                return {
+                    "bin/busybox": program,
+                    "bin/sh": File(target="busybox"),
+                    **records(store, [package]),
+                }
     raise OperationError(f"the package {package.name} {package.version} holds no busybox")
 
 
@@ -125,6 +134,25 @@ def program_files(store: Store, packages: Sequence[Package], path: str) -> tuple
         used.add(package)
         waiting += elf.needed(content)
     return files, tuple(sorted(used))
+
+
+def records(store: Store, packages: Sequence[Package]) -> Files:
+    """dpkg's record of each package that something was taken from, one file each as distroless has them.
+
+    Scanners find them, and so does the list of what a machine is made of (image.sbom).
+    """
+    found = {}
+    for package in packages:
+        fields = {**control(store, package), "Status": INSTALLED}
+        lines = "".join(f"{name}: {fields[name]}\n" for name in RECORDED if name in fields)
+        found[f"var/lib/dpkg/status.d/{package.name}"] = _text(lines)
+    return found
+
+
+def os_release(distribution: Distribution) -> Files:
+    """What the records' packages are from (os-release(5)), in short."""
+    text = f"ID={distribution.id}\nVERSION_CODENAME={distribution.codename}\n"
+    return {"usr/lib/os-release": _text(text)}
 
 
 def script_files(component: str) -> Files:

@@ -232,7 +232,9 @@ def _compiled(store: Store, source: Package, fragment: str, watch: Watcher) -> s
         except OSError as error:
             hint = FULL_HINT if error.errno in FULL else None
             raise OperationError(f"the kernel does not compile: {error.strerror}", hint=hint) from error
-        reference = components.add_image(store, "kernel", component(image))
+        reference = components.add_image(
+            store, "kernel", component(image, components.records(store, [source]))
+        )
     log.unlink()
     watch(Finished(step, f"{len(image) / 1e6:.1f} MB"))
     return reference
@@ -254,10 +256,10 @@ def _compile(scratch: Path, tree: Path, log: Path, tell: Callable[[int], None]) 
         process.follow(_make(scratch, f"-j{len(os.sched_getaffinity(0))}", "bzImage"), on_line, cwd=tree)
 
 
-def component(bzimage: bytes) -> components.Files:
+def component(bzimage: bytes, records: components.Files) -> components.Files:
     """The files of the component image. An initramfs of this kernel needs no modules."""
-    tree = {"usr/lib/i2kit/initramfs.list": File(b"bin/busybox\n")}
-    return {"kernel": File(bzimage), "kernel.tar": File(components.tar(tree))}
+    tree = {"usr/lib/i2kit/initramfs.list": File(b"bin/busybox\n"), **records}
+    return {"kernel": File(bzimage), "kernel.tar": File(components.tar(tree)), **records}
 
 
 def _unpack(store: Store, source: Package, scratch: Path) -> Path:

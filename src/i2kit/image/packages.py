@@ -208,15 +208,26 @@ def parse(shown: str) -> Iterator[Offer]:
 @contextmanager
 def opened(store: Store, package: Package) -> Iterator[tarfile.TarFile]:
     """The files of a package that is in the store, names as `./usr/bin/…`. Nothing is unpacked."""
-    path = store.blob(package.digest)
-    if path is None:
-        raise OperationError(f"{package.name} {package.version} is no longer in the store", hint="try again")
+    path = _path(store, package)
     with store.scratch() as folder:
         data = folder / "data.tar"
         with data.open("wb") as file:
             run(["dpkg-deb", "--fsys-tarfile", path], stdout=file)
         with tarfile.open(data, "r:") as archive:
             yield archive
+
+
+def control(store: Store, package: Package) -> Mapping[str, str]:
+    """The fields of one line that a package in the store has about itself, such as Source."""
+    shown = run(["dpkg-deb", "--field", _path(store, package)]).text
+    return dict(re.findall(r"^([A-Za-z-]+): (.*)$", shown, re.MULTILINE))
+
+
+def _path(store: Store, package: Package) -> Path:
+    path = store.blob(package.digest)
+    if path is None:
+        raise OperationError(f"{package.name} {package.version} is no longer in the store", hint="try again")
+    return path
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
