@@ -9,7 +9,10 @@ disk, so a crash at any point leaves only files that the next run continues or s
     machine-images/ID/      vmlinuz, kernel, initrd, root, image.json
     outputs/HEX/            a machine image in another form, such as a disk, and output.json
     builds/HEX              what a build key led to (JSON)
+    names/ID/HEX            one name that a machine image was built for (JSON)
     scratch/, locks/        private folders and locks of running processes
+
+What is damaged is found out by whoever reads it: it counts as absent, is told, and made anew.
 """
 
 import errno
@@ -22,17 +25,20 @@ import secrets
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from i2kit.errors import OperationError
+from i2kit.events import Note, Watcher, ignore
 from i2kit.model import MachineImage, Output, OutputFile, Pairs
 
 CHUNK_BYTES = 1 << 20
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FULL_HINT = "make room on this disk, or set I2KIT_STORE_DIR to a folder on another; then run it again"
-_FOLDERS = ("blobs", "blobs/sha256", "partial", "machine-images", "outputs", "builds", "scratch", "locks")
+_FOLDERS = ("blobs", "blobs/sha256", "partial", "machine-images", "outputs", "builds", "names")
+_OF_RUNNING = ("scratch", "locks")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _FILES = ("vmlinuz", "kernel", "initrd", "root")
 _SHARED = ("vmlinuz", "kernel", "initrd")
@@ -104,15 +110,24 @@ class Incoming:
 class Store:
     """A folder that holds content by hash; several processes and threads may use it at once.
 
-    Every method raises OperationError with the cause when the disk is full or cannot be written.
+    `watch` is told of what is damaged. Every method raises OperationError with the cause when the disk
+    is full or cannot be written.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, watch: Watcher = ignore) -> None:
         self.root = root
-        with _explained(root):
+        self._watch = watch
+        self._told: set[str] = set()
+        with explained(root):
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for name in _FOLDERS:
+            for name in (*_FOLDERS, *_OF_RUNNING):
                 (root / name).mkdir(mode=0o700, exist_ok=True)
+
+    def _tell(self, what: str) -> None:
+        """Say once that something is damaged, however often it is looked at."""
+        if what not in self._told:
+            self._told.add(what)
+            self._watch(Note(f"{what} in the store is damaged: it is made or fetched again"))
 
     # Blobs
 
@@ -133,11 +148,13 @@ class Store:
         by any other exception keeps what was written, except when the disk is full.
         """
         path, partial = self._blob_path(digest), self.partial(digest)
-        with _explained(path):
+        with explained(path):
+            _clear_folder(partial)
             incoming = Incoming(partial, digest, size_bytes)
             try:
                 yield incoming
                 incoming.seal()
+                _clear_folder(path)
                 partial.rename(path)
                 _sync(path.parent)
             except BaseException as error:
@@ -154,7 +171,7 @@ class Store:
         Raises WrongContent when digest or size differ, and then nothing is stored.
         """
         with self.lock(digest):
-            if present := self.blob(digest):
+            if present := self.verified_blob(digest):
                 return present
             with self.incoming(digest, size) as incoming:
                 incoming.restart()
@@ -169,14 +186,15 @@ class Store:
         return digest
 
     def verified_blob(self, digest: str) -> Path | None:
-        """Like `blob`, but reads and hashes it all: one that the disk has damaged is dropped."""
-        path = self.blob(digest)
-        if path is None:
+        """Like `blob`, but reads and hashes it all: one that the disk has damaged is dropped and told."""
+        path = self._blob_path(digest)
+        if not os.path.lexists(path):
             return None
-        with _explained(path):
-            if sha256_of(path) == _hex(digest):
+        with explained(path):
+            if _holds(path, _hex(digest)):
                 return path
-            path.unlink(missing_ok=True)
+            self._tell(digest[:19])
+            _remove(path)
             return None
 
     def read_blob(self, digest: str) -> bytes | None:
@@ -184,12 +202,12 @@ class Store:
         path = self.verified_blob(digest)
         if path is None:
             return None
-        with _explained(path):
+        with explained(path):
             return path.read_bytes()
 
     def remove_blob(self, digest: str) -> None:
         """Drop a blob if it is here. Whoever has it open keeps it until it is closed."""
-        with _explained(self.root):
+        with explained(self.root):
             self._blob_path(digest).unlink(missing_ok=True)
 
     def _blob_path(self, digest: str) -> Path:
@@ -208,7 +226,7 @@ class Store:
         name = secrets.token_hex(8)
         folder = self.root / "scratch" / name
         with self._flocked(folder.with_suffix(".lock")):
-            with _explained(folder):
+            with explained(folder):
                 folder.mkdir(mode=0o700)
             try:
                 yield folder
@@ -233,7 +251,7 @@ class Store:
 
     @contextmanager
     def _flocked(self, path: Path) -> Iterator[None]:
-        with _explained(path):
+        with explained(path):
             descriptor = _open_locked(path)
         try:
             yield
@@ -246,14 +264,14 @@ class Store:
 
     def machine_image(self, build_key: str) -> MachineImage | None:
         """What this build key led to, if all its files are here and undamaged."""
-        record = _read_json(self._build_path(build_key))
+        record = self.record(self._build_path(build_key))
         return self._load(record) if record else None
 
     def machine_image_by_id(self, id_: str) -> MachineImage | None:
         """The machine image of this id (64 hexadecimal digits), if its files are here and undamaged."""
         if not re.fullmatch(r"[0-9a-f]{64}", id_):
             return None
-        record = _read_json(self.root / "machine-images" / id_ / "image.json")
+        record = self.record(self.root / "machine-images" / id_ / "image.json")
         return self._load(record) if record else None
 
     def add_machine_image(
@@ -264,14 +282,16 @@ class Store:
         cmdline: str,
         memory_floor_bytes: int,
         containers: Pairs = (),
+        images: Collection[str] = (),
         direct: bool = False,
     ) -> MachineImage:
         """Move the files `vmlinuz`, `initrd` and, if there, `kernel` and `root` of `folder` into the store.
 
         The id is the SHA-256 of their contents and the kernel's command line, nothing else: the
-        same bytes have the same id wherever they are built. `folder` comes from `scratch`.
+        same bytes have the same id wherever they are built. `folder` comes from `scratch`, `images`
+        are the pinned references of all images that it was made of.
         """
-        with _explained(folder):
+        with explained(folder):
             files = {name: _described(folder / name) for name in _FILES if (folder / name).exists()}
             hashes = {name: file["sha256"] for name, file in files.items() if name not in _DERIVED}
             id_ = hashlib.sha256(canonical_json({"cmdline": cmdline, "files": hashes})).hexdigest()
@@ -282,15 +302,23 @@ class Store:
                 "memory_floor_bytes": memory_floor_bytes,
                 "containers": [list(pair) for pair in containers],
                 "direct": direct,
+                "images": sorted({*images, *(reference for _, reference in containers)}),
+                "created_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             }
             description = self.root / "machine-images" / id_ / "image.json"
             with self.lock(f"machine-image-{id_}"), self.scratch() as scratch:
                 if self.machine_image_by_id(id_) is None:
                     self._place(folder, record, description, scratch, _SHARED)
-                _write_aside(self._build_path(build_key), canonical_json(record), scratch)
+                _write_aside(self._build_path(build_key), sealed(record), scratch)
         image = self._load(record)
         assert image is not None
         return image
+
+    def name_machine_image(self, id_: str, name: str) -> None:
+        """Note a name that this machine image was built for. It is no part of the image."""
+        path = self.root / "names" / id_ / hashlib.sha256(name.encode()).hexdigest()[:16]
+        if self.record(path) != {"name": name}:
+            self.write_record(path, {"name": name})
 
     def _place(
         self,
@@ -308,13 +336,10 @@ class Store:
             _sync(folder / name)
             if name in shared:
                 # One file for all images: on disk, and in the memory of the machines that map it.
-                digest = f"sha256:{file['sha256']}"
-                if self.verified_blob(digest) is None:
-                    (folder / name).rename(self._blob_path(digest))
-                os.link(self._blob_path(digest), staged / name)
+                os.link(self._share(folder / name, file["sha256"], scratch), staged / name)
             else:
                 (folder / name).rename(staged / name)
-        (staged / description.name).write_bytes(canonical_json(record))
+        (staged / description.name).write_bytes(sealed(record))
         _sync(staged / description.name)
         _sync(staged)
         final = description.parent
@@ -323,12 +348,36 @@ class Store:
         staged.rename(final)
         _sync(final.parent)
 
+    def _share(self, file: Path, sha256: str, scratch: Path) -> Path:
+        """The blob of these bytes: `file` itself if there was none.
+
+        Where there was one that the disk has damaged, so are all images that link it. Each would find
+        out by itself when it is built, but a machine that starts again takes its files unread.
+        """
+        digest = f"sha256:{sha256}"
+        if found := self.verified_blob(digest):
+            return found
+        blob = self._blob_path(digest)
+        file.rename(blob)
+        _sync(blob.parent)
+        for record_name, folder in (("image.json", "machine-images"), ("output.json", "outputs")):
+            for description in (self.root / folder).glob(f"*/{record_name}"):
+                files = (self.record(description) or {}).get("files", {})
+                for name in [name for name, one in files.items() if one["sha256"] == sha256]:
+                    os.link(blob, scratch / "mended")
+                    with suppress(OSError):  # its image is being replaced, or what is there is no file
+                        (scratch / "mended").rename(description.with_name(name))
+                    (scratch / "mended").unlink(missing_ok=True)
+        return blob
+
     def _load(self, record: Mapping[str, Any]) -> MachineImage | None:
         try:
             folder = self.root / "machine-images" / record["id"]
             files = record["files"]
-            if any(_described(folder / name) != files[name] for name in files):
+            if not os.path.lexists(folder):
                 return None
+            if any(_described(folder / name) != files[name] for name in files):
+                raise ValueError
             vmlinuz = folder / "vmlinuz"
             return MachineImage(
                 id=record["id"],
@@ -342,14 +391,15 @@ class Store:
                 direct=record["direct"],
             )
         except (OSError, KeyError, TypeError, ValueError):
-            return None  # a damaged record is as good as none: the image is built again
+            self._tell(f"the machine image {str(record.get('id'))[:12]}")
+            return None
 
     # Outputs
 
     def output(self, key: str) -> Output | None:
         """The output of this key, if all its files are here and undamaged."""
         folder = self._output_path(key)
-        record = _read_json(folder / "output.json")
+        record = self.record(folder / "output.json")
         if record is None:
             return None
         try:
@@ -358,9 +408,10 @@ class Store:
                 for name, file in record["files"].items()
             )
             if any(_described(file.path) != record["files"][file.name] for file in files):
-                return None
+                raise ValueError
             return Output(record["id"], record["format"], files)
         except (OSError, KeyError, TypeError, ValueError):
+            self._tell(f"the {record.get('format')} of the machine image {str(record.get('id'))[:12]}")
             return None
 
     def add_output(self, key: str, folder: Path, *, id_: str, format_: str) -> Output:
@@ -368,7 +419,7 @@ class Store:
 
         A file may be a link to one of a machine image.
         """
-        with _explained(folder):
+        with explained(folder):
             files = {path.name: _described(path) for path in sorted(folder.iterdir())}
             record = {"id": id_, "format": format_, "files": files}
             with self.lock(f"output-{key}"), self.scratch() as scratch:
@@ -383,6 +434,27 @@ class Store:
 
     def _build_path(self, build_key: str) -> Path:
         return self.root / "builds" / hashlib.sha256(build_key.encode()).hexdigest()
+
+    # Records
+
+    def record(self, path: Path) -> dict[str, Any] | None:
+        """What `sealed` made of a record, None where there is none or it is damaged, which is told."""
+        try:
+            content = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError:
+            content = b""
+        record = unsealed(content)
+        if record is None:
+            self._tell(f"the record {path.relative_to(self.root)}")
+        return record
+
+    def write_record(self, path: Path, record: Mapping[str, Any]) -> None:
+        """Write a record so that it is whole or not there."""
+        with explained(path), self.scratch() as scratch:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _write_aside(path, sealed(record), scratch)
 
 
 def _hex(digest: str) -> str:
@@ -400,6 +472,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _holds(path: Path, sha256: str) -> bool:
+    try:
+        return path.is_file() and sha256_of(path) == sha256
+    except OSError as error:
+        if error.errno == errno.EIO:  # how a disk says that it has lost these bytes
+            return False
+        raise
+
+
 def _described(path: Path) -> dict[str, Any]:
     return {"sha256": sha256_of(path), "size_bytes": path.stat().st_size}
 
@@ -409,18 +490,28 @@ def canonical_json(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def sealed(record: Mapping[str, Any]) -> bytes:
+    """A record as text that shows whether it is as it was written."""
+    seal = hashlib.sha256(canonical_json(record)).hexdigest()
+    return canonical_json({"record": record, "sha256": seal})
+
+
+def unsealed(text: bytes) -> dict[str, Any] | None:
+    """The record in such a text; None for any other."""
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        value = json.loads(text)
+        record, seal = value["record"], value["sha256"]
+        whole = isinstance(record, dict) and hashlib.sha256(canonical_json(record)).hexdigest() == seal
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return record if whole else None
 
 
 def _write_aside(path: Path, content: bytes, scratch: Path) -> None:
     aside = scratch / path.name
     aside.write_bytes(content)
     _sync(aside)
+    _clear_folder(path)
     aside.rename(path)
     _sync(path.parent)
 
@@ -447,6 +538,17 @@ def _open_locked(path: Path) -> int:
         os.close(descriptor)
 
 
+def _clear_folder(path: Path) -> None:
+    """Remove a folder that has come to be where only files belong."""
+    if path.is_dir() and not path.is_symlink():
+        _remove_tree(path)
+
+
+def _remove(path: Path) -> None:
+    _clear_folder(path)
+    path.unlink(missing_ok=True)
+
+
 def _remove_tree(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
@@ -459,7 +561,7 @@ def _remove_tree(folder: Path) -> None:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turns an OSError into an OperationError that says what could not be written and what to do."""
     try:
         yield
