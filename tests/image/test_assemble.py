@@ -295,9 +295,10 @@ files:
     assert data(found["etc/motd"]) == b"file"
     assert found["etc/motd"].mode == 0o600
     assert found["etc"].mode == 0o755
-    assert (found["new/deep"].mode, found["private"].mode) == (0o755, 0o700)
-    deep = found["new/deep/file"]
+    assert found["private"].mode == 0o700
+    deep, above = found["new/deep/file"], found["new/deep"]
     assert (deep.mode, deep.uid, deep.gid) == (0o640, 7, 8)
+    assert (above.mode, above.uid, above.gid) == (0o750, 7, 8), "whom it is for can get there"
     # What lay in the folder is gone with it.
     assert found["lib"].kind is Kind.SYMLINK
     assert not any(path.startswith("lib/") for path in found)

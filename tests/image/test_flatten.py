@@ -161,11 +161,15 @@ def test_symlinked_parents_are_followed_inside_the_root(tmp_path: Path) -> None:
     }
 
 
-def test_devices_in_dev_are_left_to_the_runtime(tmp_path: Path) -> None:
-    node = entry("dev/null", type=tarfile.CHRTYPE, device=(1, 3))
-    disk = entry("./dev/mapper/sda", type=tarfile.BLKTYPE, device=(8, 0))
-    tree = tree_of(tmp_path, [entry("dev/"), node, disk, entry("f", b"x")])
-    assert [one.path for one in tree] == ["", "dev", "f"]
+def test_devices_are_kept_wherever_they_are(tmp_path: Path) -> None:
+    node = entry("dev/null", type=tarfile.CHRTYPE, device=(1, 3), mode=0o666)
+    disk = entry("./srv/mapper/sda", type=tarfile.BLKTYPE, device=(4095, 1048575), uid=5)
+    found = by_path(tree_of(tmp_path, [entry("dev/"), node, disk, hardlink("again", "dev/null")]))
+    null = found["dev/null"]
+    assert (null.kind, null.device, null.mode) == (Kind.CHARACTER_DEVICE, (1, 3), 0o666)
+    assert found["again"].device == (1, 3)
+    sda = found["srv/mapper/sda"]
+    assert (sda.kind, sda.device, sda.uid) == (Kind.BLOCK_DEVICE, (4095, 1048575), 5)
 
 
 @pytest.mark.parametrize(
@@ -176,8 +180,8 @@ def test_devices_in_dev_are_left_to_the_runtime(tmp_path: Path) -> None:
         ([hardlink("shadow", "../../etc/shadow")], "leads upwards"),
         ([hardlink("a", "not/there")], "does not exist at this point"),
         ([entry("d/"), hardlink("a", "d")], "hardlink to the directory `d`"),
-        ([entry("etc/null", type=tarfile.CHRTYPE, device=(1, 3))], "character device (1:3)"),
-        ([entry("mydev/sda", type=tarfile.BLKTYPE, device=(8, 0))], "block device (8:0)"),
+        ([entry("dev/x", type=tarfile.BLKTYPE, device=(4096, 0))], "a device 4096:0, which does not exist"),
+        ([entry("dev/x", type=tarfile.CHRTYPE, device=(0, 1 << 20))], "device 0:1048576, which does not"),
         ([entry("socket", type=b"s")], "unknown type 's'"),
         ([entry("x" * 256, b"")], "longer than 255"),
         ([entry("x/" * 2100 + "y", b"")], "longer than 4095"),
@@ -191,7 +195,7 @@ def test_devices_in_dev_are_left_to_the_runtime(tmp_path: Path) -> None:
         ([entry("s", b"", type=b"S")], "sparse"),
         ([entry("s", b"", pax={"GNU.sparse.major": "1"})], "sparse"),
         ([entry("huge", b"", pax={"comment": "x" * (1 << 20)})], "extended header"),
-        ([entry("evil\x1b[2J", type=tarfile.BLKTYPE)], "`evil\\x1b[2J`"),
+        ([entry("evil\x1b[2J", type=b"s")], "`evil\\x1b[2J`"),
     ],
 )
 def test_hostile_layers_are_refused_by_name(tmp_path: Path, members: list[Member], said: str) -> None:
@@ -211,6 +215,15 @@ def test_limits_on_entries_and_content(tmp_path: Path, monkeypatch: pytest.Monke
     # Directories that one short entry makes through a symlink count as well.
     with pytest.raises(HostileLayer, match="entries"):
         tree_of(tmp_path, [entry("deep", link="d/" * 50), entry("deep/x", b"")])
+
+
+def test_a_flood_of_devices_and_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2kit.image.flatten.MAX_SPECIAL_FILES", 2)
+    null = entry("dev/null", type=tarfile.CHRTYPE, device=(1, 3))
+    pipe = entry("run/pipe", type=tarfile.FIFOTYPE)
+    assert len(tree_of(tmp_path, [null], [pipe])) == 5
+    with pytest.raises(HostileLayer, match=r"layer1.tar, entry `run/pipe`: .* 2 devices and pipes"):
+        tree_of(tmp_path, [null, entry("f", b"")], [null, pipe])
 
 
 def test_a_path_that_grows_through_symlinks_is_refused(tmp_path: Path) -> None:

@@ -222,8 +222,8 @@ def test_any_text_comes_back_from_the_yaml(variables: dict[str, str]) -> None:
     text = render(Workload("pod", (container,)), {"app": image("app")}, BASE)
     (service,) = yaml.safe_load(text)["services"]
     (entry,) = parse("pod.yml", text).services
-    assert service["command"] == list(entry.command or ()) == ["run", *variables.values()]
-    assert service["env"] == list(entry.env or ())
+    assert service["command"] == list(entry.settings.command or ()) == ["run", *variables.values()]
+    assert service["env"] == list(entry.settings.env or ())
     assert dict(pair.split("=", 1) for pair in service["env"]).items() >= variables.items()
 
 
@@ -233,13 +233,14 @@ def test_what_is_rendered_is_what_is_read() -> None:
     images = {"app": image("app", APP, Identity(5, 6, (7,)))}
     text = render(Workload("pod", (container,)), images, BASE)
     (entry,) = parse("pod.yml", text).services
+    said = entry.settings
     (written,) = yaml.safe_load(text)["services"]
-    assert (entry.uid, entry.gid, entry.additional_gids) == (5, 6, (7,))
-    assert entry.resources == written["resources"]
-    assert [mount.destination for mount in entry.mounts] == ["/sys", "/dev/mqueue"]
-    assert len(entry.capabilities) == 14
-    assert dict(entry.annotations) == {"io.i2kit.seccomp": "runtime-default"}
-    assert (list(entry.masked_paths), list(entry.readonly_paths)) == (
+    assert (said.uid, said.gid, said.additional_gids) == (5, 6, (7,))
+    assert said.resources == written["resources"]
+    assert [mount.destination for mount in said.mounts or ()] == ["/sys", "/dev/mqueue"]
+    assert len(said.capabilities or ()) == 14
+    assert dict(said.annotations or ()) == {"io.i2kit.seccomp": "runtime-default"}
+    assert (list(said.masked_paths or ()), list(said.readonly_paths or ())) == (
         written["maskedPaths"],
         written["readonlyPaths"],
     )

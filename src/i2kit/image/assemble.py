@@ -5,27 +5,33 @@ a registry, and unpacks nothing to disk: contents stay where the images have the
 
     /                                   the init images, unpacked one over the other
     /containers/onboot/NNN-NAME/        what runs once at boot, one after the other
-    /containers/services/NAME/          what runs from then on; both hold
+    /containers/onshutdown/NNN-NAME/    the same before the machine goes off
+    /containers/services/NAME/          what runs from boot on; all of them hold
         config.json, runtime.json       the container (OCI runtime spec), and how to mount its root
         lower, tmp, rootfs              the unpacked image, the writable layer, both together
         rootfs                          … or only the unpacked image, if it is read-only
+    /containers/volumes/NAME/           folders that containers share
+        lower, tmp, merged              what is in it at first, the writable layer, both together
 
 An image that is used twice is unpacked once, and the others refer to it. Not in the tree, unlike
-in LinuxKit's tar output, are boot/kernel and boot/cmdline: a machine gets these beside its disk.
-Source: LinuxKit, src/cmd/linuxkit/moby/{build,image}.go. Its known faults are not followed:
-`files` keep the modes of directories that exist, and directories that they need are 0755.
+in LinuxKit's tar output, are boot/kernel and boot/cmdline: a machine gets these beside its disk
+(`archive` adds them). Source: LinuxKit, src/cmd/linuxkit/moby/build/{build,image}.go. Where it is
+at fault, this is not; docs/linuxkit.md says where.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from i2kit.errors import InputError, Problem
 from i2kit.image.flatten import flatten
-from i2kit.image.linuxkit import ContainerEntry, FileEntry, Template
-from i2kit.image.spec import Json, oci_config, runtime_config
-from i2kit.image.tree import Content, Entry, Kind, Tree, find, sort_key
+from i2kit.image.linuxkit import LABEL, together
+from i2kit.image.linuxkit_text import as_text, expanded_reference
+from i2kit.image.linuxkit_values import ContainerEntry, FileEntry, Template, Volume
+from i2kit.image.spec import Json, number, oci_config, runtime_config
+from i2kit.image.tree import Content, Entry, Kind, Tree, find, read_file
+from i2kit.image.union import Union
 from i2kit.model import ImageConfig
 
 MTIME_S = 1492533000
@@ -44,8 +50,9 @@ RESOLV_CONF = "/run/resolvconf/resolv.conf"
 
 DROPPED = (".dockerenv", "Dockerfile", "dev/console", "dev/pts", "dev/shm", "etc/hostname")
 """What builders and container runtimes leave behind in images."""
-FOLDERS = ("dev", "dev/pts", "dev/shm", "proc", "sys")
-"""The mount points that every unpacked image has to have."""
+FOLDERS = ("dev", "dev/pts", "dev/shm", "etc", "proc", "sys")
+"""What every unpacked image has to have."""
+APK_DATABASE = "lib/apk/db/installed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,128 +67,235 @@ class SourceImage:
 @dataclass(frozen=True, slots=True)
 class Assembly:
     """The machine's root and what boots it. `sources` are the files that the contents lie in,
-    those that change least often first."""
+    those that change least often first.
+
+    `boot` is what LinuxKit's tar has in addition: boot/kernel, boot/cmdline and boot/ucode.cpio.
+    """
 
     tree: Tree
-    kernel: Content
+    boot: Tree
     cmdline: str
     sources: tuple[Path, ...]
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def kernel(self) -> Content:
+        """The kernel. Raises InputError for a template without one, which is good for a tar only."""
+        kernel = next((entry.content for entry in self.boot if entry.path == "boot/kernel"), None)
+        if kernel is None:
+            hint = "add `kernel: {image: …}`, or write --format tar"
+            raise InputError([Problem("the template has no kernel, so nothing can boot it", hint=hint)])
+        return kernel
+
+    @property
+    def ucode(self) -> Content | None:
+        """Microcode for the processor: an archive to put before the initrd."""
+        return next((entry.content for entry in self.boot if entry.path == "boot/ucode.cpio"), None)
 
 
-def assemble(template: Template, fetch: Callable[[str], SourceImage], scratch: Path) -> Assembly:
+Fetch = Callable[[str], SourceImage]
+FetchLayout = Callable[[str, tuple[str, ...]], Tree]
+"""An image, for the platforms or for those that there are, as the tree of an OCI layout."""
+
+
+def with_sources(template: Template) -> Template:
+    """The template with the contents of its files' sources.
+
+    Raises InputError naming every one that cannot be read, unless it is optional and not there.
+    """
+    problems: list[Problem] = []
+    files = []
+    for file in template.files:
+        if not file.source or file.data is not None:
+            files.append(file)
+            continue
+        # As LinuxKit has it, `~/` is the home of whoever builds.
+        path = Path(file.source).expanduser() if file.source.startswith("~/") else file.folder / file.source
+        if file.optional and not path.exists():
+            continue
+        try:
+            files.append(replace(file, data=path.read_bytes()))
+        except OSError as error:
+            message = f"cannot read {path}, the source of /{file.path}: {error.strerror}"
+            hint = "sources are relative to the template's folder" if not path.exists() else None
+            problems.append(Problem(message, file.position, hint))
+    if problems:
+        raise InputError(problems)
+    return replace(template, files=tuple(files))
+
+
+def assemble(
+    template: Template, fetch: Fetch, scratch: Path, *, fetch_layout: FetchLayout | None = None
+) -> Assembly:
     """Put the template's images together. `fetch` gets an image by its reference in the template.
 
     The tree refers to files in `scratch` and to those of the images. Raises InputError where an
     image is not what the template uses it for.
     """
-    root = _Root()
-    kernel = _unpack_kernel(template, fetch(template.kernel), root, scratch)
-    for reference in template.init:
-        image = fetch(reference)
-        root.unpack("", image)
-        root.finish_image("", image, resolv_conf=RESOLV_CONF)
-    unpacked: dict[str, str] = {}
-    for number, entry in enumerate(template.onboot):
-        _container(root, f"containers/onboot/{number:03}-{entry.name}", entry, fetch(entry.image), unpacked)
-    for entry in template.services:
-        _container(root, f"containers/services/{entry.name}", entry, fetch(entry.image), unpacked)
+    template = with_sources(template)
+    builder = _Builder(template, fetch, scratch)
+    boot = builder.kernel() if template.kernel else ()
+    builder.init()
+    for volume in template.volumes:
+        builder.volume(volume, fetch_layout)
+    for section, entries in template.sections:
+        for index, entry in enumerate(entries):
+            prefix = "" if section == "services" else f"{index:03}-"
+            builder.container(f"containers/{section}/{prefix}{entry.name}", entry)
     for file in template.files:
-        root.put(_file(file))
-    return Assembly(root.tree(), kernel, template.cmdline, tuple(dict.fromkeys(root.sources)))
+        builder.file(file)
+    return Assembly(
+        builder.root.tree(),
+        boot,
+        template.cmdline,
+        tuple(dict.fromkeys(builder.sources)),
+        (*template.warnings, *builder.all_warnings()),
+    )
 
 
-def _unpack_kernel(template: Template, image: SourceImage, root: "_Root", scratch: Path) -> Content:
-    """A kernel image is a pair of files: `kernel`, and `kernel.tar` with its modules."""
-    files = {entry.path: entry.content for entry in image.tree if entry.content}
-    kernel, modules = files.get("kernel"), files.get("kernel.tar")
-    if kernel is None or modules is None:
-        missing = "kernel" if kernel is None else "kernel.tar"
-        message = f"the image `{template.kernel}` is no kernel image: it has no file `{missing}`"
-        raise InputError([Problem(message, template.positions.get(template.kernel))])
-    archive = scratch / "kernel.tar"
-    archive.write_bytes(modules.read())
-    root.unpack("", SourceImage(flatten([archive]), ImageConfig(), (archive,)))
-    return kernel
-
-
-def _container(
-    root: "_Root", folder: str, entry: ContainerEntry, image: SourceImage, unpacked: dict[str, str]
-) -> None:
-    place = f"{folder}/rootfs" if entry.readonly else f"{folder}/lower"
-    if entry.image not in unpacked:
-        unpacked[entry.image] = place
-        root.unpack(place, image)
-        root.finish_image(place, image, resolv_conf=None)
-    root.put(_folder(f"{folder}/rootfs"), keep=True)
-    if not entry.readonly:
-        root.put(_folder(f"{folder}/tmp"))  # noqa: S108 (a folder in the image)
-    root.put(_json(f"{folder}/config.json", oci_config(entry, image.config)))
-    lower = f"/{unpacked[entry.image]}"
-    root.put(_json(f"{folder}/runtime.json", runtime_config(f"/{folder}", lower, readonly=entry.readonly)))
-
-
-class _Root:
-    """The tree under construction: what comes later wins, as when tars are unpacked over each other."""
-
-    def __init__(self) -> None:
-        self.entries: dict[str, Entry] = {"": _folder("")}
+class _Builder:
+    def __init__(self, template: Template, fetch: Fetch, scratch: Path) -> None:
+        self.template = template
+        self.fetch = fetch
+        self.scratch = scratch
+        self.root = Union(_folder(""))
         self.sources: list[Path] = []
-        self._groups = 0
+        self.warnings: list[Problem] = []
+        self.ids = template.ids()
+        self.volumes = {volume.name: f"/{volume.folder}/merged" for volume in template.volumes}
+        self._unpacked: dict[str, str] = {}
 
-    def unpack(self, place: str, image: SourceImage) -> None:
-        """Put an image's tree below `place`, without what does not belong into images."""
-        groups = self._groups
-        for entry in image.tree:
-            if _is_below(entry.path, DROPPED) or (entry.path == "" and not place):
-                continue
-            # The numbers of hardlinked files count anew in each image.
-            group = entry.link_group + groups if entry.link_group else 0
-            self._groups = max(self._groups, group)
-            self.put(replace(entry, path=_join(place, entry.path), link_group=group))
-        self.sources += image.layers
+    def all_warnings(self) -> list[Problem]:
+        if not self.root.lost:
+            return self.warnings
+        some = ", ".join(f"/{path}" for path in self.root.lost[:3])
+        more = f" and {len(self.root.lost) - 3} more" if len(self.root.lost) > 3 else ""
+        message = f"files are hidden by what a later image or `files` has in place of a folder: {some}{more}"
+        return [*self.warnings, Problem(message)]
 
-    def finish_image(self, place: str, image: SourceImage, *, resolv_conf: str | None) -> None:
-        """Add what LinuxKit adds to every image; `resolv_conf` is a link's target, None is a file."""
-        for folder in FOLDERS:
-            self.put(_folder(_join(place, folder)))
-        # Unlike LinuxKit, an /etc that is a symlink is followed: its target has the image's passwd.
-        found = find(image.tree, "etc")
-        etc = _join(place, found.path if found and found.kind is Kind.DIRECTORY else "etc")
-        self.put(_folder(etc))
-        self.put(_regular(f"{etc}/hosts", HOSTS))
-        if resolv_conf:
-            self.put(_link(f"{etc}/resolv.conf", resolv_conf))
+    def kernel(self) -> Tree:
+        """Unpack the kernel's modules; the kernel itself and what belongs to it.
+
+        A kernel image is a pair of files: `kernel`, and `kernel.tar` with its modules.
+        """
+        image = self.fetch(self.template.kernel)
+        name = self.template.binary or "kernel"
+        kernel = self._part(image, name)
+        assert kernel is not None
+        modules = "kernel.tar" if self.template.kernel_tar is None else self.template.kernel_tar
+        if modules not in ("", "none"):
+            found = self._part(image, modules)
+            assert found is not None and found.content is not None
+            archive = self.scratch / "kernel.tar"
+            archive.write_bytes(found.content.read())
+            self.root.unpack("", flatten([archive]))
+            self.sources.append(archive)
+        boot = [_folder("boot"), _regular("boot/cmdline", self.template.cmdline.encode())]
+        boot.append(replace(kernel, path="boot/kernel", mtime_s=MTIME_S, link_group=0))
+        if self.template.ucode and (ucode := self._part(image, self.template.ucode, optional=True)):
+            boot.append(replace(ucode, path="boot/ucode.cpio", mtime_s=MTIME_S, link_group=0))
+        return tuple(boot)
+
+    def _part(self, image: SourceImage, name: str, *, optional: bool = False) -> Entry | None:
+        found = find(image.tree, name)
+        if found is not None and found.content is not None:
+            return found
+        reference = self.template.kernel
+        place = self.template.positions.get(reference)
+        if optional:
+            self.warnings.append(Problem(f"the kernel image `{reference}` has no file `{name}`", place))
+            return None
+        raise InputError(
+            [Problem(f"the image `{reference}` is no kernel image: it has no file `{name}`", place)]
+        )
+
+    def init(self) -> None:
+        databases = []
+        for reference in self.template.init:
+            image = self.fetch(reference)
+            self._unpack("", image, resolv_conf=RESOLV_CONF)
+            if (database := read_file(image.tree, APK_DATABASE)) is not None:
+                databases.append(database)
+        if len(databases) > 1:
+            # Each image knows of its own packages only.
+            self.root.put(_regular(APK_DATABASE, b"".join(data + b"\n\n" for data in databases)))
+
+    def volume(self, volume: Volume, fetch_layout: FetchLayout | None) -> None:
+        lower = f"{volume.folder}/lower"
+        self.root.put(_folder(lower))
+        if volume.image and volume.format == "oci":
+            if fetch_layout is None:
+                message = f"volumes: `{volume.name}`: the format oci is not supported here"
+                raise InputError([Problem(message, volume.position)])
+            self.root.unpack(lower, fetch_layout(volume.image, volume.platforms))
+        elif volume.image:
+            self._unpack(lower, self.fetch(volume.image), resolv_conf=RESOLV_CONF)
+        for name in ("tmp", "merged"):
+            self.root.put(_folder(f"{volume.folder}/{name}"))
+
+    def container(self, folder: str, entry: ContainerEntry) -> None:
+        image = self.fetch(entry.image)
+        settings = together(entry, dict(image.config.labels).get(LABEL, ""), self.template)
+        readonly = bool(settings.readonly)
+        place = f"{folder}/rootfs" if readonly else f"{folder}/lower"
+        key = expanded_reference(entry.image)
+        if key not in self._unpacked:
+            self._unpacked[key] = place
+            self._unpack(place, image, resolv_conf=None)
+        self.root.put(_folder(f"{folder}/rootfs"), keep=True)
+        if not readonly:
+            self.root.put(_folder(f"{folder}/tmp"))  # noqa: S108 (a folder in the image)
+        config = oci_config(settings, image.config, ids=self.ids, volumes=self.volumes)
+        if "args" not in config["process"]:
+            message = f"`{entry.name}` has nothing to run: neither it nor its image says a command"
+            self.warnings.append(Problem(message, entry.position, "add `command`"))
+        runtime = runtime_config(
+            f"/{folder}",
+            f"/{self._unpacked[key]}",
+            readonly=readonly,
+            runtime=settings.runtime,
+            volumes=self.volumes,
+        )
+        self.root.put(_json(f"{folder}/config.json", config))
+        self.root.put(_json(f"{folder}/runtime.json", runtime))
+
+    def file(self, file: FileEntry) -> None:
+        if file.directory:
+            entry, mode = _folder(file.path), 0o700
+        elif file.symlink:
+            entry, mode = _link(file.path, file.symlink, 0), 0o600
         else:
-            self.put(_regular(f"{etc}/resolv.conf", NO_RESOLV_CONF))
-        self.put(_link(f"{etc}/mtab", "/proc/mounts"), keep=True)
+            entry, mode = Entry(file.path, Kind.FILE, 0, mtime_s=MTIME_S, content=self._content(file)), 0o600
+        mode = mode if file.mode is None else file.mode
+        uid, gid = number(file.uid, self.ids), number(file.gid, self.ids)
+        # A new directory above it can be entered by whom the file is for.
+        above = mode & 0o777
+        for bits in (0o700, 0o070, 0o007):
+            above |= 0o111 & bits if above & bits else 0
+        folder = replace(_folder(""), mode=above, uid=uid, gid=gid)
+        self.root.put(replace(entry, mode=mode, uid=uid, gid=gid), folder=folder)
 
-    def put(self, entry: Entry, *, keep: bool = False) -> None:
-        """Add an entry and the folders above it; with `keep`, only if there is none."""
-        if keep and entry.path in self.entries:
-            return
-        folder = entry.path.rpartition("/")[0]
-        above = self.entries.get(folder)
-        if above is None or above.kind is not Kind.DIRECTORY:
-            self.put(_folder(folder))
-        before = self.entries.get(entry.path)
-        if before and before.kind is Kind.DIRECTORY and entry.kind is not Kind.DIRECTORY:
-            inside = f"{entry.path}/"
-            for path in [path for path in self.entries if path.startswith(inside)]:
-                del self.entries[path]
-        self.entries[entry.path] = entry
+    def _content(self, file: FileEntry) -> Content:
+        data = file.data
+        if data is None:
+            text = as_text(self.template, file.metadata) if file.metadata else file.contents or ""
+            data = text.encode()
+        return Content(len(data), data=data)
 
-    def tree(self) -> Tree:
-        return tuple(sorted(self.entries.values(), key=lambda entry: sort_key(entry.path)))
-
-
-def _file(file: FileEntry) -> Entry:
-    if file.directory:
-        entry, mode = _folder(file.path), 0o700
-    elif file.symlink:
-        entry, mode = _link(file.path, file.symlink), 0o777
-    else:
-        entry, mode = _regular(file.path, file.contents.encode()), 0o600
-    return replace(entry, mode=mode if file.mode is None else file.mode, uid=file.uid, gid=file.gid)
+    def _unpack(self, place: str, image: SourceImage, *, resolv_conf: str | None) -> None:
+        """Unpack an image and add what LinuxKit adds; `resolv_conf` is a link's target, None is a file."""
+        self.root.unpack(place, image.tree, DROPPED)
+        self.sources += image.layers
+        added = [_folder(folder) for folder in FOLDERS]
+        added.append(_regular("etc/hosts", HOSTS))
+        if resolv_conf:
+            added.append(_link("etc/resolv.conf", resolv_conf, 0o644))
+        else:
+            added.append(_regular("etc/resolv.conf", NO_RESOLV_CONF))
+        for entry in added:
+            self.root.put(replace(entry, path=f"{place}/{entry.path}" if place else entry.path), top=place)
+        mtab = _link(f"{place}/etc/mtab" if place else "etc/mtab", "/proc/mounts", 0o755)
+        self.root.put(mtab, top=place, keep=True)
 
 
 def _folder(path: str) -> Entry:
@@ -192,17 +306,10 @@ def _regular(path: str, data: bytes) -> Entry:
     return Entry(path, Kind.FILE, 0o644, mtime_s=MTIME_S, content=Content(len(data), data=data))
 
 
-def _link(path: str, target: str) -> Entry:
-    return Entry(path, Kind.SYMLINK, 0o777, mtime_s=MTIME_S, target=target)
+def _link(path: str, target: str, mode: int) -> Entry:
+    # Nothing asks for a symlink's mode; those here are LinuxKit's.
+    return Entry(path, Kind.SYMLINK, mode, mtime_s=MTIME_S, target=target)
 
 
 def _json(path: str, value: Json) -> Entry:
     return _regular(path, (json.dumps(value, indent=4) + "\n").encode())
-
-
-def _join(folder: str, path: str) -> str:
-    return f"{folder}/{path}" if folder and path else folder or path
-
-
-def _is_below(path: str, folders: Iterable[str]) -> bool:
-    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)

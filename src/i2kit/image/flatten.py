@@ -20,6 +20,8 @@ from i2kit.image.tree import Content, Entry, Kind, Tree
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 MAX_ENTRIES = 1_000_000
+MAX_SPECIAL_FILES = 10_000
+"""Devices and pipes; /dev has a few hundred at most, and nothing limits what a flood of them costs."""
 MAX_CONTENT_BYTES = 20 << 30
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4095
@@ -29,12 +31,17 @@ MAX_ID = 2**32 - 2
 MAX_MTIME_S = 2**32 - 1
 """File systems such as squashfs keep 32 bits; other times are moved to the nearest that fits."""
 
-_DEVICES = (tar.CHARACTER_DEVICE, tar.BLOCK_DEVICE)
+MAX_MAJOR, MAX_MINOR = 2**12 - 1, 2**20 - 1
+"""The numbers that Linux has for devices (linux/kdev_t.h)."""
+
+_SPECIAL = (tar.CHARACTER_DEVICE, tar.BLOCK_DEVICE, tar.FIFO)
 _KINDS = {
     tar.REGULAR: Kind.FILE,
     tar.SYMLINK: Kind.SYMLINK,
     tar.DIRECTORY: Kind.DIRECTORY,
     tar.FIFO: Kind.FIFO,
+    tar.CHARACTER_DEVICE: Kind.CHARACTER_DEVICE,
+    tar.BLOCK_DEVICE: Kind.BLOCK_DEVICE,
 }
 
 
@@ -57,8 +64,10 @@ class _Inode:
     mtime_s: int = 0
     content: Content | None = None
     target: str = ""
+    device: tuple[int, int] = (0, 0)
     xattrs: tuple[tuple[str, bytes], ...] = ()
     children: dict[str, "_Inode"] = field(default_factory=dict)
+    layer: Path | None = None
     names: int = 0
     link_group: int = 0
 
@@ -67,14 +76,18 @@ class _Inode:
 class _Budget:
     entries: int
     content_bytes: int
+    special_files: int
 
-    def spend(self, entries: int, content_bytes: int) -> None:
+    def spend(self, entries: int, content_bytes: int = 0, special_files: int = 0) -> None:
         self.entries -= entries
         self.content_bytes -= content_bytes
+        self.special_files -= special_files
         if self.entries < 0:
             raise _Refused(f"the image has more than {MAX_ENTRIES:,} entries")
         if self.content_bytes < 0:
             raise _Refused(f"the image's files are larger than {MAX_CONTENT_BYTES >> 30} GiB")
+        if self.special_files < 0:
+            raise _Refused(f"the image has more than {MAX_SPECIAL_FILES:,} devices and pipes")
 
 
 @dataclass(slots=True)
@@ -93,7 +106,7 @@ def flatten(layers: Sequence[Path]) -> Tree:
     layer (its file) and the entry, OperationError when a layer cannot be read.
     """
     root = _Inode(Kind.DIRECTORY)
-    budget = _Budget(MAX_ENTRIES, MAX_CONTENT_BYTES)
+    budget = _Budget(MAX_ENTRIES, MAX_CONTENT_BYTES, MAX_SPECIAL_FILES)
     for path in layers:
         _apply(root, path, budget)
     return _entries(root)
@@ -105,7 +118,9 @@ def _apply(root: _Inode, path: Path, budget: _Budget) -> None:
         layer = _Layer()
         for member in tar.members(path):
             entry = member.name
-            budget.spend(1, member.size_bytes if member.type == tar.REGULAR else 0)
+            budget.spend(
+                1, member.size_bytes if member.type == tar.REGULAR else 0, int(member.type in _SPECIAL)
+            )
             _sort(member, layer)
         redefined = {"/".join(parts) for parts, _ in layer.additions} if layer.whiteouts else set()
         for parts, name in layer.whiteouts:
@@ -143,8 +158,6 @@ def _sort(member: tar.Member, layer: _Layer) -> None:
         layer.whiteouts.append((parts[:-1], hidden))
     elif member.type == tar.CHARACTER_DEVICE and member.device == (0, 0) and parts:
         layer.whiteouts.append((parts[:-1], name))  # overlayfs' form of the same
-    elif member.type in _DEVICES and parts[:1] == ("dev",):
-        pass  # images made by debootstrap have them; the runtime puts its own /dev over all of it
     else:
         if opaque and member.type == tar.DIRECTORY:
             layer.whiteouts.append((parts, None))
@@ -196,7 +209,7 @@ def _add(root: _Inode, parts: tuple[str, ...], member: tar.Member, source: Path,
     if not parts:
         if member.type != tar.DIRECTORY:
             raise _Refused("the root is not a directory")
-        _describe(root, member)
+        _describe(root, member, source)
         return
     directory = _directory(root, parts[:-1], create=budget)
     assert directory is not None
@@ -204,11 +217,6 @@ def _add(root: _Inode, parts: tuple[str, ...], member: tar.Member, source: Path,
     if member.type == tar.HARDLINK:
         directory.children[name] = _linked(root, member)
         return
-    if member.type in _DEVICES:
-        kind = "character" if member.type == tar.CHARACTER_DEVICE else "block"
-        raise _Refused(
-            f"a {kind} device ({member.device[0]}:{member.device[1]}); devices come from the machine"
-        )
     if member.type not in _KINDS:
         raise _Refused(f"an entry of the unknown type {member.type!r}")
     inode = _Inode(_KINDS[member.type])
@@ -223,17 +231,22 @@ def _add(root: _Inode, parts: tuple[str, ...], member: tar.Member, source: Path,
         if not target or len(target.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES:
             raise _Refused("a symlink whose target is empty or too long")
         inode.target = target
-    _describe(inode, member)
+    elif member.type in _SPECIAL:
+        major, minor = inode.device = member.device
+        if not (0 <= major <= MAX_MAJOR and 0 <= minor <= MAX_MINOR):
+            raise _Refused(f"a device {major}:{minor}, which does not exist on Linux")
+    _describe(inode, member, source)
     directory.children[name] = inode
 
 
-def _describe(inode: _Inode, member: tar.Member) -> None:
+def _describe(inode: _Inode, member: tar.Member, source: Path) -> None:
     if not (0 <= member.uid <= MAX_ID and 0 <= member.gid <= MAX_ID):
         raise _Refused(f"its owner {member.uid}:{member.gid} does not exist on Linux")
     inode.mode = member.mode & 0o7777
     inode.uid, inode.gid = member.uid, member.gid
     inode.mtime_s = min(max(member.mtime_s, 0), MAX_MTIME_S)
     inode.xattrs = member.xattrs
+    inode.layer = source
 
 
 def _linked(root: _Inode, member: tar.Member) -> _Inode:
@@ -273,7 +286,7 @@ def _directory(
         if child is None:
             if create is None:
                 return None
-            create.spend(1, 0)
+            create.spend(1)
             child = here.children[part] = _Inode(Kind.DIRECTORY)
         elif child.kind is not Kind.DIRECTORY:
             at = "/".join([*(name for name, _ in way[1:]), part])
@@ -322,8 +335,10 @@ def _entries(root: _Inode) -> Tree:
                 mtime_s=inode.mtime_s,
                 content=inode.content,
                 target=inode.target,
+                device=inode.device,
                 xattrs=inode.xattrs,
                 link_group=inode.link_group,
+                layer=inode.layer,
             )
         )
         ahead.extend(

@@ -1,16 +1,19 @@
 """An entry of a LinuxKit template as the files that the guest starts its container from.
 
-In: the entry, the image's config and where its filesystem lies. Out: the JSON of `config.json`
-(OCI runtime spec, config.md) and of LinuxKit's `runtime.json` (docs/yaml.md, "runtime"). Pure.
+In: what entry and label say together, the image's config and where its filesystem lies. Out: the JSON
+of `config.json` (OCI runtime spec, config.md) and of LinuxKit's `runtime.json` (docs/yaml.md,
+"runtime"). Pure.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from i2kit.image.linuxkit import ContainerEntry, Mount
+from i2kit.image.linuxkit_values import Device, Id, IdMapping, Mount, Runtime, Settings
 from i2kit.model import ImageConfig
 
 OCI_VERSION = "1.0.2"
-"""LinuxKit writes 1.2.1, which crun before 1.9 refuses; nothing written here is newer than 1.0."""
+"""LinuxKit writes 1.2.1, which crun before 1.9 refuses; nothing that is written usually is newer than 1.0."""
+OCI_VERSION_OF_MAPPED_MOUNTS = "1.1.0"
 
 Json = dict[str, Any]
 
@@ -35,99 +38,297 @@ DESTINATIONS = {
 }
 KERNEL_FILESYSTEMS = frozenset(DESTINATIONS)
 
+# linux/capability.h, in the order of their numbers.
+CAPABILITIES = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
+)
+# getrlimit(2)
+RLIMITS = (
+    "RLIMIT_CPU",
+    "RLIMIT_FSIZE",
+    "RLIMIT_DATA",
+    "RLIMIT_STACK",
+    "RLIMIT_CORE",
+    "RLIMIT_RSS",
+    "RLIMIT_NPROC",
+    "RLIMIT_NOFILE",
+    "RLIMIT_MEMLOCK",
+    "RLIMIT_AS",
+    "RLIMIT_LOCKS",
+    "RLIMIT_SIGPENDING",
+    "RLIMIT_MSGQUEUE",
+    "RLIMIT_NICE",
+    "RLIMIT_RTPRIO",
+    "RLIMIT_RTTIME",
+)
+UNLIMITED = 2**64 - 1
 
-def oci_config(entry: ContainerEntry, image: ImageConfig) -> Json:
-    """`config.json`. A command or env of the entry replaces the image's as a whole, as in LinuxKit."""
-    command = entry.command if entry.command is not None else (*image.entrypoint, *image.cmd)
-    env = entry.env if entry.env is not None else [f"{name}={value}" for name, value in image.env]
-    user: Json = {"uid": entry.uid, "gid": entry.gid}
-    if entry.additional_gids:
-        user["additionalGids"] = list(entry.additional_gids)
-    process: Json = {
-        "user": user,
-        "args": list(command),
-        "env": list(env),
-        "cwd": entry.cwd or image.working_dir or "/",
-        "capabilities": capabilities(entry.capabilities),
-    }
-    if entry.no_new_privileges:
-        process["noNewPrivileges"] = True
-    linux: Json = {
-        "resources": {key: dict(value) for key, value in (entry.resources or {}).items()},
-        "namespaces": [{"type": "pid"}, {"type": "mount"}],
-    }
-    if entry.masked_paths:
-        linux["maskedPaths"] = list(entry.masked_paths)
-    if entry.readonly_paths:
-        linux["readonlyPaths"] = list(entry.readonly_paths)
-    config: Json = {
-        "ociVersion": OCI_VERSION,
-        "process": process,
-        "root": {"path": "rootfs", **({"readonly": True} if entry.readonly else {})},
-        "mounts": [mount_json(mount) for mount in mounts(entry)],
-    }
-    if entry.annotations:
-        config["annotations"] = dict(entry.annotations)
-    return {**config, "linux": linux}
 
+def oci_config(
+    settings: Settings,
+    image: ImageConfig,
+    *,
+    ids: Mapping[str, int] | None = None,
+    volumes: Mapping[str, str] | None = None,
+) -> Json:
+    """`config.json`. A command or env of the entry replaces the image's as a whole, as in LinuxKit.
 
-def capabilities(names: tuple[str, ...]) -> Json:
-    if not names:
-        return {}
-    ordered = sorted(names)
+    `ids` are the numbers that names of entries mean, `volumes` the folders that names of volumes mean.
+    """
+    numbers = ids or {}
+    command = settings.command if settings.command is not None else (*image.entrypoint, *image.cmd)
+    env = settings.env if settings.env is not None else [f"{name}={value}" for name, value in image.env]
+    user: Json = {"uid": number(settings.uid, numbers), "gid": number(settings.gid, numbers)}
+    if settings.additional_gids:
+        user["additionalGids"] = [number(gid, numbers) for gid in settings.additional_gids]
+    process: Json = {"user": user}
+    process |= said(args=list(command), env=list(env))
+    process["cwd"] = settings.cwd or image.working_dir or "/"
+    process["capabilities"] = capabilities(settings)
+    process |= said(
+        rlimits=[rlimit(text) for text in settings.rlimits or ()],
+        noNewPrivileges=settings.no_new_privileges,
+    )
+    if settings.oom_score_adj is not None:
+        process["oomScoreAdj"] = settings.oom_score_adj
+    root: Json = {"path": "rootfs", **said(readonly=settings.readonly)}
+    mounted = mounts(settings, volumes or {})
+    mapped = any(mount.uid_mappings or mount.gid_mappings for mount in mounted)
     return {
-        "bounding": ordered,
-        "effective": list(names),
-        "inheritable": ordered,
-        "permitted": ordered,
+        "ociVersion": OCI_VERSION_OF_MAPPED_MOUNTS if mapped else OCI_VERSION,
+        "process": process,
+        "root": root,
+        **said(hostname=settings.hostname),
+        "mounts": [mount_json(mount) for mount in mounted],
+        **said(annotations=dict(settings.annotations or ())),
+        "linux": linux(settings),
     }
 
 
-def mounts(entry: ContainerEntry) -> list[Mount]:
-    """The default mounts, the binds, then the mounts; the last one for a destination counts."""
+def linux(settings: Settings) -> Json:
+    return {
+        **said(
+            uidMappings=[mapping_json(mapping) for mapping in settings.uid_mappings or ()],
+            gidMappings=[mapping_json(mapping) for mapping in settings.gid_mappings or ()],
+            sysctl=dict(settings.sysctl or ()),
+        ),
+        "resources": resources(settings),
+        **said(cgroupsPath=settings.cgroups_path),
+        "namespaces": namespaces(settings),
+        **said(
+            devices=[device_json(device) for device in settings.devices or () if device.path != "all"],
+            rootfsPropagation=settings.rootfs_propagation,
+            maskedPaths=list(settings.masked_paths or ()),
+            readonlyPaths=list(settings.readonly_paths or ()),
+        ),
+    }
+
+
+def said(**values: Any) -> Json:
+    """The values that say something, as the OCI's JSON leaves out the others."""
+    return {key: value for key, value in values.items() if value}
+
+
+def number(id_: Id | None, ids: Mapping[str, int]) -> int:
+    return ids[id_] if isinstance(id_, str) else id_ or 0
+
+
+def capabilities(settings: Settings) -> Json:
+    effective, ambient = expanded(settings.capabilities), expanded(settings.ambient)
+    ordered = sorted({*effective, *ambient})
+    return said(
+        bounding=ordered,
+        effective=effective,
+        inheritable=ordered,
+        permitted=ordered,
+        ambient=ambient,
+    )
+
+
+def expanded(names: Sequence[str] | None) -> list[str]:
+    """Capabilities with `all` and `none` written out."""
+    if any(name.lower() == "all" for name in names or ()):
+        return list(CAPABILITIES)
+    return [name for name in names or () if name.lower() != "none"]
+
+
+def rlimit(text: str) -> Json | None:
+    """A limit such as `nofile,1024,unlimited` as the OCI has it; None for what is none."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 3:
+        return None
+    name = f"RLIMIT_{parts[0].upper().removeprefix('RLIMIT_')}"
+    limits = [
+        UNLIMITED
+        if part.lower() == "unlimited"
+        else int(part)
+        if part.isascii() and part.isdigit() and len(part) <= 20
+        else UNLIMITED + 1
+        for part in parts[1:]
+    ]
+    if name not in RLIMITS or max(limits) > UNLIMITED:
+        return None
+    return {"type": name, "hard": limits[1], "soft": limits[0]}
+
+
+def namespaces(settings: Settings) -> list[Json]:
+    """Those that the container does not share with the machine."""
+    wanted = (
+        ("network", settings.net or "host"),
+        ("ipc", settings.ipc or "host"),
+        ("uts", settings.uts or "host"),
+        ("pid", settings.pid or "new"),
+        ("user", settings.userns or "host"),
+        ("mount", "new"),
+    )
+    return [
+        {"type": kind} if where in ("new", "none") else {"type": kind, "path": where}
+        for kind, where in wanted
+        if where not in ("host", "root")
+    ]
+
+
+def device_json(device: Device) -> Json:
+    return {
+        "path": device.path,
+        "type": device.type,
+        "major": device.major,
+        "minor": device.minor,
+        "fileMode": int(device.mode, 8),
+    }
+
+
+def device_rule(device: Device) -> Json:
+    """What lets the container use a device: having its node is not enough."""
+    numbers = {} if device.path == "all" else {"major": device.major, "minor": device.minor}
+    return {"allow": True, "type": device.type, **numbers, "access": "rwm"}
+
+
+def resources(settings: Settings) -> Json:
+    found = {key: value for key, value in (settings.resources or {}).items() if value}
+    rules = [*found.pop("devices", ()), *map(device_rule, settings.devices or ())]
+    if "blockio" in found:
+        found["blockIO"] = found.pop("blockio")
+    if "hugepageLimits" in found:
+        found["hugepageLimits"] = [
+            {**limit, "pageSize": page_size(limit.get("pageSize", 0))} for limit in found["hugepageLimits"]
+        ]
+    # A rule that allows nothing in so many words forbids.
+    return {**said(devices=[{"allow": False, **rule} for rule in rules]), **found}
+
+
+def page_size(size_bytes: int) -> str:
+    """The kernel's name of a page's size, such as 2MB."""
+    for unit, name in ((1 << 30, "GB"), (1 << 20, "MB")):
+        if size_bytes % unit == 0 and size_bytes:
+            return f"{size_bytes // unit}{name}"
+    return f"{size_bytes // 1024}KB"
+
+
+def mapping_json(mapping: IdMapping) -> Json:
+    return {"containerID": mapping.container_id, "hostID": mapping.host_id, "size": mapping.size}
+
+
+def mounts(settings: Settings, volumes: Mapping[str, str]) -> list[Mount]:
+    """The default mounts, tmpfs, binds, then mounts; the last one for a destination counts."""
     found: dict[str, Mount] = {}
     for mount in DEFAULT_MOUNTS:
         options = mount.options
-        if entry.readonly and mount.destination in MADE_READONLY:
+        if settings.readonly and mount.destination in MADE_READONLY:
             options = (*options, "ro")
         found[mount.destination] = Mount(mount.type, mount.source, mount.destination, options)
-    for bind in entry.binds:
+    for tmpfs in settings.tmpfs or ():
+        destination, *rest = tmpfs.split(":")
+        options = tuple(rest[0].split(",")) if rest else ()
+        found[destination] = Mount("tmpfs", "tmpfs", destination, options)
+    for bind in settings.binds or ():
         source, destination, *rest = bind.split(":")
         options = (*rest[0].split(","), "rbind") if rest else ("rw", "rbind", "rshared")
-        found[destination] = Mount("bind", source, destination, options)
-    for mount in entry.mounts:
-        completed = complete(mount)
-        found[completed.destination] = completed
+        found[destination] = Mount("bind", volumes.get(source, source), destination, options)
+    for mount in settings.mounts or ():
+        complete = completed(mount, volumes)
+        found[complete.destination] = complete
     return [found[destination] for destination in sorted(found)]
 
 
-def complete(mount: Mount) -> Mount:
-    """Fill in what a mount leaves unsaid, as LinuxKit does."""
+def completed(mount: Mount, volumes: Mapping[str, str] | None = None) -> Mount:
+    """Fill in what a mount leaves unsaid, as LinuxKit does, and say where a volume is."""
     kind = mount.type
     if not kind:
         if mount.source in KERNEL_FILESYSTEMS:
             kind = mount.source
         elif mount.destination == "/dev":
-            kind = "devtmpfs"
+            kind = "tmpfs"
+    source = (volumes or {}).get(mount.source, mount.source) if kind == "bind" else mount.source
     return Mount(
         kind,
-        mount.source or kind,
+        source or kind,
         mount.destination or DESTINATIONS.get(kind, ""),
         mount.options,
+        mount.uid_mappings,
+        mount.gid_mappings,
     )
 
 
 def mount_json(mount: Mount) -> Json:
-    parts = {
-        "destination": mount.destination,
-        "type": mount.type,
-        "source": mount.source,
-        "options": list(mount.options),
-    }
-    return {key: value for key, value in parts.items() if value}
+    return said(
+        destination=mount.destination,
+        type=mount.type,
+        source=mount.source,
+        options=list(mount.options),
+        uidMappings=[mapping_json(mapping) for mapping in mount.uid_mappings],
+        gidMappings=[mapping_json(mapping) for mapping in mount.gid_mappings],
+    )
 
 
-def runtime_config(folder: str, unpacked: str, *, readonly: bool) -> Json:
+def runtime_config(
+    folder: str,
+    unpacked: str,
+    *,
+    readonly: bool,
+    runtime: Runtime | None = None,
+    volumes: Mapping[str, str] | None = None,
+) -> Json:
     """`runtime.json` of the container in `folder`: how its root filesystem comes to be.
 
     `unpacked` is the folder of the unpacked image, which another container may share: it is bound
@@ -144,11 +345,25 @@ def runtime_config(folder: str, unpacked: str, *, readonly: bool) -> Json:
             {"destination": upper, "options": ["remount", "private"]},
             {"destination": root, "type": "overlay", "source": "overlay", "options": layers},
         ]
+    wanted = runtime or Runtime()
+    for mount in wanted.mounts or ():
+        source = (volumes or {}).get(mount.source, mount.source) if mount.type == "bind" else mount.source
+        json = {"destination": mount.destination, **mount_json(mount), **said(source=source)}
+        steps.append(json)
     return {
-        "cgroups": [],
+        "cgroups": list(wanted.cgroups or ()),
         "mounts": steps,
-        "mkdir": [],
-        "interfaces": [],
-        "bindNS": dict.fromkeys(("cgroup", "ipc", "mnt", "net", "pid", "user", "uts"), ""),
-        "namespace": "",
+        "mkdir": list(wanted.mkdir or ()),
+        "interfaces": [
+            {
+                **said(name=interface.name, add=interface.add, peer=interface.peer),
+                "createInRoot": interface.create_in_root,
+            }
+            for interface in wanted.interfaces or ()
+        ],
+        "bindNS": {
+            kind: wanted.bind_ns.get(kind, "")
+            for kind in ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+        },
+        "namespace": wanted.namespace or "",
     }

@@ -67,6 +67,7 @@ class Entry:
 
     `mode` holds the permission bits with setuid, setgid and sticky (0o7777). `link_group` is
     the same positive number for all names of one hardlinked file, 0 for files with one name.
+    `layer` is the file that the entry comes from, None for what was made by us.
     """
 
     path: str
@@ -80,6 +81,7 @@ class Entry:
     device: tuple[int, int] = (0, 0)
     xattrs: tuple[tuple[str, bytes], ...] = ()
     link_group: int = 0
+    layer: Path | None = None
 
 
 Tree = tuple[Entry, ...]

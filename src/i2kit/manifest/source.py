@@ -85,9 +85,12 @@ class _Stop(Exception):
         self.problem = problem
 
 
-def documents(name: str, data: bytes) -> tuple[tuple[Node, ...], tuple[Problem, ...]]:
+def documents(
+    name: str, data: bytes, *, meaning: Callable[[str], ScalarValue] | None = None
+) -> tuple[tuple[Node, ...], tuple[Problem, ...]]:
     """The documents of a file, without the empty ones, and what is wrong with it.
 
+    `meaning` says what a scalar without quotes means to whom the file is for, by default `resolve`.
     Documents before a syntax error are returned too, so that their problems can be told as well;
     none of a template, which is something else as a whole.
     """
@@ -95,7 +98,7 @@ def documents(name: str, data: bytes) -> tuple[tuple[Node, ...], tuple[Problem, 
         text = _decode(name, data)
     except _Stop as stop:
         return (), (stop.problem,)
-    build = _Build(name)
+    build = _Build(name, meaning or resolve)
     try:
         _feed(build, name, text)
     except _Stop as stop:
@@ -151,7 +154,7 @@ def _decode(name: str, data: bytes) -> str:
 
 def _feed(build: "_Build", name: str, text: str) -> None:
     if name.endswith(".json") or text.lstrip()[:1] == "{":
-        attempt = _Build(name)
+        attempt = _Build(name, build.meaning)
         try:
             for event in json_events(name, text):
                 attempt.take(event)
@@ -220,7 +223,8 @@ class _Key:
 class _Build:
     """Nodes out of a stream of events, without recursion. Stops at the first broken limit."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, meaning: Callable[[str], ScalarValue]) -> None:
+        self.meaning = meaning
         self.documents: list[Node] = []
         self.problems: list[Problem] = []
         self.malformed = False
@@ -251,7 +255,7 @@ class _Build:
         self._count(1, position)
         self._refuse_tag(event, position)
         plain = event.style is None or event.style == ""
-        value = resolve(event.value) if plain else event.value
+        value = self.meaning(event.value) if plain else event.value
         self._place(ScalarNode(event.value, value, position), 1, 0, event.anchor, plain)
 
     def _start(self, event: yaml.CollectionStartEvent) -> None:
