@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 
 from i2kit import app, cli, process
@@ -131,9 +132,17 @@ def test_sessions(i2kit: I2kit, name: str, command_lines: list[str]) -> None:
 
 
 def test_help_is_the_reference_and_has_examples(i2kit: I2kit) -> None:
-    text = session(i2kit, "--help", *(f"{name} --help" for name in sorted(cli.cli.commands)))
+    words = [
+        words
+        for name, command in sorted(cli.cli.commands.items())
+        for words in (
+            name,
+            *(f"{name} {sub}" for sub in (command.commands if isinstance(command, click.Group) else ())),
+        )
+    ]
+    text = session(i2kit, "--help", *(f"{each} --help" for each in words))
     golden.check("cli/help.txt", text)
-    assert text.count("Examples:") == 1 + len(cli.cli.commands)
+    assert text.count("Examples:") == 1 + len(words)
 
 
 def test_without_replicas_no_address_is_said_to_answer(i2kit: I2kit, tmp_path: Path) -> None:

@@ -10,13 +10,16 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 from i2kit.errors import I2kitError, InputError, NotReadyError, OperationError, Problem, RolloutError
 from i2kit.events import Warned, Watcher
 from i2kit.model import Deployment, MachineImage, Manifest, Output, Release, Service, ServicePort, Workload
 from i2kit.providers import Plan, Provider
 from i2kit.settings import Settings
+
+if TYPE_CHECKING:
+    from i2kit.image.lock import Kernel
 
 Made = TypeVar("Made", covariant=True)
 
@@ -164,6 +167,16 @@ def render_linuxkit(
 
     workloads = read(paths, watch=watch, stdin=stdin).workloads
     return "---\n".join(text for _, text in of_each(workloads, image.render, settings=settings, watch=watch))
+
+
+def build_kernel(*, settings: Settings, watch: Watcher) -> "Kernel":
+    """Compile a kernel of our own, unless the store has it; machine images have it from then on."""
+    from i2kit.image import kernel_build
+    from i2kit.image.store import Store
+
+    return kernel_build.build(
+        store=Store(settings.store_dir), lock_file=settings.lock_file, locked=settings.locked, watch=watch
+    )
 
 
 def schema() -> dict[str, Any]:
