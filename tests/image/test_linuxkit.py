@@ -433,7 +433,7 @@ def test_several_files_are_one_template() -> None:
         "second.yml:3:42:",
         "second.yml:3:56:",
         "third.yml:1:19:",
-        "third.yml:1:40:",
+        "third.yml:1:39:",
     ]
 
 
