@@ -7,14 +7,13 @@ taken instead of the distribution's where the store has one. Never installs.
 """
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
 from i2kit.errors import InputError, OperationError, Problem
 from i2kit.events import Finished, Started, Warned, Watcher
-from i2kit.image import atomic, boot, components, lock, own_kernel
+from i2kit.image import boot, components, lock, own_kernel
 from i2kit.image.components import KERNEL_PACKAGE, SCRIPTS
 from i2kit.image.lock import Lock
 from i2kit.image.packages import Distribution, Gone, Index, Package, distribution
@@ -63,7 +62,10 @@ def ensure(*, store: Store, lock_file: Path, locked: bool, watch: Watcher) -> Ba
             watch(Warned(f"{what}: its packages are taken and recorded"))
             recorded = None
         own = own_kernel.choose(store, recorded, locked=locked, lock_file=lock_file, watch=watch)
-        current = _locked_packages(store, index, recorded, locked, lock_file, watch) or _newest(
+        made = _recall(store, _memo(store, recorded.packages, here)) if recorded else None
+        # What is made already needs its packages no more; else each is read, and must be as it was.
+        present = store.blob if made else store.verified_blob
+        current = _locked_packages(store, index, recorded, locked, lock_file, watch, present) or _newest(
             store, index, here, watch
         )
         references, used = _components(store, current, here, watch)
@@ -82,8 +84,20 @@ def ensure(*, store: Store, lock_file: Path, locked: bool, watch: Watcher) -> Ba
     )
 
 
+def recorded_components(store: Store, found: Lock) -> frozenset[str]:
+    """The pinned references of what was made of a lock file's packages, as this version of i2kit does."""
+    known = store.record(_memo(store, found.packages, found.distribution)) or {}
+    return frozenset(known.get("references", {}).values())
+
+
 def _locked_packages(
-    store: Store, index: Index, recorded: Lock | None, locked: bool, file: Path, watch: Watcher
+    store: Store,
+    index: Index,
+    recorded: Lock | None,
+    locked: bool,
+    file: Path,
+    watch: Watcher,
+    present: Callable[[str], Path | None],
 ) -> tuple[Package, ...] | None:
     """The packages of the lock file, all in the store; None when some cannot be had any more."""
     if recorded is None:
@@ -95,7 +109,7 @@ def _locked_packages(
                 hint="run without --locked to record what this version of i2kit needs",
             )
         return None
-    if all(store.blob(package.digest) for package in recorded.packages):
+    if all(present(package.digest) for package in recorded.packages):
         return recorded.packages
     try:
         _fetch(index, recorded.packages, watch)
@@ -158,8 +172,7 @@ def _components(
     store: Store, packages: Sequence[Package], here: Distribution, watch: Watcher
 ) -> tuple[Mapping[str, str], tuple[Package, ...]]:
     """The components' references by name, and the packages that something was taken from."""
-    memo = store.root / "base" / f"{_key(packages, here)}.json"
-    if (known := _recall(store, memo)) is not None:
+    if (known := _recall(store, _memo(store, packages, here))) is not None:
         return known
     watch(Started("base", "base components"))
     kernels = [package for package in packages if KERNEL_PACKAGE.fullmatch(package.name)]
@@ -178,21 +191,24 @@ def _components(
     references = {name: components.add_image(store, name, files[name]) for name in files}
     everything = tuple(sorted({*kernels, busybox, *of_crun, *of_loader}))
     # Two keys lead here: what was resolved, and what of it the lock file will name.
-    for key in (_key(packages, here), _key(everything, here)):
-        document = {"references": references, "packages": [astuple(package) for package in everything]}
-        atomic.write(memo.with_name(f"{key}.json"), json.dumps(document, indent=1))
+    document = {"references": references, "packages": [list(astuple(package)) for package in everything]}
+    for some in (packages, everything):
+        store.write_record(_memo(store, some, here), document)
     watch(Finished("base", f"{len(files)} components"))
     return references, everything
 
 
+def _memo(store: Store, packages: Sequence[Package], here: Distribution) -> Path:
+    return store.root / "base" / f"{_key(packages, here)}.json"
+
+
 def _recall(store: Store, memo: Path) -> tuple[Mapping[str, str], tuple[Package, ...]] | None:
-    """What `_components` found before, if its images are still in the store."""
-    try:
-        document = json.loads(memo.read_text())
-        references = dict(document["references"])
-        packages = tuple(Package(*words) for words in document["packages"])
-    except (OSError, ValueError, KeyError, TypeError):
+    """What `_components` found before, if its images are still in the store, undamaged."""
+    document = store.record(memo)
+    if document is None:
         return None
+    references = dict(document["references"])
+    packages = tuple(Package(*words) for words in document["packages"])
     whole = all(components.is_whole(store, reference) for reference in references.values())
     return (references, packages) if whole else None
 

@@ -179,12 +179,12 @@ def add_image(store: Store, name: str, files: Files) -> str:
 
 
 def is_whole(store: Store, reference: str) -> bool:
-    """Whether the image of this pinned reference is in the store with all that it needs."""
+    """Whether the image of this pinned reference is in the store, undamaged and with all that it needs."""
     try:
         image = sources.resolve(reference, store=store, docker_config=None)
     except OperationError:
         return False
-    return all(store.blob(layer.diff_id) for layer in image.layers)
+    return all(store.verified_blob(layer.diff_id) for layer in image.layers)
 
 
 def tar(files: Files) -> bytes:

@@ -7,13 +7,12 @@ Never compiles anything: that is kernel_build's, which takes minutes and happens
     kernels/latest.json    what was built last: taken where the lock file names none
 """
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from i2kit.errors import OperationError
 from i2kit.events import Warned, Watcher
-from i2kit.image import atomic, components
+from i2kit.image import components
 from i2kit.image.lock import Kernel, Lock
 from i2kit.image.packages import Package
 from i2kit.image.store import Store
@@ -37,7 +36,7 @@ def choose(
     named = recorded.kernel if recorded else None
     if named is None:
         # Whoever runs with --locked gets what the lock file says, also by its silence.
-        return None if locked else recall(store, LATEST)
+        return None if locked else latest(store)
     if components.is_whole(store, named.image):
         return named
     what = f"{lock_file} names a kernel of our own, {named.source.name} {named.source.version}"
@@ -47,21 +46,24 @@ def choose(
     return None
 
 
+def latest(store: Store) -> Kernel | None:
+    """The kernel that was built last, if it is still in the store."""
+    return recall(store, LATEST)
+
+
 def remember(store: Store, key: str, kernel: Kernel) -> None:
     """Note what a build led to, as the result of this key and as the latest."""
     for name in (key, LATEST):
-        atomic.write(_record(store, name), json.dumps(asdict(kernel), indent=1))
+        store.write_record(_record(store, name), asdict(kernel))
 
 
 def recall(store: Store, key: str) -> Kernel | None:
     """What was noted under this key, if its image is still in the store."""
-    try:
-        document = json.loads(_record(store, key).read_text())
-        source = Package(**document.pop("source"))
-        kernel = Kernel(source, **document)
-        return kernel if components.is_whole(store, kernel.image) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    document = store.record(_record(store, key))
+    if document is None:
         return None
+    kernel = Kernel(**{**document, "source": Package(**document["source"])})
+    return kernel if components.is_whole(store, kernel.image) else None
 
 
 def _record(store: Store, name: str) -> Path:

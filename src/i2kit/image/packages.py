@@ -101,7 +101,8 @@ class Index:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._folder = store.root / "apt"
-        self._own = (self._folder / "lists" / "complete").exists()
+        lists = self._folder / "lists"
+        self._lists = lists if (lists / "complete").exists() else None
 
     def offers(self, names: Collection[str]) -> Mapping[str, Offer]:
         """What the index has of these names now; unknown names are left out."""
@@ -131,7 +132,8 @@ class Index:
 
         Raises Gone when the distribution does not have all of them, in these versions, any more.
         """
-        missing = {package.sha256: package for package in packages if not self._store.blob(package.digest)}
+        present = self._store.verified_blob
+        missing = {package.sha256: package for package in packages if not present(package.digest)}
         if not missing:
             return
         versions = [f"{package.name}={package.version}" for package in missing.values()]
@@ -156,17 +158,23 @@ class Index:
 
         One source that fails, such as a third party's, does not matter if others are there.
         """
-        self._own = True
-        lists = self._folder / "lists"
-        (lists / "partial").mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(lists).free < LISTS_BYTES:
+        # Beside those that are there, which may be damaged: apt gets anew only what it finds to be old.
+        fresh, lists = self._folder / "fresh", self._folder / "lists"
+        shutil.rmtree(fresh, ignore_errors=True)
+        (fresh / "partial").mkdir(parents=True)
+        if shutil.disk_usage(fresh).free < LISTS_BYTES:
             raise self._full()
+        self._lists = fresh
         try:
             self._apt("apt-get", "update")
         except ProgramError:
-            if not any(lists.glob("*_Packages*")):
+            if not any(fresh.glob("*_Packages*")):
                 raise
-        (lists / "complete").touch()
+        (fresh / "complete").touch()
+        for cache in self._folder.glob("*pkgcache.bin"):
+            cache.unlink()
+        shutil.rmtree(lists, ignore_errors=True)
+        self._lists = fresh.rename(lists)
 
     def _apt(self, program: str, *words: str, cwd: Path | None = None, check: bool = True) -> str:
         (self._folder / "archives" / "partial").mkdir(parents=True, exist_ok=True)
@@ -177,8 +185,8 @@ class Index:
             "APT::Sandbox::User=root",  # no change to a user who could not write here
             "Acquire::Retries=2",
         ]
-        if self._own:
-            options += [f"Dir::State={self._folder}", f"Dir::State::lists={self._folder}/lists/"]
+        if self._lists:
+            options += [f"Dir::State={self._folder}", f"Dir::State::lists={self._lists}/"]
         flags = [word for option in options for word in ("-o", option)]
         try:
             return run([program, "-qq", *flags, *words], cwd=cwd, check=check).text

@@ -115,7 +115,7 @@ class Registry:
         never stored.
         """
         with store.lock(descriptor.digest):
-            if present := store.blob(descriptor.digest):
+            if present := store.verified_blob(descriptor.digest):
                 arrived(descriptor.size_bytes)
                 return present
             try:

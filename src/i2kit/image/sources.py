@@ -237,7 +237,7 @@ def _fetch(
             if store.blob(layer.diff_id):
                 arrived(layer.size_bytes)
                 return
-            blob = store.blob(layer.digest)
+            blob = store.verified_blob(layer.digest)
             if blob is None:
                 blob = _download(layer, image, reference, registry, store, arrived)
             else:
