@@ -299,3 +299,15 @@ class Deployment:
     def key(self) -> str:
         """`namespace/name`, as that of its workload."""
         return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A deployment that needs a machine image: it runs, it is about to, or one could go back to it."""
+
+    image: str
+    """The machine image's id."""
+    provider: str
+    key: str
+    place: str
+    """Which of several, for a provider that keeps its state in folders."""
