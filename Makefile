@@ -24,7 +24,9 @@ lint: setup
 test: lint
 	$(VENV)/bin/pytest
 
-demo: setup
+demo:
+	@.ci/install-packages run demo
+	@.ci/install-python $(VENV)
 	@examples/demo.sh
 
 demo-stop:
