@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from i2kit.errors import InputError
+from i2kit.image import archive
 from i2kit.image.assemble import Assembly, SourceImage, assemble
 from i2kit.image.linuxkit import parse
 from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
 from i2kit.model import ImageConfig
+from tests import golden
 
 CONFIG = ImageConfig(cmd=("/bin/app",), env=(("PATH", "/bin"),))
 
@@ -307,3 +309,135 @@ files:
 def test_an_image_that_is_no_kernel(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"pod.yml:1:17: the image `app` is no kernel image: .* `kernel`"):
         assembled("kernel: {image: app}\n", tmp_path)
+
+
+def whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Assembly:
+    """A template with every key, of images that have something of everything."""
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "from.txt").write_bytes(b"\0\xff")
+    label = {"capabilities": ["all"], "binds": ["/run:/run"], "tmpfs": ["/tmp"], "uid": "last"}
+    app = ImageConfig(
+        entrypoint=("/bin/app",),
+        env=(("PATH", "/bin"),),
+        labels=(("org.mobyproject.config", json.dumps(label)),),
+    )
+    images = {
+        "kernel": SourceImage(
+            tree(file("bzImage", b"linux"), file("modules.tar", modules_tar()), file("ucode.cpio", b"u")),
+            ImageConfig(),
+        ),
+        "base": SourceImage(
+            tree(file("etc/motd", b"base"), Entry("dev/null", Kind.CHARACTER_DEVICE, 0o666, device=(1, 3))),
+            CONFIG,
+        ),
+        "app": SourceImage(tree(file("bin/app", b"app"), file("etc/hosts", b"own")), app),
+    }
+
+    def layout(reference: str, platforms: tuple[str, ...]) -> Tree:
+        return tree(file("oci-layout", f"{reference} {platforms}".encode()))
+
+    text = (golden.FOLDER / "linuxkit/whole.yml").read_text()
+    template = parse(str(folder / "pod.yml"), text)
+    return assemble(template, images.__getitem__, folder, fetch_layout=layout)
+
+
+def test_a_template_with_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assembly = whole(tmp_path, monkeypatch)
+    lines = []
+    for entry in archive.whole(assembly):
+        size = entry.content.size_bytes if entry.content else 0
+        more = f" -> {entry.target}" if entry.target else f" {entry.device}" if any(entry.device) else ""
+        owner = f"{entry.uid:3} {entry.gid:3}"
+        lines.append(f"{entry.kind.value:16} {entry.mode:04o} {owner} {size:5} /{entry.path}{more}\n")
+    golden.check("linuxkit/whole.tree.txt", "".join(lines))
+    found = {entry.path: entry for entry in assembly.tree}
+    for path, name in (
+        ("containers/services/everything/config.json", "everything.config.json"),
+        ("containers/services/everything/runtime.json", "everything.runtime.json"),
+        ("containers/onboot/000-first/config.json", "labelled.config.json"),
+        ("etc/linuxkit.yml", "whole.merged.yml"),
+    ):
+        golden.check(f"linuxkit/{name}", data(found[path]).decode())
+    assert data(found["etc/from"]) == b"\0\xff"
+    assert data(found["containers/volumes/kept/lower/oci-layout"]).startswith(b"app ('linux/amd64'")
+    assert assembly.kernel.read() == b"linux"
+    assert assembly.ucode
+    assert assembly.ucode.read() == b"u"
+    assert [warning.message.partition(":")[0] for warning in assembly.warnings] == ["trust"]
+
+
+def test_a_template_may_lack_a_kernel_and_its_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assembly, found = assembled("init: [base]\n", tmp_path)
+    assert "boot" not in found
+    with pytest.raises(InputError, match="the template has no kernel"):
+        _ = assembly.kernel
+    monkeypatch.setitem(IMAGES, "bare", SourceImage(tree(file("kernel", b"linux")), ImageConfig()))
+    assembly, found = assembled("kernel: {image: bare, tar: none, ucode: u.cpio}", tmp_path)
+    assert assembly.kernel.read() == b"linux"
+    assert set(found) == {""}
+    (warning,) = assembly.warnings
+    assert str(warning) == "pod.yml:1:17: the kernel image `bare` has no file `u.cpio`"
+    with pytest.raises(
+        InputError, match=r"pod.yml:1:17: the image `bare` is no kernel image: .* `kernel.tar`"
+    ):
+        assembled("kernel: {image: bare}", tmp_path)
+
+
+def test_each_init_images_packages_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        image = SourceImage(tree(file("lib/apk/db/installed", f"P:{name}\n".encode())), CONFIG)
+        monkeypatch.setitem(IMAGES, name, image)
+    _, found = assembled("init: [one]\n", tmp_path)
+    assert data(found["lib/apk/db/installed"]) == b"P:one\n"
+    _, found = assembled("init: [one, base, two]\n", tmp_path)
+    assert data(found["lib/apk/db/installed"]) == b"P:one\n\n\nP:two\n\n\n"
+
+
+def test_the_same_image_by_two_names_is_unpacked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("docker.io/library/app", "localhost/app"):
+        monkeypatch.setitem(IMAGES, name, IMAGES["app"])
+    names = ("app", "docker.io/library/app", "localhost/app")
+    entries = [f"  - {{name: n{number}, image: {name}}}\n" for number, name in enumerate(names)]
+    _, found = assembled("services:\n" + "".join(entries), tmp_path)
+    lower = [path for path in found if path.endswith("/lower")]
+    assert lower == ["containers/services/n0/lower", "containers/services/n2/lower"]
+
+
+def test_sources_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    text = """\
+files:
+  - {path: a, source: missing}
+  - {path: b, source: folder}
+  - {path: c, source: missing, optional: true}
+"""
+    template = parse(str(tmp_path / "pod.yml"), text)
+    with pytest.raises(InputError) as raised:
+        assemble(template, IMAGES.__getitem__, tmp_path)
+    first, second = raised.value.problems
+    assert str(first.position).endswith("pod.yml:2:5")
+    assert first.message == f"cannot read {tmp_path / 'missing'}, the source of /a: No such file or directory"
+    assert second.message == f"cannot read {tmp_path / 'folder'}, the source of /b: Is a directory"
+
+
+def test_warnings_about_what_cannot_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(IMAGES, "silent", SourceImage(tree(), ImageConfig()))
+    text = """\
+init: [base]
+services:
+  - {name: web, image: silent}
+files:
+  - {path: bin, symlink: nowhere}
+"""
+    assembly, _ = assembled(text, tmp_path)
+    assert [str(warning).partition("\n")[0] for warning in assembly.warnings] == [
+        "pod.yml:3:24: `web` has nothing to run: neither it nor its image says a command",
+        "files are hidden by what a later image or `files` has in place of a folder: /bin/a, /bin/b",
+    ]
+
+
+def test_a_layout_needs_who_gives_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"pod.yml:1:18: volumes: `v`: the format oci is not supported here"):
+        assembled("volumes: [{name: v, image: app, format: oci}]", tmp_path)

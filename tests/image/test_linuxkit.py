@@ -133,10 +133,16 @@ def test_every_other_section() -> None:
         Volume("filled", place["filled"], image="app"),
         Volume("kept", place["kept"], image="app", format="oci", platforms=("linux/amd64", "linux/arm/v7")),
     )
-    files = {file.path: file for file in template.files}
+    files = {file.place: file for file in template.files}
     owned = files["etc/motd"]
     assert owned == FileEntry(
-        "etc/motd", owned.position, folder=Path("dir"), contents="hello", mode=0o644, uid="everything", gid=5
+        "/etc/motd",
+        owned.position,
+        folder=Path("dir"),
+        contents="hello",
+        mode="0644",
+        uid="everything",
+        gid=5,
     )
     assert files["srv"].directory
     assert files["etc/link"].symlink == "/run/link"

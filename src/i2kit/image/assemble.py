@@ -116,7 +116,7 @@ def with_sources(template: Template) -> Template:
         try:
             files.append(replace(file, data=path.read_bytes()))
         except OSError as error:
-            message = f"cannot read {path}, the source of /{file.path}: {error.strerror}"
+            message = f"cannot read {path}, the source of /{file.place}: {error.strerror}"
             hint = "sources are relative to the template's folder" if not path.exists() else None
             problems.append(Problem(message, file.position, hint))
     if problems:
@@ -261,12 +261,12 @@ class _Builder:
 
     def file(self, file: FileEntry) -> None:
         if file.directory:
-            entry, mode = _folder(file.path), 0o700
+            entry, mode = _folder(file.place), 0o700
         elif file.symlink:
-            entry, mode = _link(file.path, file.symlink, 0), 0o600
+            entry, mode = _link(file.place, file.symlink, 0), 0o600
         else:
-            entry, mode = Entry(file.path, Kind.FILE, 0, mtime_s=MTIME_S, content=self._content(file)), 0o600
-        mode = mode if file.mode is None else file.mode
+            entry, mode = Entry(file.place, Kind.FILE, 0, mtime_s=MTIME_S, content=self._content(file)), 0o600
+        mode = int(file.mode, 8) if file.mode else mode
         uid, gid = number(file.uid, self.ids), number(file.gid, self.ids)
         # A new directory above it can be entered by whom the file is for.
         above = mode & 0o777

@@ -25,7 +25,7 @@ from i2kit.image.linuxkit_values import (
     Settings,
     Volume,
 )
-from i2kit.image.spec import CAPABILITIES, RLIMITS, completed, rlimit
+from i2kit.image.spec import CAPABILITIES, RLIMITS, ROOT, completed, rlimit
 from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode, described, resolve
 from i2kit.model import Pairs
 
@@ -395,20 +395,19 @@ class Reader:
         return FileEntry(position=node.position, folder=self.folder, **found)
 
     def path(self, node: Node, path: str) -> str:
-        parts = [part for part in self.text(node, path).split("/") if part not in ("", ".")]
+        written = self.text(node, path)
+        parts = [part for part in written.split("/") if part not in ("", ".")]
         if not parts or ".." in parts:
             self.problem(node.position, path, "must name a file inside the image")
             return ""
-        return "/".join(parts)
+        return written
 
-    def mode(self, node: Node, path: str) -> int | None:
+    def mode(self, node: Node, path: str) -> str:
         text = self.text(node, path, hint='write it in quotes, like "0644"')
-        if re.fullmatch("0*[0-7]{1,4}", text):
-            return int(text, 8)
-        if text:
+        if text and not re.fullmatch("0*[0-7]{1,4}", text):
             hint = 'write it in quotes, like "0644"'
             self.problem(node.position, path, f"`{text}` is not a file mode", hint)
-        return None
+        return text
 
     # Scalars and collections
 
@@ -434,9 +433,8 @@ class Reader:
     def id(self, node: Node, path: str) -> Id:
         value = node.value if isinstance(node, ScalarNode) else None
         if isinstance(value, str):
-            if value in ("", "root"):
-                return 0
-            self.id_uses.append(IdUse(value, node.position, path))
+            if value not in ROOT:
+                self.id_uses.append(IdUse(value, node.position, path))
             return value
         number: int = self.integer(UINT32)(node, path)
         return number

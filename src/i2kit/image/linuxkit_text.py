@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from i2kit.image.linuxkit_reader import is_text
-from i2kit.image.linuxkit_values import ContainerEntry, FileEntry, Settings, Template, Volume
+from i2kit.image.linuxkit_values import ContainerEntry, FileEntry, Mount, Settings, Template, Volume
 
 # Fields whose keys are not the field's name in camel case.
 _KEYS = {
@@ -25,7 +25,6 @@ _KEYS = {
     "host_id": "hostID",
     "container_id": "containerID",
 }
-_KEYS_OF_MOUNTS = {"uid_mappings": "uidmappings", "gid_mappings": "gidmappings"}
 
 
 def as_text(template: Template, kind: str, images: Mapping[str, str] | None = None) -> str:
@@ -88,9 +87,8 @@ def _file(file: FileEntry) -> dict[str, Any]:
         found["contents"] = file.contents
     found |= _said(source=file.source, metadata=file.metadata)
     found["optional"] = file.optional
-    if file.mode is not None:
-        found["mode"] = f"{file.mode:04o}"
-    return found | _said(uid=file.uid, gid=file.gid)
+    found |= _said(mode=file.mode)
+    return found | {key: id_ for key, id_ in (("uid", file.uid), ("gid", file.gid)) if id_ is not None}
 
 
 def _volume(volume: Volume, images: Mapping[str, str]) -> dict[str, Any]:
@@ -113,16 +111,17 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, Mount):
+        parts = ("destination", "type", "source", "options", "uid_mappings", "gid_mappings")
+        return {part.replace("_", ""): _plain(getattr(value, part)) for part in parts}
     found = {}
     for field in fields(value):
         item = getattr(value, field.name)
-        if item is None or (item in ("", (), {}) and not isinstance(value, Settings)):
+        # An empty list of an entry takes away what the label of its image says.
+        if item is None or item == "" or (item in ((), {}) and not isinstance(value, Settings)):
             continue
         key = _KEYS.get(field.name) or re.sub("_([a-z])", lambda match: match[1].upper(), field.name)
-        if not isinstance(value, Settings):
-            key = _KEYS_OF_MOUNTS.get(field.name, key)
-        pairs = field.name in ("sysctl", "annotations")
-        found[key] = dict(item) if pairs else _plain(item)
+        found[key] = dict(sorted(item)) if field.name in ("sysctl", "annotations") else _plain(item)
     return found
 
 

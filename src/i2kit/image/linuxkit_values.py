@@ -156,9 +156,15 @@ class FileEntry:
     """What was read from `source`."""
     metadata: str = ""
     optional: bool = False
-    mode: int | None = None
-    uid: Id = 0
-    gid: Id = 0
+    mode: str = ""
+    """In octal, as written; "" for the default of its kind."""
+    uid: Id | None = None
+    gid: Id | None = None
+
+    @property
+    def place(self) -> str:
+        """Its path in the tree."""
+        return "/".join(part for part in self.path.split("/") if part not in ("", "."))
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,9 @@ RLIMITS = (
 )
 UNLIMITED = 2**64 - 1
 
+ROOT = ("", "root")
+"""The names of users and groups that are no entry's."""
+
 
 def oci_config(
     settings: Settings,
@@ -170,7 +173,9 @@ def said(**values: Any) -> Json:
 
 
 def number(id_: Id | None, ids: Mapping[str, int]) -> int:
-    return ids[id_] if isinstance(id_, str) else id_ or 0
+    if id_ is None or id_ in ROOT:
+        return 0
+    return ids[id_] if isinstance(id_, str) else id_
 
 
 def capabilities(settings: Settings) -> Json:
