@@ -387,6 +387,11 @@ def test_all_problems_at_once_in_order_of_place() -> None:
     ]
 
 
+def test_bytes_that_are_no_text() -> None:
+    with pytest.raises(InputError, match=r"pod.yml:2:10: is not UTF-8: the byte 0xff"):
+        parse("pod.yml", b"kernel:\n  image: \xff\n")
+
+
 def test_scalars_mean_what_they_mean_to_linuxkit() -> None:
     text = """\
 x: &all {image: i, hostname: yes, uid: 0100, gid: 0o17, env: [on, A=no, 2001-01-01], cwd: 12:30:45}

@@ -187,7 +187,8 @@ class _Builder:
             found = self._part(image, modules)
             assert found is not None and found.content is not None
             archive = self.scratch / "kernel.tar"
-            archive.write_bytes(found.content.read())
+            with archive.open("wb") as out:
+                out.writelines(found.content.chunks())
             self.root.unpack("", flatten([archive]))
             self.sources.append(archive)
         boot = [_folder("boot"), _regular("boot/cmdline", self.template.cmdline.encode())]

@@ -23,12 +23,12 @@ __all__ = ["ContainerEntry", "FileEntry", "Mount", "Settings", "Template", "pars
 LABEL = "org.mobyproject.config"
 
 
-def parse(name: str, text: str) -> Template:
+def parse(name: str, text: str | bytes) -> Template:
     """Read the template `text` of the file `name`. Raises InputError with all problems."""
     return parse_all([(name, text)])
 
 
-def parse_all(files: Sequence[tuple[str, str]]) -> Template:
+def parse_all(files: Sequence[tuple[str, str | bytes]]) -> Template:
     """Read several files, each with its name, as one template: lists go on, the last kernel counts.
 
     Volumes of all files can be used by all. Raises InputError with the problems of all files.
@@ -58,8 +58,9 @@ def parse_all(files: Sequence[tuple[str, str]]) -> Template:
     return template
 
 
-def _sections(reader: Reader, name: str, text: str) -> Mapping[str, Any]:
-    found, problems = documents(name, text.encode(), meaning=resolve_core)
+def _sections(reader: Reader, name: str, text: str | bytes) -> Mapping[str, Any]:
+    data = text if isinstance(text, bytes) else text.encode()
+    found, problems = documents(name, data, meaning=resolve_core)
     reader.problems += problems
     if problems:
         return {}
