@@ -80,12 +80,15 @@ def build(*, store: Store, lock_file: Path, locked: bool = False, watch: Watcher
     recorded = lock.read(lock_file)
     if recorded is not None and recorded.distribution != distribution():
         recorded = None
+    fragment, toolchain = CONFIG_FILE.read_text(encoding="utf-8"), _toolchain()
     with store.lock("kernel"):
-        source = _source(store, recorded, locked, watch)
-        fragment = CONFIG_FILE.read_text(encoding="utf-8")
-        key = build_key(source, fragment, _toolchain())
+        index = Index(store)
+        source = recorded.kernel.source if recorded and recorded.kernel else _newest(index)
+        key = build_key(source, fragment, toolchain)
         kernel = own_kernel.recall(store, key)
         if kernel is None:
+            source = _fetched(index, source, recorded, locked, watch)
+            key = build_key(source, fragment, toolchain)
             image = _compiled(store, source, fragment, watch)
             digest = image.rpartition(":")[2]
             kernel = Kernel(source, hashlib.sha256(fragment.encode()).hexdigest(), digest)
@@ -167,26 +170,13 @@ def _toolchain() -> str:
     return "\n".join(lines)
 
 
-def _source(store: Store, recorded: Lock | None, locked: bool, watch: Watcher) -> Package:
-    """The package of the kernel's source, in the store: the lock file's, else the newest."""
-    index = Index(store)
-    step = "kernel-source"
-    watch(Started(step, "kernel source"))
-    source: Package | None = None
-    if recorded is not None and (named := recorded.kernel) is not None:
-        try:
-            source = _fetched(index, lambda: named.source)
-        except Gone as error:
-            if locked:
-                raise
-            watch(Warned(f"the newest source is taken instead: {error.message}"))
-    source = source or _fetched(index, lambda: _newest(index))
-    watch(Finished(step, f"{source.name} {source.version}"))
-    return source
-
-
 def _newest(index: Index) -> Package:
-    found = index.closure(SOURCE, lambda name: _VERSIONED_SOURCE.fullmatch(name) is not None)
+    """The source that the distribution has now. The system's lists come first, then own ones."""
+    try:
+        found = index.closure(SOURCE, lambda name: _VERSIONED_SOURCE.fullmatch(name) is not None)
+    except Gone:
+        index.refresh()
+        found = index.closure(SOURCE, lambda name: _VERSIONED_SOURCE.fullmatch(name) is not None)
     # The metapackage holds nothing but the name of the newest source.
     sources = [package for package in found if package.name != SOURCE]
     if not sources:
@@ -194,16 +184,24 @@ def _newest(index: Index) -> Package:
     return sources[-1]
 
 
-def _fetched(index: Index, resolve: Callable[[], Package]) -> Package:
-    """A package, in the store. The system's lists come first, then own ones."""
+def _fetched(index: Index, source: Package, recorded: Lock | None, locked: bool, watch: Watcher) -> Package:
+    """The source, in the store; the newest one where it cannot be had any more."""
+    step = "kernel-source"
+    watch(Started(step, "kernel source"))
     try:
-        package = resolve()
-        index.fetch([package])
-    except Gone:
+        index.fetch([source])
+    except Gone as error:
+        if locked and recorded is not None and recorded.kernel is not None:
+            raise
+        # The system's lists may be older than the mirror.
         index.refresh()
-        package = resolve()
-        index.fetch([package])
-    return package
+        newest = _newest(index)
+        if newest != source:
+            watch(Warned(f"the newest source is taken instead: {error.message}"))
+        index.fetch([newest])
+        source = newest
+    watch(Finished(step, f"{source.name} {source.version}"))
+    return source
 
 
 def _compiled(store: Store, source: Package, fragment: str, watch: Watcher) -> str:
