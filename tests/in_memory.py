@@ -142,7 +142,7 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path) -> InMemoryProvider:
         )
 
     def output(
-        workload: Workload, format_: str, *, settings: Settings, watch: Watcher
+        workload: Workload, format_: str, *, settings: Settings, watch: Watcher, sbom: bool, builder: str
     ) -> tuple[MachineImage, Output]:
         made = build(workload, settings=settings, watch=watch)
         files = []

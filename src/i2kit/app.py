@@ -20,6 +20,7 @@ from i2kit.settings import Settings
 
 if TYPE_CHECKING:
     from i2kit.image.lock import Kernel
+    from i2kit.image.machine import Builder
 
 Made = TypeVar("Made", covariant=True)
 
@@ -45,7 +46,8 @@ class Built:
     """
 
     key: str
-    image: MachineImage
+    image: MachineImage | None
+    """None for a template that boots nothing, of which there is a tar only."""
     output: Output
 
 
@@ -118,6 +120,8 @@ def build(
     paths: Sequence[str],
     *,
     format_: str,
+    sbom: bool = True,
+    builder: "Builder" = "i2kit",
     settings: Settings,
     watch: Watcher,
     output: Path | None = None,
@@ -129,8 +133,10 @@ def build(
     """
     from i2kit import image
 
-    def step(workload: Workload, /, *, settings: Settings, watch: Watcher) -> tuple[MachineImage, Output]:
-        return image.output(workload, format_, settings=settings, watch=watch)
+    def step(
+        workload: Workload, /, *, settings: Settings, watch: Watcher
+    ) -> tuple[MachineImage | None, Output]:
+        return image.output(workload, format_, settings=settings, sbom=sbom, builder=builder, watch=watch)
 
     workloads = read(paths, watch=watch, stdin=stdin).workloads
     built = []
@@ -145,18 +151,19 @@ def build_linuxkit(
     paths: Sequence[str],
     *,
     format_: str,
+    sbom: bool = True,
+    builder: "Builder" = "i2kit",
     settings: Settings,
     watch: Watcher,
     output: Path | None = None,
     stdin: IO[bytes] | None = None,
 ) -> Built:
     """The same of a LinuxKit template, which may be spread over several files."""
-    from i2kit import image
+    from i2kit import image, manifest
 
-    name = Path(paths[0]).stem
-    template = image.read_linuxkit(paths, stdin=stdin)
-    made, files = image.output(template, format_, settings=settings, name=name, watch=watch)
-    return Built(name, made, copied(files, output) if output else files)
+    template = image.parse_linuxkit(manifest.texts(paths, given(paths, stdin)))
+    made, files = image.output(template, format_, settings=settings, sbom=sbom, builder=builder, watch=watch)
+    return Built(template.name, made, copied(files, output) if output else files)
 
 
 def render_linuxkit(
@@ -192,14 +199,19 @@ def schema() -> dict[str, Any]:
 def read(paths: Sequence[str], *, watch: Watcher, stdin: IO[bytes] | None) -> Manifest:
     """Read every file and pass its warnings on; InputError carries the problems of all of them."""
     from i2kit import manifest
-    from i2kit.manifest.source import MAX_BYTES
 
-    # One byte more than is accepted, so that it is refused as too large rather than cut off.
-    given = stdin.read(MAX_BYTES + 1) if stdin and "-" in paths else None
-    found = manifest.read(paths, stdin=given)
+    found = manifest.read(paths, stdin=given(paths, stdin))
     for warning in found.warnings:
         watch(Warned(warning))
     return found
+
+
+def given(paths: Sequence[str], stdin: IO[bytes] | None) -> bytes | None:
+    """What was piped in, where a path says so."""
+    from i2kit.manifest.source import MAX_BYTES
+
+    # One byte more than is accepted, so that it is refused as too large rather than cut off.
+    return stdin.read(MAX_BYTES + 1) if stdin and "-" in paths else None
 
 
 def load(provider_name: str, settings: Settings) -> Provider:

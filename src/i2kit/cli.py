@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, TypeVar
+from typing import Any, Literal, NoReturn, TextIO, TypeVar
 
 import click
 
@@ -295,6 +295,19 @@ def logs(
     type=click.Path(file_okay=False, path_type=Path),
     help="Copy the files here; those of several workloads into DIRECTORY/NAMESPACE/NAME.",
 )
+@click.option(
+    "--sbom/--no-sbom",
+    "sbom",
+    default=None,
+    help="Print what is in it, as SPDX JSON, instead of paths; or leave that list out of the image.",
+)
+@click.option(
+    "--builder",
+    type=click.Choice(("i2kit", "linuxkit")),
+    default="i2kit",
+    show_default=True,
+    help="What puts the images together: i2kit, or the real linuxkit where it is installed.",
+)
 @images_option
 @locked_option
 @output_option
@@ -306,6 +319,8 @@ def build(
     files: tuple[str, ...],
     form: str | None,
     directory: Path | None,
+    sbom: bool | None,
+    builder: Literal["i2kit", "linuxkit"],
     images: tuple[Path, ...],
     locked: bool,
     output: str,
@@ -319,45 +334,43 @@ def build(
     The formats:
       kernel+root    kernel, initrd, a read-only root filesystem (erofs), the kernel's arguments
       kernel+initrd  the same with the root in the initrd: all in memory, no disk
+      raw            a disk that boots by UEFI and by BIOS, as it is uploaded to a cloud
+      qcow2, vhd     the same disk for QEMU, and for Azure and Hyper-V
+      tar            all files of the machine, as LinuxKit's
 
     \b
     Examples:
       i2kit build -f examples/nginx.yml -o out
       i2kit build -f examples/nginx.yml --output json | jq .id
+      i2kit build -f examples/nginx.yml --format raw -o out
+      i2kit build -f examples/nginx.yml --sbom | jq '.packages[].name'
       i2kit build linuxkit.yml --images components/ -o out
     """
     if bool(templates) == bool(files):
         raise click.UsageError("give manifests with -f, or LinuxKit templates as arguments")
     with told(tone) as watch:
-        chosen = settings.load(locked=locked, images=images)
-        if templates:
-            form = form or "kernel+initrd"
-            built = [
-                app.build_linuxkit(
-                    templates,
-                    format_=form,
-                    settings=chosen,
-                    watch=watch,
-                    output=directory,
-                    stdin=sys.stdin.buffer,
-                )
-            ]
-        else:
-            built = [
-                *app.build(
-                    files,
-                    format_=form or "kernel+root",
-                    settings=chosen,
-                    watch=watch,
-                    output=directory,
-                    stdin=sys.stdin.buffer,
-                )
-            ]
+        shared: dict[str, Any] = {
+            "sbom": sbom is not False,
+            "builder": builder,
+            "settings": settings.load(locked=locked, images=images),
+            "watch": watch,
+            "output": directory,
+            "stdin": sys.stdin.buffer,
+        }
+        built = (
+            (app.build_linuxkit(templates, format_=form or "kernel+initrd", **shared),)
+            if templates
+            else app.build(files, format_=form or "kernel+root", **shared)
+        )
     for one in built:
-        if output == "json":
+        if sbom:
+            if one.image is None or one.image.sbom is None:
+                raise OperationError(f"{one.key} has no machine image, so there is no list of its parts")
+            write(one.image.sbom.read_text())
+        elif output == "json":
             write_json(report.built_json(one.key, one.image, one.output), indent=None)
         else:
-            say(tone, f"{one.key}: image {one.image.id}")
+            say(tone, f"{one.key}: image {one.output.id}")
             write("".join(f"{file.path}\n" for file in one.output.files))
 
 

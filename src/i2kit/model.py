@@ -196,6 +196,8 @@ class MachineImage:
     memory_floor_bytes: int
     containers: Pairs = ()
     """Container name → pinned image reference."""
+    sbom: Path | None = None
+    """An SPDX document of what is in it, as /sbom.spdx.json of its root."""
     direct: bool = False
     """Whether the kernel has all it takes to mount `root`, so that it starts without `initrd`."""
     cached: bool = field(default=False, compare=False)
@@ -212,7 +214,7 @@ class MachineImage:
         return f"{self.cmdline} root={root} rootfstype=erofs ro init=/init" if self.root else self.cmdline
 
 
-FORMATS = ("kernel+root", "kernel+initrd")
+FORMATS = ("kernel+root", "kernel+initrd", "raw", "qcow2", "vhd", "tar")
 """What a machine image can be written as; image.outputs tells what each holds."""
 
 
@@ -311,3 +313,66 @@ class Use:
     key: str
     place: str
     """Which of several, for a provider that keeps its state in folders."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredForm:
+    """A machine image's other form as it is in the store; `disk_bytes` is less where it has holes."""
+
+    format: str
+    size_bytes: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """A machine image as it is in the store. Damaged where `created_at` is empty: it is built again."""
+
+    id: str
+    names: tuple[str, ...]
+    """What it was built for: keys of workloads, names of templates."""
+    containers: Pairs
+    images: tuple[str, ...]
+    """The pinned references of all container images in it."""
+    created_at: str
+    """RFC 3339, UTC."""
+    size_bytes: int
+    own_bytes: int
+    """What is on disk for it and its other forms alone; `shared_bytes` is there for other images too."""
+    shared_bytes: int
+    forms: tuple[StoredForm, ...]
+    used_by: tuple[Use, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many things of a kind the store has, and the room that they take on disk. No byte counts twice."""
+
+    kind: str
+    count: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What the store holds: machine images, newest first, and everything by kind."""
+
+    images: tuple[StoredImage, ...]
+    shares: tuple[Share, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What went from the store, or would go: machine images, and files of the rest by kind.
+
+    `room` are the bytes on disk that each image frees; `unknown` are words that name no image.
+    """
+
+    images: tuple[StoredImage, ...]
+    room: tuple[int, ...]
+    others: tuple[Share, ...]
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def freed_bytes(self) -> int:
+        return sum(self.room) + sum(share.disk_bytes for share in self.others)

@@ -244,7 +244,7 @@ def status_json(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def built_json(key: str, image: MachineImage, output: Output) -> dict[str, Any]:
+def built_json(key: str, image: MachineImage | None, output: Output) -> dict[str, Any]:
     """A built image in the shape that `build --output json` promises: fields are added, never changed.
 
     The name of a LinuxKit template, unlike that of a workload, is in no namespace.
@@ -259,8 +259,8 @@ def built_json(key: str, image: MachineImage, output: Output) -> dict[str, Any]:
             {"path": str(file.path), "size_bytes": file.size_bytes, "sha256": file.sha256}
             for file in output.files
         ],
-        "cmdline": image.cmdline,
-        "containers": dict(image.containers),
+        "cmdline": image.cmdline if image else "",
+        "containers": dict(image.containers) if image else {},
         "cached": output.cached,
     }
 

@@ -55,8 +55,9 @@ def test_every_section(
             kernel=the_base.kernel, init=", ".join(the_base.init), cmdline=the_base.cmdline, image=image
         )
     )
-    template = i2kit.image.read_linuxkit([str(file)])
+    template = i2kit.image.parse_linuxkit([(str(file), file.read_text())])
     made, output = i2kit.image.output(template, form, settings=build_settings)
+    assert made
     files = {one.name: one.path for one in output.files}
     with booted(made, tmp_path, "ready_port=80\n", initrd=files.get("initrd.img"), memory_mb=160) as machine:
         assert machine.get() == b"from onboot\n"

@@ -16,6 +16,7 @@ what is in the store it never makes again.
   store                           everything by the hash of its content
 """
 
-from i2kit.image.machine import build, output, read_linuxkit, render
+from i2kit.image.linuxkit import parse_all as parse_linuxkit
+from i2kit.image.machine import build, output, render
 
-__all__ = ["build", "output", "read_linuxkit", "render"]
+__all__ = ["build", "output", "parse_linuxkit", "render"]

@@ -77,6 +77,8 @@ class Assembly:
     cmdline: str
     sources: tuple[Path, ...]
     warnings: tuple[Problem, ...] = ()
+    modules: Tree = ()
+    """What the kernel image brings beside the kernel, as it is at the root."""
 
     @property
     def kernel(self) -> Content:
@@ -150,6 +152,7 @@ def assemble(
         template.cmdline,
         tuple(dict.fromkeys(builder.sources)),
         (*template.warnings, *builder.all_warnings()),
+        builder.modules,
     )
 
 
@@ -163,6 +166,7 @@ class _Builder:
         self.warnings: list[Problem] = []
         self.ids = template.ids()
         self.volumes = {volume.name: f"/{volume.folder}/merged" for volume in template.volumes}
+        self.modules: Tree = ()
         self._unpacked: dict[str, str] = {}
 
     def all_warnings(self) -> list[Problem]:
@@ -189,7 +193,8 @@ class _Builder:
             archive = self.scratch / "kernel.tar"
             with archive.open("wb") as out:
                 out.writelines(found.content.chunks())
-            self.root.unpack("", flatten([archive]))
+            self.modules = flatten([archive])
+            self.root.unpack("", self.modules)
             self.sources.append(archive)
         boot = [_folder("boot"), _regular("boot/cmdline", self.template.cmdline.encode())]
         boot.append(replace(kernel, path="boot/kernel", mtime_s=MTIME_S, link_group=0))

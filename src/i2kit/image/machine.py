@@ -6,31 +6,50 @@ business.
 """
 
 import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import Literal
 
 from i2kit.errors import InputError, OperationError, Position, Problem
-from i2kit.events import Finished, Started, Watcher, ignore
-from i2kit.image import base, initramfs, kernel, linuxkit, outputs, sources, template
-from i2kit.image.assemble import Assembly, SourceImage, assemble
+from i2kit.events import Finished, Started, Warned, Watcher, ignore
+from i2kit.image import (
+    base,
+    boot,
+    disk,
+    initramfs,
+    kernel,
+    linuxkit,
+    linuxkit_builder,
+    outputs,
+    sbom,
+    sources,
+    template,
+)
+from i2kit.image.assemble import Assembly, SourceImage, assemble, with_sources
 from i2kit.image.filesystem import write_erofs
 from i2kit.image.flatten import HostileLayer, flatten
 from i2kit.image.identity import lookup_user
 from i2kit.image.initramfs import select, write_cpio
-from i2kit.image.linuxkit import Template
+from i2kit.image.linuxkit_text import as_text, expanded_reference
+from i2kit.image.linuxkit_values import Template
 from i2kit.image.oci import BadImage
+from i2kit.image.oci_layout import Stored, layout
 from i2kit.image.registry import ImageNotFound, Unauthorized
 from i2kit.image.store import FULL, FULL_HINT, Store, canonical_json
 from i2kit.image.template import Base, ContainerImage
+from i2kit.image.tree import Tree, read_file
 from i2kit.model import Identity, MachineImage, Output, Pairs, ResolvedImage, Workload
 from i2kit.settings import Settings
 
-FORMAT = 3
+PLATFORM = "linux/amd64"
+
+FORMAT = 4
 """Counts up when the same template leads to other bytes than before."""
+
+Builder = Literal["i2kit", "linuxkit"]
+"""What puts a template's images together: this, or the real LinuxKit."""
 
 Resolved = Mapping[str, ResolvedImage]
 """Images by the reference that names them."""
@@ -59,22 +78,22 @@ def output(
     format_: str,
     *,
     settings: Settings,
-    name: str = "template",
+    sbom: bool = True,
+    builder: Builder = "i2kit",
     watch: Watcher = ignore,
-) -> tuple[MachineImage, Output]:
+) -> tuple[MachineImage | None, Output]:
     """The machine image of a pod or of a LinuxKit template, and its files in one of model.FORMATS.
 
-    `name` is what the template is called in messages. Raises as `render` does, and InputError for a template that cannot have this form.
+    With `sbom` the image carries a list of what it is made of. A template without a kernel has no
+    machine image, only a tar. Raises as `render` does, and InputError for a form that it cannot have.
     """
     stage = _Stage(settings, watch)
-    recipe = stage.of_template(source, name) if isinstance(source, Template) else stage.of_workload(source)
+    recipe = (
+        stage.of_template(source, sbom, builder)
+        if isinstance(source, Template)
+        else stage.of_workload(source, sbom, builder)
+    )
     return stage.output(recipe, format_)
-
-
-def read_linuxkit(paths: Sequence[str], *, stdin: IO[bytes] | None = None) -> Template:
-    """The LinuxKit template in these files, `-` for stdin. Raises InputError with every problem."""
-    (path,) = paths
-    return linuxkit.parse(path, Path(path).read_text())
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +104,10 @@ class _Recipe:
     key: str
     images: Resolved
     template: Callable[[], Template]
+    sbom: bool
+    builder: Builder
+    memory_floor_bytes: int
+    bootable: bool = True
     containers: Pairs = ()
 
 
@@ -93,7 +116,7 @@ class _Stage:
 
     def __init__(self, settings: Settings, watch: Watcher) -> None:
         self.settings = settings
-        self.store = Store(settings.store_dir)
+        self.store = Store(settings.store_dir, watch)
         self.watch = watch
         self._images: dict[str, SourceImage] = {}
         self._made_base: Base | None = None
@@ -101,19 +124,25 @@ class _Stage:
     def template(self, workload: Workload) -> str:
         return self._template(workload, self._resolve(workload), self._base())
 
-    def of_workload(self, workload: Workload) -> _Recipe:
+    def of_workload(self, workload: Workload, sbom: bool = True, builder: Builder = "i2kit") -> _Recipe:
         images, base = self._resolve(workload), self._base()
         return _Recipe(
             name=workload.key,
-            key=build_key(workload, images, base),
+            key=build_key(workload, images, base, sbom, builder),
             images={image.pinned: image for image in images.values()},
             template=lambda: linuxkit.parse(
                 f"{workload.name}.linuxkit.yml", self._template(workload, images, base)
             ),
+            sbom=sbom,
+            builder=builder,
+            memory_floor_bytes=base.memory_floor_bytes,
             containers=tuple((one.name, images[one.image].pinned) for one in workload.containers),
         )
 
-    def of_template(self, found: Template, name: str) -> _Recipe:
+    def of_template(self, found: Template, sbom: bool, builder: Builder) -> _Recipe:
+        for warning in found.warnings:
+            self.watch(Warned(str(warning)))
+        found = with_sources(found)
         images: dict[str, ResolvedImage] = {}
         problems: list[Problem] = []
         for reference, position in found.positions.items():
@@ -125,9 +154,18 @@ class _Stage:
         if problems:
             raise InputError(problems)
         pinned = {reference: image.pinned for reference, image in images.items()}
-        content = json.dumps(asdict(found), sort_keys=True, default=str)
-        key = hashlib.sha256(canonical_json([FORMAT, content, pinned])).hexdigest()
-        return _Recipe(name, key, images, lambda: found)
+        data = [hashlib.sha256(file.data).hexdigest() if file.data else "" for file in found.files]
+        content = [FORMAT, sbom, builder, as_text(found, "json", pinned), data]
+        return _Recipe(
+            name=found.name,
+            key=hashlib.sha256(canonical_json(content)).hexdigest(),
+            images=images,
+            template=lambda: found,
+            sbom=sbom,
+            builder=builder,
+            memory_floor_bytes=base.MEMORY_FLOOR_BYTES,
+            bootable=bool(found.kernel),
+        )
 
     def machine_image(self, recipe: _Recipe) -> MachineImage:
         step = f"build {recipe.name}"
@@ -139,22 +177,32 @@ class _Stage:
                 found = self.store.machine_image(recipe.key)
                 if found is None:
                     made = self._build(recipe)
+                    self.store.name_machine_image(made.id, recipe.name)
                     self.watch(Finished(step, f"{made.size_bytes / 1e6:.1f} MB"))
                     return made
+        self.store.name_machine_image(found.id, recipe.name)
         self.watch(Finished(step, "cached"))
         return replace(found, cached=True)
 
-    def output(self, recipe: _Recipe, format_: str) -> tuple[MachineImage, Output]:
-        image = self.machine_image(recipe)
-        key = outputs.key(image, format_, "")
+    def output(self, recipe: _Recipe, format_: str) -> tuple[MachineImage | None, Output]:
+        image = self.machine_image(recipe) if recipe.bootable or format_ != "tar" else None
+        loader = self._base().boot if format_ in disk.FORMATS else ""
+        key = outputs.key(image.id if image else recipe.key, format_, loader)
         found = self.store.output(key)
         if found is not None:
             return image, replace(found, cached=True)
         step = f"write {format_} {recipe.name}"
         self.watch(Started(step, f"{format_} of {recipe.name.rpartition('/')[2]}"))
         with explained(recipe.name), self.store.scratch() as scratch:
-            outputs.write(image, format_, scratch)
-            made = self.store.add_output(key, scratch, id_=image.id, format_=format_)
+            files = scratch / "files"
+            files.mkdir()
+            if image is None or format_ == "tar":
+                outputs.write_tar(self._assemble(recipe, scratch), files)
+            elif loader:
+                outputs.write_disk(image, format_, boot.load(self.store, loader), files)
+            else:
+                outputs.write_files(image, format_, files)
+            made = self.store.add_output(key, files, id_=image.id if image else recipe.key, format_=format_)
         self.watch(Finished(step, f"{sum(file.size_bytes for file in made.files) / 1e6:.1f} MB"))
         return image, made
 
@@ -187,12 +235,13 @@ class _Stage:
             raise InputError(sorted(problems, key=lambda problem: problem.position or Position("", 0, 0)))
         return found
 
-    def _resolve_one(self, reference: str) -> ResolvedImage:
+    def _resolve_one(self, reference: str, platform: str = PLATFORM) -> ResolvedImage:
         return sources.resolve(
             reference,
             store=self.store,
             docker_config=self.settings.docker_config,
             images=self.settings.images,
+            platform=platform,
             watch=self.watch,
         )
 
@@ -211,24 +260,41 @@ class _Stage:
     def _fetch(self, image: ResolvedImage) -> SourceImage:
         """An image's file tree, pulled where it is not in the store."""
         if image.pinned not in self._images:
-            layers = sources.pull(
-                image, store=self.store, docker_config=self.settings.docker_config, watch=self.watch
-            )
+            layers = self._pull(image)
             self._images[image.pinned] = SourceImage(flatten(layers), image.config, layers)
         return self._images[image.pinned]
 
-    def _image_of(self, pinned: str) -> SourceImage:
-        """A component of the base."""
-        return self._fetch(
-            sources.resolve(pinned, store=self.store, docker_config=self.settings.docker_config)
+    def _pull(self, image: ResolvedImage) -> tuple[Path, ...]:
+        return sources.pull(
+            image, store=self.store, docker_config=self.settings.docker_config, watch=self.watch
         )
 
     def _assemble(self, recipe: _Recipe, scratch: Path) -> Assembly:
-        def fetch(reference: str) -> SourceImage:
-            image = recipe.images.get(reference)
-            return self._fetch(image) if image else self._image_of(reference)
+        found = recipe.template()
+        images = {
+            reference: recipe.images.get(reference) or self._resolve_one(reference)
+            for reference in found.positions
+        }
 
-        return assemble(recipe.template(), fetch, scratch)
+        def fetch(reference: str) -> SourceImage:
+            with placed(found.positions[reference]):
+                return self._fetch(images[reference])
+
+        def fetch_layout(reference: str, platforms: tuple[str, ...]) -> Tree:
+            with placed(found.positions[reference]):
+                chosen = [self._resolve_one(reference, platform) for platform in platforms or (PLATFORM,)]
+                stored = [Stored(image, self._pull(image)) for image in chosen]
+                return layout(expanded_reference(reference), stored, self.store)
+
+        if recipe.builder == "linuxkit":
+            stored = {name: Stored(image, self._pull(image)) for name, image in images.items()}
+            made = linuxkit_builder.build(found, stored, self.store, scratch)
+        else:
+            made = assemble(found, fetch, scratch, fetch_layout=fetch_layout)
+        for warning in made.warnings:
+            if warning not in found.warnings:
+                self.watch(Warned(str(warning)))
+        return sbom.carried(made, found, images, fetch) if recipe.sbom else made
 
     def _build(self, recipe: _Recipe) -> MachineImage:
         with explained(recipe.name), self.store.scratch() as scratch:
@@ -240,13 +306,16 @@ class _Stage:
                 recipe.key,
                 files,
                 cmdline=assembly.cmdline,
-                memory_floor_bytes=self._base().memory_floor_bytes,
+                memory_floor_bytes=recipe.memory_floor_bytes,
                 containers=recipe.containers,
+                images=[image.pinned for image in recipe.images.values()],
                 direct=direct,
             )
 
 
-def build_key(workload: Workload, images: Resolved, base: Base) -> str:
+def build_key(
+    workload: Workload, images: Resolved, base: Base, sbom: bool = True, builder: Builder = "i2kit"
+) -> str:
     """What a machine image depends on, as 64 hexadecimal digits.
 
     It is known before any image is pulled: the identities in the template follow from the images'
@@ -254,11 +323,11 @@ def build_key(workload: Workload, images: Resolved, base: Base) -> str:
     """
     anyone = {reference: ContainerImage(image, Identity()) for reference, image in images.items()}
     text = template.render(workload, anyone, base)
-    return hashlib.sha256(f"{FORMAT}\n{text}".encode()).hexdigest()
+    return hashlib.sha256(f"{FORMAT}\n{sbom} {builder}\n{text}".encode()).hexdigest()
 
 
 def write(assembly: Assembly, folder: Path, *, uuid: bytes) -> bool:
-    """Write an assembly as the files of a machine image: `vmlinuz`, `kernel`, `initrd` and `root`.
+    """Write an assembly as the files of a machine image: `vmlinuz`, `kernel`, `initrd`, `root`, `sbom`.
 
     A kernel that is no bzImage has no other form; a tree that says nothing of an initramfs is one
     itself, as with LinuxKit, and there is no `root`. Returns whether the kernel can mount the root
@@ -269,10 +338,15 @@ def write(assembly: Assembly, folder: Path, *, uuid: bytes) -> bool:
     if kernel.is_bzimage(vmlinuz) and (elf := kernel.bootable(vmlinuz)) is not vmlinuz:
         (folder / "kernel").write_bytes(elf)
     paths = {entry.path for entry in assembly.tree}
-    if initramfs.LIST not in paths:
-        write_cpio(assembly.tree, folder / "initrd")
+    if document := read_file(assembly.tree, sbom.PATH):
+        (folder / "sbom").write_bytes(document)
+    if assembly.ucode:
+        (folder / "initrd").write_bytes(assembly.ucode.read())
+    rooted = initramfs.LIST in paths
+    early = select(assembly.tree) if rooted else assembly.tree
+    write_cpio(early, folder / "initrd", behind=assembly.ucode is not None)
+    if not rooted:
         return False
-    write_cpio(select(assembly.tree), folder / "initrd")
     write_erofs(assembly.tree, folder / "root", label="i2kit", uuid=uuid, order=assembly.sources)
     return "lib/modules" not in paths
 

@@ -1,10 +1,13 @@
 """A machine image in the form that somebody boots it in.
 
-In: a MachineImage of the store. Out: files in a folder, the same bytes for the same image. Never
-starts a machine, needs no privilege and mounts nothing.
+In: a MachineImage of the store, or an Assembly. Out: files in a folder, the same bytes for the same
+image. Never starts a machine, needs no privilege and mounts nothing.
 
     kernel+root     kernel, initrd, root.erofs, cmdline: for a VM that is started from files
     kernel+initrd   kernel, initrd.img, cmdline: the same without a disk, all in memory
+    raw             disk.raw: a disk that UEFI and BIOS boot from, to upload to a cloud
+    qcow2, vhd      disk.qcow2, disk.vhd: the same disk for QEMU, for Azure and Hyper-V
+    tar             image.tar: all files, with kernel and arguments in boot/, as LinuxKit's
 """
 
 import os
@@ -12,7 +15,9 @@ import shutil
 from pathlib import Path
 
 from i2kit.errors import InputError, Problem
-from i2kit.image import initramfs
+from i2kit.image import archive, disk, initramfs
+from i2kit.image.assemble import Assembly
+from i2kit.image.boot import Loader
 from i2kit.image.tree import Content, Entry, Kind
 from i2kit.model import MachineImage
 
@@ -23,12 +28,33 @@ FIRST_DISK = "/dev/vda"
 """Where `cmdline` has the root: the only disk of a VM with virtio."""
 
 
-def key(image: MachineImage, format_: str, loader: str) -> str:
-    """What an output depends on; `loader` is the pinned reference of what boots a disk."""
-    return f"{VERSION} {image.id} {format_} {loader}"
+def key(image: str, format_: str, loader: str) -> str:
+    """What an output depends on: an image's id, and the pinned reference of what boots a disk."""
+    return f"{VERSION} {image} {format_} {loader}"
 
 
-def write(image: MachineImage, format_: str, folder: Path) -> None:
+def write_disk(image: MachineImage, format_: str, loader: Loader, folder: Path) -> None:
+    """Write `image` as the disk `folder`/disk.FORMAT."""
+    identity = bytes.fromhex(image.id)[:16]
+    arguments = image.arguments(f"PARTLABEL={disk.label(identity)}")
+    parts = disk.Parts(
+        kernel=image.vmlinuz,
+        initrd=None if image.direct else image.initrd,
+        root=image.root,
+        # A kernel that mounts the root by itself has to be told that disks come late.
+        cmdline=f"{arguments} rootwait" if image.root else arguments,
+        identity=identity,
+        loader=loader,
+    )
+    disk.write(format_, parts, folder)
+
+
+def write_tar(assembly: Assembly, folder: Path) -> None:
+    """Write all files of a machine as `folder`/image.tar."""
+    archive.write_tar(archive.whole(assembly), folder / "image.tar")
+
+
+def write_files(image: MachineImage, format_: str, folder: Path) -> None:
     """Write the files of `image` in this form to the empty `folder`, which is on the store's disk.
 
     Raises InputError for a form that this image cannot have.

@@ -8,16 +8,18 @@ Source: SPDX specification 2.3, JSON; package URLs of types oci, deb, apk and rp
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from i2kit.image import installed
-from i2kit.image.assemble import MTIME_S
+from i2kit.image.assemble import MTIME_S, Assembly, SourceImage
 from i2kit.image.installed import Distribution, Installed, Inventory
+from i2kit.image.linuxkit_values import Template
 from i2kit.image.store import canonical_json
-from i2kit.image.tree import Tree
+from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
+from i2kit.model import ResolvedImage
 
 PATH = "sbom.spdx.json"
 """Where the document lies in the machine, as LinuxKit's does."""
@@ -36,6 +38,8 @@ MIT MPL-1.1 MPL-2.0 OFL-1.1 OpenSSL PSF-2.0 Python-2.0 Unlicense Vim X11 Zlib bl
 """Those of SPDX's list that packages name most. Others are carried as text: a document is only valid with
 identifiers that the list has."""
 
+ROLES = {"onboot": "onboot", "onshutdown": "onshutdown", "services": "service"}
+
 Json = dict[str, Any]
 
 
@@ -50,6 +54,29 @@ class Part:
     name: str
     reference: str
     tree: Tree
+
+
+def carried(
+    assembly: Assembly,
+    template: Template,
+    images: Mapping[str, ResolvedImage],
+    fetch: Callable[[str], SourceImage],
+) -> Assembly:
+    """The same machine with its document in it. `images` and `fetch` are by reference in the template."""
+
+    def part(role: str, name: str, reference: str) -> Part:
+        return Part(role, name, images[reference].pinned, fetch(reference).tree)
+
+    parts = [part("init", "", reference) for reference in template.init]
+    if template.kernel:
+        parts.insert(0, replace(part("kernel", "", template.kernel), tree=assembly.modules))
+    for section, entries in template.sections:
+        parts += [part(ROLES[section], entry.name, entry.image) for entry in entries]
+    parts += [part("volume", volume.name, volume.image) for volume in template.volumes if volume.image]
+    data = document("i2kit machine image", parts)
+    entry = Entry(PATH, Kind.FILE, 0o644, mtime_s=MTIME_S, content=Content(len(data), data=data))
+    kept = [one for one in assembly.tree if one.path != PATH]
+    return replace(assembly, tree=tuple(sorted([*kept, entry], key=lambda one: sort_key(one.path))))
 
 
 def document(name: str, parts: Sequence[Part]) -> bytes:

@@ -40,10 +40,10 @@ FULL_HINT = "make room on this disk, or set I2KIT_STORE_DIR to a folder on anoth
 _FOLDERS = ("blobs", "blobs/sha256", "partial", "machine-images", "outputs", "builds", "names")
 _OF_RUNNING = ("scratch", "locks")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
-_FILES = ("vmlinuz", "kernel", "initrd", "root")
+_FILES = ("vmlinuz", "kernel", "initrd", "root", "sbom")
 _SHARED = ("vmlinuz", "kernel", "initrd")
 """Files that many machine images have in common."""
-_DERIVED = ("kernel",)
+_DERIVED = ("kernel", "sbom")
 """Files that follow from the others, so that the id need not tell of them."""
 
 
@@ -233,6 +233,15 @@ class Store:
             finally:
                 _remove_tree(folder)
 
+    def dead_scratch(self) -> tuple[Path, ...]:
+        """The folders of processes that died; the next `scratch` removes them."""
+        found = []
+        for lock in (self.root / "scratch").glob("*.lock"):
+            with suppress(OSError), lock.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.append(lock.with_suffix(""))
+        return tuple(path for path in found if path.is_dir())
+
     def _sweep(self) -> None:
         for lock in (self.root / "scratch").glob("*.lock"):
             with suppress(OSError), lock.open("rb") as file:
@@ -248,6 +257,13 @@ class Store:
         """
         with self._flocked(self.root / "locks" / quote(name, safe=":")[:200]):
             yield
+
+    def sweep_locks(self) -> None:
+        """Remove what processes that were killed have left of their locks."""
+        for path in (self.root / "locks").glob("*"):
+            with suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
     @contextmanager
     def _flocked(self, path: Path) -> Iterator[None]:
@@ -385,6 +401,7 @@ class Store:
                 kernel=folder / "kernel" if "kernel" in files else vmlinuz,
                 initrd=folder / "initrd",
                 root=folder / "root" if "root" in files else None,
+                sbom=folder / "sbom" if "sbom" in files else None,
                 cmdline=record["cmdline"],
                 memory_floor_bytes=record["memory_floor_bytes"],
                 containers=tuple((name, reference) for name, reference in record["containers"]),

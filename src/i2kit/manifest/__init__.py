@@ -1,7 +1,7 @@
 """The first stage: what the user wrote becomes Workloads and Services, or every problem at once.
 
 In: files, folders or the bytes of stdin. Out: a Manifest. Kubernetes' words end here: what comes
-out is the model's. Only `read` opens files; everything else is pure.
+out is the model's. Only `read` and `texts` open files; everything else is pure.
 
   source      bytes → documents with a place for every key and value (with jsontext, places)
   fields, kinds   the table of every field and kind: its type, its verdict, its words
@@ -24,7 +24,7 @@ from i2kit.manifest.log import Log
 from i2kit.manifest.reading import Reading
 from i2kit.model import Manifest
 
-__all__ = ["STDIN", "parse", "read", "schema"]
+__all__ = ["STDIN", "parse", "read", "schema", "texts"]
 
 STDIN = "stdin"
 """What `-` is called in positions."""
@@ -40,6 +40,39 @@ def read(paths: Sequence[str], stdin: bytes | None = None) -> Manifest:
 
     `stdin` is what stands for `-`. Raises InputError with every problem of every file.
     """
+    return _parse(*_sources(paths, stdin))
+
+
+def texts(paths: Sequence[str], stdin: bytes | None = None) -> tuple[tuple[str, str], ...]:
+    """The files that these paths stand for, as `read` finds them, each with its name.
+
+    Raises InputError for what cannot be read and what is no text.
+    """
+    found, problems = _sources(paths, stdin)
+    read = []
+    for name, data in found:
+        try:
+            read.append((name, data.decode("utf-8-sig")))
+        except UnicodeDecodeError:
+            problems.append(Problem("is not UTF-8 text", Position(name, 1, 1)))
+    if problems:
+        raise InputError(problems)
+    return tuple(read)
+
+
+def parse(sources: Sequence[tuple[str, bytes]]) -> Manifest:
+    """The manifest that the sources (name, contents) make together. Raises InputError with every problem."""
+    return _parse(sources, ())
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of what `parse` accepts, for editors: i2kit's form and Kubernetes'."""
+    from i2kit.manifest.reference import json_schema  # not needed to deploy
+
+    return json_schema()
+
+
+def _sources(paths: Sequence[str], stdin: bytes | None) -> tuple[list[tuple[str, bytes]], list[Problem]]:
     files: list[str] = []
     problems: list[Problem] = []
     for path in paths:
@@ -57,19 +90,7 @@ def read(paths: Sequence[str], stdin: bytes | None = None) -> Manifest:
             sources[real] = (STDIN, _given(stdin)) if file == "-" else (file, _contents(file))
         except InputError as error:
             problems.extend(error.problems)
-    return _parse(list(sources.values()), problems)
-
-
-def parse(sources: Sequence[tuple[str, bytes]]) -> Manifest:
-    """The manifest that the sources (name, contents) make together. Raises InputError with every problem."""
-    return _parse(sources, ())
-
-
-def schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of what `parse` accepts, for editors: i2kit's form and Kubernetes'."""
-    from i2kit.manifest.reference import json_schema  # not needed to deploy
-
-    return json_schema()
+    return list(sources.values()), problems
 
 
 def _parse(sources: Sequence[tuple[str, bytes]], unreadable: Iterable[Problem]) -> Manifest:
