@@ -14,7 +14,7 @@ from typing import Any
 
 from i2kit.image import oci
 from i2kit.image.store import Store, unsealed
-from i2kit.model import Pairs
+from i2kit.model import Pairs, Share
 
 PACKAGE_MAGIC = b"!<arch>\n"
 """How a .deb begins; see deb(5)."""
@@ -115,67 +115,60 @@ class Contents:
         return frozenset(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """How many things of a kind there are, and the room that they take on disk; no byte counts twice."""
-
-    kind: str
-    count: int
-    disk_bytes: int
-
-
 def look(store: Store) -> Contents:
     """Everything that is in the store now. What others remove meanwhile is left out."""
     root = store.root
     forms = tuple(_forms(root / "outputs"))
-    notes = tuple(_notes(root))
+    files = tuple(_files(root))
+    blobs = [_blob(file) for file in files if file.path.parent == root / "blobs" / "sha256"]
     return Contents(
         root=root,
         images=tuple(_images(root, forms)),
         forms=forms,
-        blobs={f"sha256:{file.path.name}": _blob(file) for file in _files(root / "blobs" / "sha256")},
-        notes=notes,
+        blobs={blob.digest: blob for blob in blobs},
+        notes=tuple(_notes(root)),
         memos={path: _pinned(path) for path in sorted((root / "base").glob("*.json"))},
         kernels=frozenset(digest for path in (root / "kernels").glob("*.json") for digest in _kernel(path)),
-        files=tuple(_files(root)),
+        files=files,
     )
 
 
 def shares(contents: Contents) -> tuple[Share, ...]:
     """What takes how much room, kind by kind. Pure."""
-    components = contents.reached(contents.kernels.union(*contents.memos.values()))
-    counts = dict.fromkeys(KINDS, 0) | {
+    kinds = kinds_of(contents)
+    blobs = contents.blobs.values()
+    counts = {kind: sum(one == kind for one in kinds.values()) for kind in (LISTS, PARTIAL, REST)} | {
         IMAGES: len(contents.images),
         FORMS: len(contents.forms),
-        CONTAINERS: sum(blob.manifest for blob in contents.blobs.values() if blob.digest not in components),
-        COMPONENTS: sum(blob.manifest for blob in contents.blobs.values() if blob.digest in components),
-        PACKAGES: sum(blob.package for blob in contents.blobs.values()),
+        CONTAINERS: sum(blob.manifest and kinds[blob.file.path] == CONTAINERS for blob in blobs),
+        COMPONENTS: sum(blob.manifest and kinds[blob.file.path] == COMPONENTS for blob in blobs),
+        PACKAGES: sum(blob.package for blob in blobs),
     }
     sizes = dict.fromkeys(KINDS, 0)
     seen: set[int] = set()
-    for kind, file in sorted(_by_kind(contents, components), key=lambda pair: KINDS.index(pair[0])):
-        if kind in (LISTS, PARTIAL, REST):
-            counts[kind] += 1
+    for file in sorted(contents.files, key=lambda file: KINDS.index(kinds[file.path])):
         if file.inode not in seen:
             seen.add(file.inode)
-            sizes[kind] += file.disk_bytes
+            sizes[kinds[file.path]] += file.disk_bytes
     return tuple(Share(kind, counts[kind], sizes[kind]) for kind in KINDS)
 
 
-def _by_kind(contents: Contents, components: frozenset[str]) -> Iterator[tuple[str, File]]:
+def kinds_of(contents: Contents) -> Mapping[Path, str]:
+    """To which of KINDS each file belongs. Pure."""
     folders = {"machine-images": IMAGES, "outputs": FORMS, "apt": LISTS, "partial": PARTIAL}
+    components = contents.reached(contents.kernels.union(*contents.memos.values()))
+    of_images = frozenset(digest for image in contents.images for digest in image.blobs)
+    kinds = {}
     for file in contents.files:
-        top = file.path.relative_to(contents.root).parts[0]
-        if top != "blobs":
-            yield folders.get(top, REST), file
-            continue
-        digest = f"sha256:{file.path.name}"
-        blob = contents.blobs.get(digest)
-        if blob and blob.package:
-            yield PACKAGES, file
+        kinds[file.path] = folders.get(file.path.relative_to(contents.root).parts[0], REST)
+    for digest, blob in contents.blobs.items():
+        if blob.package:
+            kinds[blob.file.path] = PACKAGES
+        elif digest in of_images:
+            kinds[blob.file.path] = IMAGES
         else:
-            # The blobs of machine images are files of theirs, and come first.
-            yield COMPONENTS if digest in components else CONTAINERS, file
+            kinds[blob.file.path] = COMPONENTS if digest in components else CONTAINERS
+    return kinds
 
 
 def room(image: Stored, everything: Sequence[Stored]) -> tuple[int, int]:

@@ -92,14 +92,31 @@ def leases(store: Store) -> tuple[Use, ...]:
     return tuple(found)
 
 
-def stale_leases(store: Store) -> tuple[Path, ...]:
-    """The leases of processes that were killed. The caller holds the store with `alone`."""
-    found = []
+def dead(store: Store) -> tuple[Path, ...]:
+    """The leases of processes that were killed, and what registers places that are no more.
+
+    The caller holds the store with `alone`.
+    """
+    found = [path for path, root in registered(store).items() if not exists(root.path)]
     for path in sorted((store.root / "leases").glob("*")):
         with suppress(FileNotFoundError), path.open("rb") as file:
             if _take(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB):
                 found.append(path)
     return tuple(found)
+
+
+def exists(place: Path) -> bool:
+    """Whether a place is there. Raises OperationError where that cannot be told."""
+    try:
+        place.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise OperationError(
+            f"cannot tell what {place} needs of the store: {error.strerror}",
+            hint="run it as a user who can read that",
+        ) from error
+    return True
 
 
 @contextmanager

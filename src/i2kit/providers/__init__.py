@@ -6,10 +6,12 @@ In: a Release. Out: a Deployment that answers. `observe` looks, `plan` decides w
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
+from i2kit.errors import OperationError
 from i2kit.events import Watcher
-from i2kit.model import Deployment, Release
+from i2kit.model import Deployment, Release, Use
 from i2kit.settings import Settings
 
 NAMES = ("local",)
@@ -76,3 +78,22 @@ def load(name: str, settings: Settings) -> Provider:
 
         return LocalProvider(settings)
     raise ValueError(name)
+
+
+def place(name: str, settings: Settings) -> Path:
+    """Where the provider of this name notes what it runs of the store's machine images."""
+    if name == "local":
+        return settings.state_dir
+    raise ValueError(name)
+
+
+def uses(name: str, place: Path) -> tuple[Use, ...]:
+    """Which machine images are needed by what a provider has noted in a `place`, by this run or another.
+
+    Raises OperationError where that cannot be told.
+    """
+    if name == "local":
+        from i2kit.providers.local.uses import uses
+
+        return uses(place)
+    raise OperationError(f"this version of i2kit does not know the provider `{name}`, which uses {place}")

@@ -1,0 +1,45 @@
+"""Which machine images the deployments of a state folder need.
+
+In: the folder. Out: a Use for each image. Asks no supervisor and starts none: what is written down there
+is what runs, what is started again after a crash or a reboot, and what a failed rollout goes back to.
+"""
+
+from pathlib import Path
+
+from i2kit.errors import OperationError
+from i2kit.model import Use
+from i2kit.providers.local import desired
+from i2kit.providers.local.layout import Layout
+
+
+def uses(state_dir: Path) -> tuple[Use, ...]:
+    """The images of all deployments, each once. Raises OperationError where that cannot be told."""
+    path = Layout(state_dir, state_dir).desired
+    try:
+        wanted = desired.from_json(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError as error:
+        raise _unknown(path, error.strerror or str(error)) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unknown(path, "it is damaged, or of another version of i2kit") from error
+    return tuple(
+        Use(image, provider="local", key=one.key, place=str(state_dir))
+        for one in wanted.deployments
+        for image in dict.fromkeys(revision.machine.image for revision in _revisions(one))
+    )
+
+
+def _revisions(wanted: desired.Wanted) -> tuple[desired.Wanted, ...]:
+    """All revisions of a deployment that may be started: this one and, as long as it is kept, the one before.
+
+    Any further revisions that are kept one day count here.
+    """
+    return (wanted, wanted.previous) if wanted.previous else (wanted,)
+
+
+def _unknown(path: Path, why: str) -> OperationError:
+    return OperationError(
+        f"cannot tell which machine images are needed: {path}: {why}",
+        hint="nothing was removed; make it readable, or remove that folder if nothing runs of it any more",
+    )
