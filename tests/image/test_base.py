@@ -115,6 +115,11 @@ def test_components(repository: Repository, ensure: Ensure, tmp_path: Path) -> N
         b"Package: libc6\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n"
         b"Maintainer: x <x@localhost>\n"
     )
+    busybox = files_of(store, next(image for image in found.init if "/busybox@" in image))
+    here = distribution()
+    release = busybox["usr/lib/os-release"]
+    assert isinstance(release, bytes)
+    assert release.startswith(f"ID={here.id}\nVERSION_CODENAME={here.codename}\n".encode())
     init = files_of(store, next(image for image in found.init if "/init@" in image))
     assert {"init", "usr/lib/i2kit/initramfs-init", "run", "var", "tmp"} <= set(init)
     assert boot.load(store, found.boot) == boot.Loader(b"stub", b"boot", b"core of 1 boot")

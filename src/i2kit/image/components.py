@@ -26,6 +26,8 @@ LIBRARIES = "usr/lib/x86_64-linux-gnu"
 LOADER = "ld-linux-x86-64.so.2"
 RECORDED = ("Package", "Status", "Architecture", "Source", "Version", "Maintainer")
 INSTALLED = "install ok installed"
+RELEASES = {"bookworm": "12", "trixie": "13", "jammy": "22.04", "noble": "24.04"}
+"""What scanners go by, which the package sources do not say."""
 KERNEL_PACKAGE = re.compile(r"linux-(image|modules|binary)-(unsigned-)?[0-9].*")
 
 
@@ -152,6 +154,8 @@ def records(store: Store, packages: Sequence[Package]) -> Files:
 def os_release(distribution: Distribution) -> Files:
     """What the records' packages are from (os-release(5)), in short."""
     text = f"ID={distribution.id}\nVERSION_CODENAME={distribution.codename}\n"
+    if number := RELEASES.get(distribution.codename):
+        text += f"VERSION_ID={number}\n"
     return {"usr/lib/os-release": _text(text)}
 
 
