@@ -2,11 +2,13 @@
 
 import errno
 import os
+import random
 import shutil
 import stat
 import struct
 import subprocess
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from i2kit.errors import OperationError
+from i2kit.image import filesystem
 from i2kit.image.filesystem import crc32c, write_erofs
 from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
 
@@ -234,6 +237,7 @@ def trees(draw: st.DrawFn) -> Tree:
             gid=draw(st.sampled_from([0, 33, 2**31])),
             mtime_s=draw(st.sampled_from([0, 1492533000, 2**33, -5])),
             xattrs=draw(xattrs),
+            layer=draw(st.sampled_from([None, Path("base"), Path("app")])),
         )
         if kind is Kind.DIRECTORY:
             directories.append(path)
@@ -256,12 +260,28 @@ def trees(draw: st.DrawFn) -> Tree:
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(tree=trees())
-def test_the_image_holds_the_tree(tree: Tree, tmp_path: Path) -> None:
+@given(tree=trees(), piece_bytes=st.sampled_from([None, 10_000, 50_000]))
+def test_the_image_holds_the_tree(tree: Tree, piece_bytes: int | None, tmp_path: Path) -> None:
     image = tmp_path / "image"
     image.unlink(missing_ok=True)
-    write_erofs(tree, image)
+    with pytest.MonkeyPatch.context() as patch:
+        if piece_bytes:
+            small_pieces(patch, piece_bytes)
+        write_erofs(tree, image, order=[Path("base"), Path("app")])
     check(tree, image)
+
+
+def small_pieces(patch: pytest.MonkeyPatch, piece_bytes: int) -> None:
+    """Makes trees of few files as intricate as those of a hundred megabytes."""
+    for name, value in {
+        "PIECE_BYTES": piece_bytes,
+        "PIECE_STEP": 16384,
+        "PIECE_GAP_EVERY": piece_bytes // 2,
+        "PART_BYTES": piece_bytes // 3,
+        "PART_STEP": 8192,
+        "PART_GAP_EVERY": piece_bytes // 6,
+    }.items():
+        patch.setattr(filesystem, name, value)
 
 
 def judged(tree: Tree, folder: Path) -> Path:
@@ -291,7 +311,9 @@ def test_erofs_utils_agrees(tree: Tree, tmp_path: Path) -> None:
     folder = tmp_path / "case"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    out = judged(tree, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        small_pieces(patch, 20_000)
+        out = judged(tree, folder)
     found = sorted(str(path.relative_to(out)) for path in out.rglob("*"))
     assert found == sorted(entry.path for entry in tree if entry.path)
     for entry in tree:
@@ -337,27 +359,120 @@ def test_big_directory_and_deep_paths(tmp_path: Path) -> None:
     assert all(found[entry.path].data == bytes_of(entry) for entry in many)
 
 
-def test_contents_keep_their_place(tmp_path: Path) -> None:
-    """Only blocks of the changed layer and the metadata differ after a change in the last layer."""
-    base, app = tmp_path / "base", tmp_path / "app"
-    base.write_bytes(os.urandom(1 << 20))
+# What keeps its place when something changes
 
-    def image(name: str, app_bytes: int) -> bytes:
-        app.write_bytes(b"app" * app_bytes)
-        tree = with_parents(
-            [
-                # The application stands before the base in the tree, but behind it in `order`.
-                Entry("containers/app", Kind.FILE, 0o755, content=Content(app_bytes, app)),
-                Entry("lib/one", Kind.FILE, 0o755, content=Content(600_000, base)),
-                Entry("lib/two", Kind.FILE, 0o755, content=Content(400_000, base, 600_000)),
-            ]
+APP = "containers/services/web/lower/srv/node_modules"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A base, an application and a generated file, with contents that are nowhere the same."""
+
+    folder: Path
+    entries: tuple[Entry, ...]
+
+    def blocks(self, entries: Sequence[Entry] = (), *, uuid: int = 0) -> list[int]:
+        """Checksums of the 512 KiB blocks of the image, with these entries instead of its own."""
+        image = self.folder / "image"
+        image.unlink(missing_ok=True)
+        write_erofs(
+            with_parents(list(entries or self.entries)),
+            image,
+            uuid=bytes([uuid]) * 16,
+            order=[self.folder / "base", self.folder / "app"],
         )
-        write_erofs(tree, tmp_path / name, order=[base, app])
-        return (tmp_path / name).read_bytes()
+        with image.open("rb") as file:
+            return [zlib.crc32(block) for block in iter(lambda: file.read(512 << 10), b"")]
 
-    before, after = image("before", 100_000), image("after", 900_000)
-    kept = (1 + 600_000 // 4096 + 400_000 // 4096) * 4096
-    assert before[4096:kept] == after[4096:kept]
+    def changed(self, change: Callable[[Entry], list[Entry]], path: str) -> list[int]:
+        """Which blocks differ after one entry has become these; as in builds, the image's id does too."""
+        entries = [new for one in self.entries for new in (change(one) if one.path == path else [one])]
+        before, after = self.blocks(), self.blocks(entries, uuid=1)
+        return [n for n, block in enumerate(after) if n >= len(before) or block != before[n]]
+
+
+def machine(folder: Path, base_bytes: int, app_bytes: int, app_files: int) -> Machine:
+    chance = random.Random(7)
+    entries = [file("containers/services/web/config.json", b"{}" * 900)]
+    base_files = app_files // 2
+    for name, files, size in (("base", base_files, base_bytes), ("app", app_files, app_bytes)):
+        source = folder / name
+        source.write_bytes(chance.randbytes(size))
+        # Sizes as in real images: most are a few kilobytes, few are most of the bytes.
+        weights = [chance.lognormvariate(8, 1.5) for _ in range(files)]
+        at = 0
+        for number, weight in enumerate(weights):
+            path = f"{APP}/p{number // 10:03}/f{number}.js" if name == "app" else f"usr/lib/{number}.so"
+            content = Content(int(weight * size / sum(weights)), source, at)
+            at += content.size_bytes
+            entries.append(Entry(path, Kind.FILE, 0o644, content=content, layer=source))
+    return Machine(folder, tuple(entries))
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    return machine(tmp_path_factory.mktemp("large"), 100_000_000, 30_000_000, 3000)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    return machine(tmp_path_factory.mktemp("small"), 1_000_000, 1_000_000, 30)
+
+
+def of_size(grow: int) -> Callable[[Entry], list[Entry]]:
+    """The entry with other contents and another size."""
+
+    def change(entry: Entry) -> list[Entry]:
+        assert entry.content
+        size = entry.content.size_bytes + grow
+        return [replace(entry, content=Content(size, data=b"other" * size))]
+
+    return change
+
+
+CHANGES: dict[str, Callable[[Entry], list[Entry]]] = {
+    "same size": of_size(0),
+    "one byte more": of_size(1),
+    "64 KiB more": of_size(64 << 10),
+    "removed": lambda entry: [],
+    "added": lambda entry: [entry, *of_size(500)(replace(entry, path=f"{entry.path}.new"))],
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_in_the_last_layer_changes_few_blocks(large: Machine, what: str) -> None:
+    # What outgrows the gap behind its piece moves the rest of its layer: with 64 KiB, one file in eight.
+    changed = large.changed(CHANGES[what], f"{APP}/p210/f2100.js")
+    blocks = len(large.blocks())
+    assert len(changed) <= max(8, blocks * 5 // 100)
+    # The base is in the first three quarters of the image. Before it is what changes with everything.
+    assert changed[0] == 0
+    assert all(number > 100e6 / (512 << 10) for number in changed[1:])
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_in_a_small_image_changes_few_blocks(small: Machine, what: str) -> None:
+    assert len(small.changed(CHANGES[what], f"{APP}/p001/f15.js")) <= 4
+
+
+def test_a_change_of_the_configuration_changes_the_ends(large: Machine) -> None:
+    changed = large.changed(of_size(30), "containers/services/web/config.json")
+    blocks = len(large.blocks())
+    assert changed[0] == 0
+    assert all(number >= blocks - 2 for number in changed[1:])
+
+
+def test_gaps_are_few(large: Machine, small: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def size(machine: Machine) -> int:
+        machine.blocks()
+        return (machine.folder / "image").stat().st_size
+
+    with_gaps = size(large), size(small)
+    for name in ("PIECE_STEP", "PART_STEP"):
+        monkeypatch.setattr(filesystem, name, 4096)
+    without = size(large), size(small)
+    assert with_gaps[0] <= without[0] * 1.06
+    assert with_gaps[1] <= without[1] + (128 << 10)
 
 
 def test_same_bytes_whatever_the_folder(tmp_path: Path) -> None:

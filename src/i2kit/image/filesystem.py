@@ -7,20 +7,31 @@ differ in what they can do and in the bytes they write.
 Format: Linux, Documentation/filesystems/erofs.rst and fs/erofs/erofs_fs.h. From front to back:
 
     block 0       superblock at byte 1024
-    data          full blocks of the files' contents, each file starting at a block
-    inodes        64 bytes each, then xattrs, then the end of the contents if it is short
-    directories   blocks of the directories that do not fit behind their inode
+    shared        inodes of the directories whose files lie in several pieces
+    pieces        each with inodes (64 bytes, then xattrs, then the end of the contents if it is
+                  short), then blocks of directories, then full blocks of contents, each file
+                  starting at a block
+    directories   entries of the shared directories
 
-What keeps its place when something changes: contents are ordered by the file they come from (a
-layer), then by their place in it, so a changed layer moves nothing that lies in the layers
-before it. Metadata stands behind all data because its size changes with every change.
+A new image differs from the last in few places, so that storing both, or uploading the new one
+where the old one is, costs little. That needs no knowledge of the last image:
+
+- What comes from a layer lies before what comes from the layers above it, data and inodes alike,
+  so it does not move when these change. An inode's number is its place, and is in the entries of its
+  directory and of the directories in this one. Hence the shared directories: their inodes in front,
+  where they stay, and their entries at the end, where all that changes with everything is together.
+- Inside a layer, files are in the order of their paths, cut into pieces and these into parts at
+  names that a hash chooses. A piece starts at a multiple of 512 KiB, what block storage such as EBS
+  stores and compares; a part at one of 32 KiB. What grows uses up the gap before the next of them.
 """
 
+import hashlib
 import os
 import struct
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
 from i2kit.errors import OperationError
@@ -28,7 +39,14 @@ from i2kit.image.tree import Content, Entry, Kind, Tree
 
 BLOCK = 4096
 SLOT = 32
-"""An inode's number is its distance from the start of the metadata, in slots."""
+"""An inode's number is its distance from the start of the image, in slots."""
+
+PIECE_BYTES, PIECE_STEP, PIECE_GAP_EVERY = 6 << 20, 512 << 10, 4 << 20
+PART_BYTES, PART_STEP, PART_GAP_EVERY = 3 << 19, 32 << 10, 512 << 10
+"""Most bytes in a piece of several files, what its start is a multiple of, and how many bytes there
+are at least between two gaps. The larger the pieces, the more moves when a file in one grows; the
+smaller, the more gaps: these take about a twentieth of a large image. What outgrows the gap behind
+its piece moves the rest of its layer, which is rare: g bytes do so once in 512 KiB / g times."""
 
 SUPERBLOCK = struct.Struct("<IIIBBHQQIIII16s16sI44x")
 SUPERBLOCK_OFFSET = 1024
@@ -78,6 +96,9 @@ class Inode:
     parent: "Inode | None"
     head: int
     """Bytes of the inode and its xattrs."""
+    first: int = 0
+    """Number of the piece that it lies in; of directories, the first of those that their files lie in."""
+    last: int = 0
     links: int = 1
     children: list[tuple[bytes, "Inode"]] = field(default_factory=list)
     dirents: list[list[tuple[bytes, "Inode"]]] = field(default_factory=list)
@@ -88,7 +109,7 @@ class Inode:
     block: int = 0
     """Where the other contents start."""
     offset: int = 0
-    """Where the inode starts, from the start of the metadata."""
+    """Where the inode starts."""
 
     @property
     def number(self) -> int:
@@ -104,24 +125,22 @@ def write_erofs(
 ) -> None:
     """Write `tree` as an erofs image to the new file `out`.
 
-    `order` are source files whose contents come first, in this order; those of other sources
-    follow in the tree's order. `uuid` has 16 bytes, `label` at most 15. Xattrs outside the name
+    `order` are the layers that come first, in this order; others follow in the tree's order, and
+    what comes from no layer is last. `uuid` has 16 bytes, `label` at most 15. Xattrs outside the name
     spaces of Linux are left out, since no filesystem could hold them. Raises OperationError for
     what erofs cannot hold and for sources that end early.
     """
     inodes = collect(tree)
-    contents = in_data_order(inodes, order)
-    metadata_block, end_block = lay_out(inodes, contents)
-    metadata = metadata_block * BLOCK
+    pieces = divide(inodes, order)
+    end_block = lay_out(inodes, pieces)
     with out.open("xb") as file:
         image = file.fileno()
         file.truncate(end_block * BLOCK)
-        head = superblock(inodes, end_block, metadata_block, label, uuid)
-        write_at(image, head, SUPERBLOCK_OFFSET)
-        for position, inode in enumerate(inodes, start=1):
-            write_at(image, encode_inode(inode, position), metadata + inode.offset)
-            write_own_contents(inode, image, metadata)
-        copy_contents(contents, image, metadata)
+        write_at(image, superblock(inodes, end_block, label, uuid), SUPERBLOCK_OFFSET)
+        for inode in inodes:
+            write_at(image, encode_inode(inode), inode.offset)
+            write_own_contents(inode, image)
+        copy_contents([inode for piece in pieces for part in piece for inode in part], image)
         os.fsync(image)
 
 
@@ -181,29 +200,92 @@ def measure(inode: Inode) -> None:
         raise OperationError(f"the target of the symbolic link `{entry.path}` is too long")
 
 
-def in_data_order(inodes: Sequence[Inode], order: Sequence[Path]) -> list[Inode]:
-    """The files with contents in the order in which these are stored: by source, then place in it."""
-    filled = [inode for inode in inodes if inode.entry.kind is Kind.FILE and inode.size]
-    rank: dict[Path | None, int] = {source: number for number, source in enumerate(order)}
-    for inode in filled:
-        rank.setdefault(content_of(inode).source, len(rank))
-    return sorted(filled, key=lambda inode: (rank[content_of(inode).source], content_of(inode).offset_bytes))
+def divide(inodes: Sequence[Inode], order: Sequence[Path]) -> list[list[list[Inode]]]:
+    """The pieces in the order in which they are stored, each as parts: all but directories with files."""
+    ranks: dict[Path | None, int] = {layer: number for number, layer in enumerate(order)}
+    layers: dict[int, list[Inode]] = {}
+    for inode in inodes:
+        if not inode.children:
+            layer = layer_of(inode.entry)
+            rank = ranks.setdefault(layer, len(ranks)) if layer else len(inodes) + len(order)
+            layers.setdefault(rank, []).append(inode)
+    pieces: list[list[list[Inode]]] = []
+    for _, files in sorted(layers.items()):
+        of_pieces, of_parts = cuts(files)
+        for start, end in pairwise(of_parts):
+            if start in of_pieces:
+                pieces.append([])
+            pieces[-1].append(files[start:end])
+            for inode in files[start:end]:
+                inode.first = inode.last = len(pieces) - 1
+    for inode in reversed(inodes):
+        if inode.children:
+            inode.first = min(child.first for _, child in inode.children)
+            inode.last = max(child.last for _, child in inode.children)
+    return pieces
 
 
-def lay_out(inodes: Sequence[Inode], contents: Sequence[Inode]) -> tuple[int, int]:
-    """Give everything its place; the first block of the metadata, and the first behind the end."""
-    block = 1
+def cuts(files: Sequence[Inode]) -> tuple[set[int], list[int]]:
+    """Where pieces start, and where parts start, with the end.
+
+    What is too large is cut near its middle, before the file with the least hash there, and so on.
+    Files that come, go or change their size seldom change which that is.
+    """
+    sums = list(accumulate((inode.head + inode.inline + inode.blocks * BLOCK for inode in files), initial=0))
+    is_small = sums[-1] <= PART_BYTES
+    hashes = [] if is_small else [hashlib.sha256(encode(inode.entry.path)).digest() for inode in files]
+    pieces, parts = {0}, [0, len(files)]
+    todo = [(0, len(files))]
+    while todo:
+        start, end = todo.pop()
+        size = sums[end] - sums[start]
+        if size <= PART_BYTES or end - start < 2:
+            continue
+        low, middle, high = (bisect(sums, sums[start] + size * eighths // 8) for eighths in (3, 4, 5))
+        near = range(max(low, start + 1), min(high, end))
+        cut = min(near, key=hashes.__getitem__) if near else min(max(middle, start + 1), end - 1)
+        parts.append(cut)
+        if size > PIECE_BYTES:
+            pieces.add(cut)
+        todo += [(start, cut), (cut, end)]
+    return pieces, sorted(parts)
+
+
+def lay_out(inodes: Sequence[Inode], pieces: Sequence[Sequence[Sequence[Inode]]]) -> int:
+    """Give everything its place; the number of blocks."""
+    shared = [inode for inode in inodes if inode.first != inode.last]
+    own: list[list[Inode]] = [[] for _ in pieces]
+    for inode in inodes:
+        if inode.first == inode.last:
+            own[inode.first].append(inode)
+    # By piece, lest a directory of an upper layer moves one of a lower. The root stays the first of all.
+    shared.sort(key=lambda inode: inode.first)
+    for inode in shared:
+        inode.inline = 0
+    end = place_inodes(shared, BLOCK)
+    if shared:
+        end = up(end, PART_STEP)
     placed: dict[tuple[Content, int], int] = {}
-    for inode in contents:
-        if inode.blocks:
-            # The same bytes of the same source are stored once, such as a layer that two images share.
-            inode.block = placed.setdefault((content_of(inode), inode.blocks), block)
-            if inode.block == block:
-                block += inode.blocks
-    metadata_block = block
+    piece_gap = part_gap = 0
+    for members, parts in zip(own, pieces, strict=True):
+        if end - piece_gap >= PIECE_GAP_EVERY:
+            end = piece_gap = part_gap = up(end, PIECE_STEP)
+        end = place_inodes(members, end)
+        end = place_directories(members, end)
+        for part in parts:
+            if end - part_gap >= PART_GAP_EVERY:
+                end = part_gap = up(end, PART_STEP)
+            for inode in part:
+                if inode.entry.kind is Kind.FILE and inode.blocks:
+                    # The same bytes of the same source are stored once.
+                    inode.block = placed.setdefault((content_of(inode), inode.blocks), end // BLOCK)
+                    if inode.block == end // BLOCK:
+                        end += inode.blocks * BLOCK
+    return place_directories(shared, end) // BLOCK
 
-    # Number 0 stays unused: the C library takes a directory entry with it for a deleted one.
-    end = INODE.size
+
+def place_inodes(inodes: Sequence[Inode], end: int) -> int:
+    """Give inodes their places from `end` on; the end of the last block of them."""
     for inode in inodes:
         need = inode.head + inode.inline
         # Linux refuses inline contents that cross a block's end.
@@ -211,16 +293,19 @@ def lay_out(inodes: Sequence[Inode], contents: Sequence[Inode]) -> tuple[int, in
             end = up(end, BLOCK)
         inode.offset = end
         end = up(end + need, SLOT)
+    return up(end, BLOCK)
 
-    block += up(end, BLOCK) // BLOCK
+
+def place_directories(inodes: Sequence[Inode], end: int) -> int:
+    """Give blocks of directories' entries their places from `end` on; the end of the last."""
     for inode in inodes:
         if inode.entry.kind is Kind.DIRECTORY:
-            inode.block = block
-            block += inode.blocks
-    return metadata_block, block
+            inode.block = end // BLOCK
+            end += inode.blocks * BLOCK
+    return end
 
 
-def encode_inode(inode: Inode, position: int) -> bytes:
+def encode_inode(inode: Inode) -> bytes:
     entry = inode.entry
     place = inode.block
     if entry.kind in (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE):
@@ -234,7 +319,8 @@ def encode_inode(inode: Inode, position: int) -> bytes:
         TYPES[entry.kind][0] | entry.mode,
         inode.size,
         place,
-        position,
+        # What stat() gives where numbers have 32 bits.
+        inode.number & 0xFFFFFFFF,
         entry.uid,
         entry.gid,
         entry.mtime_s,
@@ -244,9 +330,9 @@ def encode_inode(inode: Inode, position: int) -> bytes:
     return head + xattrs
 
 
-def write_own_contents(inode: Inode, image: int, metadata: int) -> None:
+def write_own_contents(inode: Inode, image: int) -> None:
     """Write the contents that come from no file: a symlink's target, a directory's entries."""
-    behind = metadata + inode.offset + inode.head
+    behind = inode.offset + inode.head
     if inode.entry.kind is Kind.SYMLINK:
         write_at(image, encode(inode.entry.target), behind)
     for index, dirents in enumerate(inode.dirents):
@@ -277,16 +363,17 @@ def encode_xattrs(entry: Entry) -> bytes:
     return XATTR_HEADER + bytes(encoded) if encoded else b""
 
 
-def copy_contents(contents: Sequence[Inode], image: int, metadata: int) -> None:
+def copy_contents(inodes: Sequence[Inode], image: int) -> None:
     """Copy the files' contents to their blocks, and their ends behind their inodes."""
+    filled = [inode for inode in inodes if inode.entry.kind is Kind.FILE and inode.size]
     written = {0}
-    for source, group in groupby(contents, key=lambda inode: content_of(inode).source):
+    for source, group in groupby(filled, key=lambda inode: content_of(inode).source):
         descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC) if source else None
         try:
             for inode in group:
                 content = content_of(inode)
                 body = inode.size - inode.inline
-                parts = [(body, inode.inline, metadata + inode.offset + inode.head)]
+                parts = [(body, inode.inline, inode.offset + inode.head)]
                 if inode.block not in written:
                     written.add(inode.block)
                     parts.append((0, body, inode.block * BLOCK))
@@ -329,7 +416,7 @@ def write_at(image: int, data: bytes, offset: int) -> None:
         data, offset = data[done:], offset + done
 
 
-def superblock(inodes: Sequence[Inode], blocks: int, metadata_block: int, label: str, uuid: bytes) -> bytes:
+def superblock(inodes: Sequence[Inode], blocks: int, label: str, uuid: bytes) -> bytes:
     """The rest of block 0 from the superblock on, as its checksum covers it."""
 
     def pack(checksum: int) -> bytes:
@@ -344,7 +431,7 @@ def superblock(inodes: Sequence[Inode], blocks: int, metadata_block: int, label:
             0,
             0,
             blocks,
-            metadata_block,
+            0,  # where inodes are numbered from
             0,
             uuid,
             label.encode(),
@@ -362,6 +449,10 @@ def crc32c(data: bytes) -> int:
         for _ in range(8):
             crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
     return crc
+
+
+def layer_of(entry: Entry) -> Path | None:
+    return entry.layer or (entry.content.source if entry.content else None)
 
 
 def content_of(inode: Inode) -> Content:
