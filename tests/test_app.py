@@ -21,6 +21,8 @@ Deploy = Callable[..., tuple[app.Outcome, ...]]
 
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> InMemoryProvider:
+    monkeypatch.setenv("I2KIT_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("I2KIT_STORE_DIR", str(tmp_path / "store"))
     return in_memory.install(monkeypatch, tmp_path)
 
 
@@ -32,14 +34,14 @@ def deploy(provider: InMemoryProvider, tmp_path: Path) -> Deploy:
         file = tmp_path / "manifest.yml"
         file.write_text(text)
         return app.deploy(
-            [str(file)], settings=settings.load({}), provider_name="local", watch=watch, dry_run=dry_run
+            [str(file)], settings=settings.load(), provider_name="local", watch=watch, dry_run=dry_run
         )
 
     return deploy
 
 
 def destroy(*names: str) -> tuple[app.Outcome, ...]:
-    return app.destroy(names, settings=settings.load({}), provider_name="local", watch=ignore)
+    return app.destroy(names, settings=settings.load(), provider_name="local", watch=ignore)
 
 
 WEB = "name: web\ncontainers: { web: { image: nginx, ports: [80] } }\n"
@@ -102,7 +104,7 @@ def test_what_is_wrong_for_every_workload_is_said_once(deploy: Deploy) -> None:
 
     pods = [workload(80), workload(81)]
     with pytest.raises(InputError) as raised:
-        app.of_each(pods, fail, settings=settings.load({}), watch=ignore)
+        app.of_each(pods, fail, settings=settings.load(), watch=ignore)
     assert raised.value.problems == (problem,)
 
 
@@ -159,7 +161,7 @@ def test_destroy_removes_and_can_be_repeated(provider: InMemoryProvider, deploy:
 def test_status_of_what_does_not_run_names_what_does(deploy: Deploy) -> None:
     deploy(WEB)
     with pytest.raises(OperationError) as raised:
-        app.status("wbe", settings=settings.load({}), provider_name="local")
+        app.status("wbe", settings=settings.load(), provider_name="local")
     assert raised.value.message == "nothing named default/wbe runs on provider local"
     assert raised.value.hint == "these run: default/web"
 
@@ -175,7 +177,7 @@ def test_build_copies_whole_files(provider: InMemoryProvider, tmp_path: Path) ->
     file.write_text(WEB)
     target = tmp_path / "out"
     (built,) = app.build(
-        [str(file)], format_="kernel+root", settings=settings.load({}), watch=ignore, output=target
+        [str(file)], format_="kernel+root", settings=settings.load(), watch=ignore, output=target
     )
     assert {file.name: file.path.read_text() for file in built.output.files} == {
         "kernel": "kernel",
@@ -202,7 +204,7 @@ def test_build_of_several_workloads_keeps_them_apart(provider: InMemoryProvider,
     built = app.build(
         [str(file)],
         format_="kernel+root",
-        settings=settings.load({}),
+        settings=settings.load(),
         watch=ignore,
         output=tmp_path / "out",
     )

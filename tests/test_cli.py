@@ -39,6 +39,7 @@ containers:
 def provider(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> InMemoryProvider:
     (tmp_path / "store").mkdir()
     monkeypatch.setenv("I2KIT_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("I2KIT_STORE_DIR", str(tmp_path / "store"))
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return in_memory.install(monkeypatch, tmp_path / "store")

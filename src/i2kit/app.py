@@ -8,13 +8,26 @@ of every workload is known to be right and its image is built.
 import errno
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 from i2kit.errors import I2kitError, InputError, NotReadyError, OperationError, Problem, RolloutError
 from i2kit.events import Warned, Watcher
-from i2kit.model import Deployment, MachineImage, Manifest, Output, Release, Service, ServicePort, Workload
+from i2kit.model import (
+    Deployment,
+    MachineImage,
+    Manifest,
+    Output,
+    Pruned,
+    Release,
+    Service,
+    ServicePort,
+    Stock,
+    Use,
+    Workload,
+)
 from i2kit.providers import Plan, Provider
 from i2kit.settings import Settings
 
@@ -67,11 +80,15 @@ def deploy(
     """
     manifest = read(paths, watch=watch, stdin=stdin)
     provider = load(provider_name, settings)
-    wanted = releases(manifest, settings=settings, watch=watch)
-    plans = [plan(provider, release.workload.key, release) for release in wanted]
-    if dry_run:
-        return tuple(Outcome(plan, plan.found) for plan in plans)
-    return apply(provider, plans, watch)
+    with ExitStack() as until_applied:
+        with building(settings, watch):
+            wanted = releases(manifest, settings=settings, watch=watch)
+            if not dry_run:
+                until_applied.enter_context(kept(wanted, provider_name, settings))
+        plans = [plan(provider, release.workload.key, release) for release in wanted]
+        if dry_run:
+            return tuple(Outcome(plan, plan.found) for plan in plans)
+        return apply(provider, plans, watch)
 
 
 def destroy(
@@ -140,10 +157,11 @@ def build(
 
     workloads = read(paths, watch=watch, stdin=stdin).workloads
     built = []
-    for workload, (made, files) in of_each(workloads, step, settings=settings, watch=watch):
-        if output is not None:
-            files = copied(files, output if len(workloads) == 1 else output / workload.key)
-        built.append(Built(workload.key, made, files))
+    with building(settings, watch):
+        for workload, (made, files) in of_each(workloads, step, settings=settings, watch=watch):
+            if output is not None:
+                files = copied(files, output if len(workloads) == 1 else output / workload.key)
+            built.append(Built(workload.key, made, files))
     return tuple(built)
 
 
@@ -162,8 +180,11 @@ def build_linuxkit(
     from i2kit import image, manifest
 
     template = image.parse_linuxkit(manifest.texts(paths, given(paths, stdin)))
-    made, files = image.output(template, format_, settings=settings, sbom=sbom, builder=builder, watch=watch)
-    return Built(template.name, made, copied(files, output) if output else files)
+    with building(settings, watch):
+        made, files = image.output(
+            template, format_, settings=settings, sbom=sbom, builder=builder, watch=watch
+        )
+        return Built(template.name, made, copied(files, output) if output else files)
 
 
 def render_linuxkit(
@@ -173,7 +194,9 @@ def render_linuxkit(
     from i2kit import image
 
     workloads = read(paths, watch=watch, stdin=stdin).workloads
-    return "---\n".join(text for _, text in of_each(workloads, image.render, settings=settings, watch=watch))
+    with building(settings, watch):
+        texts = of_each(workloads, image.render, settings=settings, watch=watch)
+    return "---\n".join(text for _, text in texts)
 
 
 def build_kernel(*, settings: Settings, watch: Watcher) -> "Kernel":
@@ -181,9 +204,38 @@ def build_kernel(*, settings: Settings, watch: Watcher) -> "Kernel":
     from i2kit.image import kernel_build
     from i2kit.image.store import Store
 
-    return kernel_build.build(
-        store=Store(settings.store_dir), lock_file=settings.lock_file, locked=settings.locked, watch=watch
-    )
+    store = Store(settings.store_dir, watch)
+    with building(settings, watch):
+        return kernel_build.build(
+            store=store, lock_file=settings.lock_file, locked=settings.locked, watch=watch
+        )
+
+
+def images(*, settings: Settings, watch: Watcher) -> Stock:
+    """What the store holds, and which deployments use it, as far as that can be told."""
+    from i2kit.image import upkeep
+
+    found, unknown = used(settings)
+    for error in unknown:
+        watch(Warned(error.message))
+    return upkeep.look(settings, found)
+
+
+def prune(words: Sequence[str], *, settings: Settings, watch: Watcher, dry_run: bool = False) -> Pruned:
+    """Remove from the store what nothing needs; with `words`, the machine images that these name.
+
+    Raises OperationError, and removes nothing, where one of them is in use or where it cannot be told
+    what is.
+    """
+    from i2kit.image import upkeep
+
+    def uses() -> Sequence[Use]:
+        found, unknown = used(settings)
+        if unknown:
+            raise unknown[0]
+        return found
+
+    return upkeep.clean(words, settings=settings, uses=uses, dry_run=dry_run, watch=watch)
 
 
 def schema() -> dict[str, Any]:
@@ -212,6 +264,48 @@ def given(paths: Sequence[str], stdin: IO[bytes] | None) -> bytes | None:
 
     # One byte more than is accepted, so that it is refused as too large rather than cut off.
     return stdin.read(MAX_BYTES + 1) if stdin and "-" in paths else None
+
+
+@contextmanager
+def building(settings: Settings, watch: Watcher) -> Iterator[None]:
+    """Whatever builds does it in here: nothing is pruned meanwhile."""
+    from i2kit.image import upkeep
+
+    with upkeep.using(settings, watch=watch):
+        yield
+
+
+@contextmanager
+def kept(wanted: Sequence[Release], provider_name: str, settings: Settings) -> Iterator[None]:
+    """Keep the images of these releases until the provider has noted that it needs them."""
+    from i2kit import providers
+    from i2kit.image import upkeep
+
+    place = providers.place(provider_name, settings)
+    upkeep.register(settings, provider_name, place)
+    uses = [Use(one.image.id, provider_name, one.workload.key, str(place)) for one in wanted]
+    with upkeep.leased(settings, uses):
+        yield
+
+
+def used(settings: Settings) -> tuple[Sequence[Use], Sequence[OperationError]]:
+    """Who uses which machine image, and why that cannot be told of some places."""
+    from i2kit import providers
+    from i2kit.image import upkeep
+
+    # First who is about to deploy: whoever ends meanwhile is found in its provider's place.
+    found, unknown = list(upkeep.leases(settings)), []
+    places = {(name, providers.place(name, settings)) for name in providers.NAMES}
+    try:
+        places |= set(upkeep.places(settings))
+    except OperationError as error:
+        unknown.append(error)
+    for name, place in sorted(places):
+        try:
+            found += providers.uses(name, place)
+        except OperationError as error:
+            unknown.append(error)
+    return tuple(dict.fromkeys(found)), unknown
 
 
 def load(provider_name: str, settings: Settings) -> Provider:

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TextIO, TypeVar
 
@@ -430,6 +431,70 @@ def build_kernel(tone: Tone, locked: bool) -> None:
         made = app.build_kernel(settings=settings.load(locked=locked), watch=watch)
     say(tone, f"kernel of {made.source.name} {made.source.version}")
     write(f"{made.image}\n")
+
+
+@cli.group()
+def images() -> None:
+    """List the machine images that were built, and prune them.
+
+    \b
+    Examples:
+      i2kit images ls
+      i2kit images prune --dry-run
+    """
+
+
+@images.command("ls")
+@output_option
+@tone_options
+@click.pass_obj
+def list_images(tone: Tone, output: str) -> None:
+    """List machine images, and what takes how much room.
+
+    SIZE is what an image takes on disk with its other formats, SHARED what it has in common with others.
+
+    \b
+    Examples:
+      i2kit images ls
+      i2kit images ls --output json | jq '.images[] | select(.used_by == []) | .id'
+    """
+    with told(tone) as watch:
+        stock = app.images(settings=settings.load(), watch=watch)
+    if output == "json":
+        write_json(report.stock_json(stock))
+    else:
+        write(report.stock(stock, datetime.now(UTC)))
+
+
+@images.command()
+@click.argument("words", nargs=-1, metavar="[IMAGE]...")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@output_option
+@tone_options
+@click.pass_obj
+def prune(tone: Tone, words: tuple[str, ...], dry_run: bool, output: str) -> None:
+    """Remove what no deployment uses and nothing else needs.
+
+    What a deployment runs, and what it ran before and could go back to, stays; so do the packages
+    that lock files name. IMAGE is an id, its first 12 or more digits, or what it was built for: then
+    only that is removed, unless it is in use. What is missing later is fetched and built again.
+
+    \b
+    Examples:
+      i2kit images prune --dry-run
+      i2kit images prune
+      i2kit images prune shop/web 0123456789ab
+    """
+    with told(tone) as watch:
+        pruned = app.prune(words, settings=settings.load(), watch=watch, dry_run=dry_run)
+    for word in pruned.unknown:
+        say(tone, f"no machine image is named {word}, or has an id that begins so in 12 digits or more")
+    if output == "json":
+        write_json(report.pruned_json(pruned, dry_run=dry_run))
+    elif text := report.pruned(pruned, dry_run=dry_run):
+        write(text)
+    elif not pruned.unknown:
+        say(tone, "nothing to remove")
 
 
 @cli.command()

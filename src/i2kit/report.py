@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, TextIO
 
 from i2kit.errors import I2kitError, InputError
 from i2kit.events import Event, Finished, Note, Progress, Started, Warned, Watcher
-from i2kit.model import Deployment, MachineImage, Output
+from i2kit.model import Deployment, MachineImage, Output, Pruned, Stock, StoredImage
 from i2kit.providers import Plan
 
 PROGRESS_EVERY_S = 2.0
@@ -263,6 +264,112 @@ def built_json(key: str, image: MachineImage | None, output: Output) -> dict[str
         "containers": dict(image.containers) if image else {},
         "cached": output.cached,
     }
+
+
+def stock(stock: Stock, now: datetime) -> str:
+    """The table of machine images, and below it what takes how much room in the store."""
+    rows = [("IMAGE", "BUILT FOR", "CONTAINERS", "SIZE", "SHARED", "FORMATS", "AGE", "USED BY")]
+    rows += [
+        (
+            short(image.id),
+            " ".join(image.names),
+            " ".join(f"{name}={short_reference(reference)}" for name, reference in image.containers),
+            megabytes(image.own_bytes),
+            megabytes(image.shared_bytes),
+            " ".join(form.format for form in image.forms),
+            age(image.created_at, now) if image.created_at else "damaged",
+            " ".join(dict.fromkeys(use.key for use in image.used_by)),
+        )
+        for image in stock.images
+    ]
+    everything = [("STORE", "COUNT", "SIZE")]
+    everything += [
+        (share.kind, str(share.count), megabytes(share.disk_bytes)) for share in stock.shares if share.count
+    ]
+    everything.append(("total", "", megabytes(sum(share.disk_bytes for share in stock.shares))))
+    return (f"{table(rows)}\n" if stock.images else "") + table(everything)
+
+
+def stock_json(stock: Stock) -> dict[str, Any]:
+    """The shape that `images ls --output json` promises: fields are added, never changed."""
+    return {
+        "images": [image_json(image) for image in stock.images],
+        "store": [asdict(share) for share in stock.shares],
+    }
+
+
+def image_json(image: StoredImage) -> dict[str, Any]:
+    return {
+        "id": image.id,
+        "names": list(image.names),
+        "containers": dict(image.containers),
+        "images": list(image.images),
+        "size_bytes": image.size_bytes,
+        "own_bytes": image.own_bytes,
+        "shared_bytes": image.shared_bytes,
+        "created_at": image.created_at or None,
+        "formats": [form.format for form in image.forms],
+        "outputs": [asdict(form) for form in image.forms],
+        "used_by": [
+            {
+                "name": use.key.rpartition("/")[2],
+                "namespace": use.key.rpartition("/")[0],
+                "provider": use.provider,
+                "place": use.place,
+            }
+            for use in image.used_by
+        ],
+    }
+
+
+def pruned(pruned: Pruned, *, dry_run: bool) -> str:
+    """What went from the store, or would go, and the room that makes."""
+    verb = "would remove" if dry_run else "removed"
+    text = ""
+    for image, room in zip(pruned.images, pruned.room, strict=True):
+        names = f" of {', '.join(image.names)}" if image.names else ""
+        text += f"{verb} image {short(image.id)}{names}: {megabytes(room)}\n"
+    for share in pruned.others:
+        files = f"{share.count} file{'s' if share.count != 1 else ''}"
+        text += f"{verb} {files} of {share.kind}: {megabytes(share.disk_bytes)}\n"
+    if not text:
+        return ""
+    return f"{text}{megabytes(pruned.freed_bytes)} {'would become' if dry_run else 'became'} free\n"
+
+
+def pruned_json(pruned: Pruned, *, dry_run: bool) -> dict[str, Any]:
+    """The shape that `images prune --output json` promises: fields are added, never changed."""
+    return {
+        "dry_run": dry_run,
+        "images": [
+            {**image_json(image), "freed_bytes": room}
+            for image, room in zip(pruned.images, pruned.room, strict=True)
+        ],
+        "others": [
+            {"kind": share.kind, "files": share.count, "freed_bytes": share.disk_bytes}
+            for share in pruned.others
+        ],
+        "freed_bytes": pruned.freed_bytes,
+    }
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.0f} kB"
+
+
+def short_reference(pinned: str) -> str:
+    """An image as people name it, with the beginning of its digest: `nginx@0123456789ab`."""
+    name, _, digest = pinned.partition("@")
+    return f"{name.removeprefix('docker.io/').removeprefix('library/')}@{short(digest)}"
+
+
+def age(created_at: str, now: datetime) -> str:
+    """How long ago an RFC 3339 time was, in its largest unit: `5 minutes`, `3 days`."""
+    seconds = max(0, int((now - datetime.fromisoformat(created_at)).total_seconds()))
+    units = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+    unit, length = next((one for one in units if seconds >= one[1]), units[-1])
+    count = seconds // length
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def plan(plan: Plan) -> str:

@@ -7,6 +7,7 @@ before letting go.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from i2kit.events import Watcher, ignore
 from i2kit.image import base, inventory, lock, prune, roots
@@ -27,9 +28,9 @@ def using(settings: Settings, *, watch: Watcher = ignore) -> Iterator[None]:
         yield
 
 
-def register(settings: Settings, root: Root) -> None:
+def register(settings: Settings, provider: str, place: Path) -> None:
     """Have a provider's place asked, from now on, which machine images its deployments use."""
-    roots.register(Store(settings.store_dir), root)
+    roots.register(Store(settings.store_dir), Root(provider, place))
 
 
 def leased(settings: Settings, uses: Sequence[Use]) -> AbstractContextManager[None]:
@@ -37,10 +38,14 @@ def leased(settings: Settings, uses: Sequence[Use]) -> AbstractContextManager[No
     return roots.leased(Store(settings.store_dir), uses)
 
 
-def places(settings: Settings) -> tuple[Root, ...]:
-    """Where providers keep what they run of this store. Raises OperationError where that cannot be told."""
+def places(settings: Settings) -> tuple[tuple[str, Path], ...]:
+    """Each provider that runs something of this store, and where it notes that; see `register`.
+
+    Raises OperationError where that cannot be told.
+    """
     found = roots.registered(Store(settings.store_dir)).values()
-    return tuple(root for root in found if root.kind != LOCK_FILE and roots.exists(root.path))
+    existing = [root for root in found if root.kind != LOCK_FILE and roots.exists(root.path)]
+    return tuple((root.kind, root.path) for root in existing)
 
 
 def leases(settings: Settings) -> tuple[Use, ...]:
