@@ -237,7 +237,7 @@ def test_the_image_is_a_kernel_without_modules(project: Project) -> None:
         with tarfile.open(fileobj=io.BytesIO(modules.read())) as tree:
             listed = tree.extractfile("usr/lib/i2kit/initramfs.list")
             assert listed is not None
-            assert listed.read() == b"bin/busybox\n"
+            assert listed.read() == b"bin/busybox\nusr/lib/i2kit/initramfs-fstab\n"
             assert not [name for name in tree.getnames() if name.startswith("lib/modules")]
 
 

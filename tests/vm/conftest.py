@@ -20,6 +20,11 @@ from tests.vm.machine import busybox_image
 Build = Callable[..., MachineImage]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What may have to compile a kernel first comes last."""
+    items.sort(key=lambda item: item.path.name == "test_own_kernel.py")
+
+
 @pytest.fixture(scope="session")
 def build_settings(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings with a store that outlives the run: packages are fetched once, and never into the user's."""

@@ -21,6 +21,8 @@ from i2kit.image.store import Store
 
 GUEST = Path(__file__).parent.parent / "guest"
 SCRIPTS = ("init", "supervisor")
+INITRAMFS = ("bin/busybox", "usr/lib/i2kit/initramfs-fstab")
+"""What an initramfs needs beside the kernel's modules."""
 MOUNTPOINTS = ("dev", "etc", "proc", "run", "sys", "tmp", "var")
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 LOADER = "ld-linux-x86-64.so.2"
@@ -76,8 +78,7 @@ def kernel_files(store: Store, packages: Sequence[Package]) -> Files:
     tree = {f"{folder}/{name}.ko": File(modules[name]) for name in order}
     tree[f"{folder}/modules.dep"] = _text(kernel.modules_dep({name: depends[name] for name in order}))
     listed = [
-        "bin/busybox",
-        "usr/lib/i2kit/initramfs-fstab",
+        *INITRAMFS,
         f"{folder}/modules.dep",
         *(f"{folder}/{name}.ko" for name in early),
     ]

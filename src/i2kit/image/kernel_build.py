@@ -256,7 +256,8 @@ def _compile(scratch: Path, tree: Path, log: Path, tell: Callable[[int], None]) 
 
 def component(bzimage: bytes, records: components.Files) -> components.Files:
     """The files of the component image. An initramfs of this kernel needs no modules."""
-    tree = {"usr/lib/i2kit/initramfs.list": File(b"bin/busybox\n"), **records}
+    listed = "".join(f"{path}\n" for path in components.INITRAMFS)
+    tree = {"usr/lib/i2kit/initramfs.list": File(listed.encode()), **records}
     return {"kernel": File(bzimage), "kernel.tar": File(components.tar(tree)), **records}
 
 

@@ -1,0 +1,118 @@
+"""The kernel of our own: what holds of a machine with the distribution's holds with it, in less memory.
+
+It is compiled once and kept in a store of its own, since a base takes the kernel that its store has.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import i2kit.image
+from i2kit import settings
+from i2kit.events import ignore
+from i2kit.image import base, kernel_build, own_kernel
+from i2kit.image.store import Store
+from i2kit.image.template import Base
+from i2kit.model import Container, MachineImage, Workload
+from i2kit.settings import Settings
+from tests.vm.machine import booted, busybox_image, container
+
+# The same tests again: in this module `build` means another kernel.
+from tests.vm.test_guest import (
+    WEB,
+    test_containers_that_fail,
+    test_log_lines,
+    test_metadata_service,
+    test_no_channels,
+    test_pod,
+    test_user_data_on_a_disk,
+)
+
+__all__ = (
+    "test_containers_that_fail",
+    "test_log_lines",
+    "test_metadata_service",
+    "test_no_channels",
+    "test_pod",
+    "test_user_data_on_a_disk",
+)
+
+# Compiling takes minutes, and a loaded machine much longer.
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(3600)]
+
+Build = Callable[..., MachineImage]
+
+
+@pytest.fixture(scope="module")
+def own_settings(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    if missing := kernel_build.missing_packages():
+        pytest.skip(f"compiling a kernel takes packages that `make setup` could not install: {missing}")
+    return replace(
+        settings.load(),
+        store_dir=pytestconfig.cache.mkdir("store-own-kernel"),
+        lock_file=tmp_path_factory.mktemp("lock") / "i2kit.lock",
+    )
+
+
+@pytest.fixture(scope="module")
+def own_base(own_settings: Settings) -> Base:
+    store = Store(own_settings.store_dir)
+    borrow(settings.load().store_dir, store)
+    kernel = kernel_build.build(store=store, lock_file=own_settings.lock_file)
+    found = base.ensure(store=store, lock_file=own_settings.lock_file, locked=False, watch=ignore)
+    assert found.kernel == kernel.image
+    return found
+
+
+def borrow(users: Path, store: Store) -> None:
+    """Save minutes where the user has a kernel already; one of other inputs is compiled all the same."""
+    if not (users / "kernels").exists() or own_kernel.latest(store):
+        return
+    theirs = Store(users)
+    if kernel := own_kernel.latest(theirs):
+        own = f"sha256:{kernel.image_sha256}"
+        manifest = json.loads(theirs.read_blob(own) or b"")
+        for digest in (own, *(blob["digest"] for blob in (manifest["config"], *manifest["layers"]))):
+            store.add_bytes(theirs.read_blob(digest) or b"")
+        shutil.copytree(users / "kernels", store.root / "kernels", dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="module")
+def build(own_settings: Settings, own_base: Base) -> Build:
+    store = Store(own_settings.store_dir)
+
+    def build(*containers: Container) -> MachineImage:
+        pod = tuple(
+            replace(one, image=busybox_image(store, own_base, one.image).pinned) for one in containers
+        )
+        return i2kit.image.build(Workload("test", pod), settings=own_settings)
+
+    return build
+
+
+def test_a_small_machine_without_an_initramfs(build: Build, tmp_path: Path) -> None:
+    """The smallest machine that is promised, and the memory that it may use."""
+    built = build(container("web", f"uname -r; ls /lib/modules 2>&1; {WEB}"))
+    assert built.direct
+    assert built.kernel.read_bytes()[:4] == b"\x7fELF"
+    assert built.vmlinuz.stat().st_size < 6_500_000
+    assert built.memory_floor_bytes == 48 << 20
+    with booted(built, tmp_path, "ready_port=80\n", memory_mb=48) as machine:
+        assert machine.get() == b"hello\n"
+        machine.wait_for("control", "ready")
+        total_kb, available_kb = map(int, machine.wait_for("control", "memory").split()[1:])
+        assert total_kb - available_kb < 16 << 10
+        assert any(line.endswith("-i2kit") for line in machine.lines("log"))
+        assert machine.console.read_text() == "", "nothing was missed: no module, no mount point"
+
+
+def test_as_firmware_starts_it_with_an_initramfs(build: Build, tmp_path: Path) -> None:
+    built = build(container("web", WEB))
+    built = replace(built, kernel=built.vmlinuz, direct=False)
+    with booted(built, tmp_path, "ready_port=80\n", memory_mb=64) as machine:
+        assert machine.get() == b"hello\n"
+        machine.wait_for("control", "ready")
