@@ -1,12 +1,13 @@
 """Machines for tests: pods of busybox, booted under emulation and watched from outside."""
 
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from i2kit.model import Container, MachineImage, ResolvedImage, Resources
 
 PATIENCE_S = 60
 METADATA = Path(__file__).with_name("metadata.py")
+OVMF = Path("/usr/share/OVMF")
+Source = Literal["fw_cfg", "disk", "metadata"]
 
 
 def busybox_image(store: Store, base: Base, user: str = "") -> ResolvedImage:
@@ -111,13 +114,59 @@ def booted(
     *,
     memory_mb: int = 128,
     channels: bool = True,
-    source: Literal["fw_cfg", "disk", "metadata"] = "fw_cfg",
+    source: Source = "fw_cfg",
     initrd: Path | None = None,
 ) -> Iterator[Machine]:
     """Boot a machine; it is ended at the end. `source` is where it finds its user data.
 
     With `initrd`, one that holds the root as well, it has no disk.
     """
+    words = [
+        *("-M", "q35,graphics=off,i8042=off,vmport=off", "-m", str(memory_mb)),
+        *("-kernel", str(built.kernel), "-append", built.arguments("/dev/vda")),
+        *(("-initrd", str(initrd or built.initrd)) if initrd or not built.direct else ()),
+        *("-device", "virtio-rng-pci"),
+        *("-device", "virtio-balloon-pci,free-page-reporting=on", "-device", "virtio-serial-pci"),
+        *("-device", "virtconsole,chardev=console"),
+    ]
+    if not initrd:
+        words += ["-drive", f"if=none,id=root,file={built.root},format=raw,readonly=on"]
+        words += ["-device", "virtio-blk-pci,drive=root"]
+    with running(words, folder, user_data, channels=channels, source=source) as machine:
+        yield machine
+
+
+@contextmanager
+def booted_disk(
+    disks: Sequence[Path],
+    folder: Path,
+    user_data: str | None,
+    *,
+    firmware: Literal["uefi", "bios"],
+    bus: Literal["nvme", "virtio-blk"],
+) -> Iterator[Machine]:
+    """Boot a machine from the first of the disks as a cloud does, with a serial console and metadata."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = ["-M", "q35,graphics=off", "-m", "256", "-serial", "chardev:console"]
+    if firmware == "uefi":
+        variables = folder / "variables.fd"
+        shutil.copyfile(OVMF / "OVMF_VARS_4M.fd", variables)
+        words += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF / 'OVMF_CODE_4M.fd'}"]
+        words += ["-drive", f"if=pflash,format=raw,file={variables}"]
+    for number, disk in enumerate(disks):
+        format_ = {".vhd": "vpc"}.get(disk.suffix, disk.suffix[1:])
+        words += ["-drive", f"if=none,id=disk{number},file={disk},format={format_},snapshot=on"]
+        device = f"nvme,serial={number}" if bus == "nvme" else "virtio-blk-pci"
+        words += ["-device", f"{device},drive=disk{number},bootindex={number}"]
+    with running(words, folder, user_data, channels=False, source="metadata") as machine:
+        yield machine
+
+
+@contextmanager
+def running(
+    words: Sequence[str], folder: Path, user_data: str | None, *, channels: bool, source: Source
+) -> Iterator[Machine]:
+    """A machine with these arguments, a network, a console (the chardev of this name), and user data."""
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "user-data"
     data.write_text(user_data or "")
@@ -127,19 +176,10 @@ def booted(
         port: int = probe.getsockname()[1]
     pairs = {name: socket.socketpair() for name in ("control", "log")} if channels else {}
     words = [
-        *("qemu-system-x86_64", "-M", "q35,graphics=off,i8042=off,vmport=off", "-accel", "tcg"),
-        *("-cpu", "max", "-m", str(memory_mb), "-nodefaults", "-no-user-config"),
-        *("-display", "none", "-no-reboot"),
-        *("-kernel", str(built.kernel), "-append", built.arguments("/dev/vda")),
-        *(("-initrd", str(initrd or built.initrd)) if initrd or not built.direct else ()),
-        *("-device", "virtio-rng-pci"),
-        *("-device", "virtio-balloon-pci,free-page-reporting=on", "-device", "virtio-serial-pci"),
-        *("-chardev", f"file,id=console,path={console}", "-device", "virtconsole,chardev=console"),
-        *("-device", "virtio-net-pci,netdev=net,romfile="),
+        *("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-nodefaults", "-no-user-config"),
+        *("-display", "none", "-no-reboot", "-chardev", f"file,id=console,path={console}"),
+        *(*words, "-device", "virtio-net-pci,netdev=net,romfile="),
     ]
-    if not initrd:
-        words += ["-drive", f"if=none,id=root,file={built.root},format=raw,readonly=on"]
-        words += ["-device", "virtio-blk-pci,drive=root"]
     network = f"user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:80"
     if source == "metadata":
         # The service's address has to lie within the network.

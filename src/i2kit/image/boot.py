@@ -9,7 +9,7 @@ Source: GRUB manual, "Images" and "Embedded configuration file".
 
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from i2kit.errors import OperationError
@@ -35,9 +35,9 @@ CONFIG = f"configfile ($root){CONFIG_SECTOR}+{CONFIG_SECTORS}\n"
 class Loader:
     """`stub` is a UEFI program that a kernel is put into; `boot` is GRUB's first sector, `core` the rest."""
 
-    stub: bytes
-    boot: bytes
-    core: bytes
+    stub: bytes = field(repr=False)
+    boot: bytes = field(repr=False)
+    core: bytes = field(repr=False)
 
 
 def files(store: Store, packages: Sequence[Package]) -> tuple[Files, tuple[Package, ...]]:

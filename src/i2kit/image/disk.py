@@ -48,6 +48,7 @@ CONFIG_BYTES = boot.CONFIG_SECTORS * SECTOR
 BOOT_NEXT, BOOT_CHECK, CORE_NEXT = 0x5C, 0x66, 0x1F4
 NO_OPERATION = b"\x90\x90"
 
+_PLAIN = re.compile(r"[A-Za-z0-9_=.,:/@%+-]+")
 _WORD = re.compile(r'(?:[^\s"]|"[^"]*")+')
 
 
@@ -78,17 +79,15 @@ def write(format_: str, parts: Parts, folder: Path) -> Path:
     Raises OperationError for what does not fit and for what cannot be booted, OSError for a full disk.
     """
     out = folder / f"disk.{format_}"
-    if format_ == "raw":
-        write_raw(parts, out)
-        return out
-    raw = folder / "disk.raw"
-    write_raw(parts, raw)
-    if format_ == "vhd":
-        virtualdisk.make_vhd(raw, gpt.guid(parts.identity, "vhd"))
-        raw.rename(out)
-    else:
+    if format_ == "qcow2":
+        raw = folder / "disk.qcow2.raw"
+        write_raw(parts, raw)
         virtualdisk.write_qcow2(raw, out)
         raw.unlink()
+        return out
+    write_raw(parts, out)
+    if format_ == "vhd":
+        virtualdisk.make_vhd(out, gpt.guid(parts.identity, "vhd"))
     return out
 
 
@@ -105,6 +104,7 @@ def write_raw(parts: Parts, out: Path) -> None:
             Partition(gpt.LINUX_DATA, label(parts.identity), place.root_start, place.root_bytes)
         )
     boot_sector, core = bios_loader(parts.loader)
+    commands = bios_commands(parts.cmdline, place)
     table, table_copy = gpt.table(partitions, place.size_bytes, parts.identity, boot_sector)
     volume = fat.head(
         place.esp_bytes,
@@ -118,7 +118,7 @@ def write_raw(parts: Parts, out: Path) -> None:
         disk = file.fileno()
         write_at(disk, table, 0)
         write_at(disk, core, CORE_START)
-        write_at(disk, bios_commands(parts.cmdline, place), CONFIG_START)
+        write_at(disk, commands, CONFIG_START)
         write_at(disk, volume, ESP_START)
         write_at(disk, program.head, place.program_start)
         write_at(disk, table_copy, place.size_bytes - len(table_copy))
@@ -211,7 +211,7 @@ def quoted(word: str) -> str:
             f"the kernel argument {word} cannot be given to GRUB",
             hint="leave ' and \\ out of the kernel arguments",
         )
-    return f"'{bare}'"
+    return bare if _PLAIN.fullmatch(bare) else f"'{bare}'"
 
 
 def copy_data(source: Path, disk: int, offset: int) -> None:
