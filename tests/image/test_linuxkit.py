@@ -1,8 +1,13 @@
 """Reading LinuxKit templates: what is understood, and every problem with its place."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from i2kit.errors import InputError, Position
 from i2kit.image.linuxkit import parse, parse_all, together
@@ -19,6 +24,8 @@ from i2kit.image.linuxkit_values import (
     Template,
     Volume,
 )
+from i2kit.image.spec import oci_config
+from i2kit.model import ImageConfig
 
 WHOLE = (Path(__file__).parent.parent / "golden/linuxkit/whole.yml").read_text()
 
@@ -298,6 +305,11 @@ NO_VALUE = " | remove the key, or give it a value"
             ' | write it in octal and quotes, like mode: "0666"',
         ),
         (
+            entry("devices: [{path: console, type: c, mode: '0666'}]"),
+            "pod.yml:4:15: services[0].devices[0].path: `console` is not a device's path"
+            " | a path such as /dev/console, or all",
+        ),
+        (
             entry("devices: [{path: /dev/a, type: x, mode: '0666'}]"),
             "pod.yml:4:15: services[0].devices[0].type: `x` is not a type of devices | one of b, c, u, p",
         ),
@@ -451,8 +463,8 @@ def test_several_files_are_one_template() -> None:
 PLACE = Position("pod.yml", 2, 3)
 
 
-def merged(label: str, settings: Settings) -> Settings:
-    template = Template("pod", services=(ContainerEntry("web", "app", PLACE, settings),))
+def merged(label: str, said: Settings) -> Settings:
+    template = Template("pod", services=(ContainerEntry("web", "app", PLACE, said),))
     return together(template.services[0], label, template)
 
 
@@ -462,7 +474,7 @@ def test_an_entry_goes_before_the_label_of_its_image() -> None:
       "env": ["A=b"], "readonly": true, "uid": 5, "oomScoreAdj": -5, "hostname": "x",
       "runtime": {"mkdir": ["/a"], "cgroups": ["c"], "bindNS": {"net": "/n", "ipc": "/i"}}
     }"""
-    settings = Settings(
+    said = Settings(
         capabilities_add=("CAP_CHOWN",),
         binds_add=("/b:/b",),
         tmpfs=(),
@@ -472,7 +484,7 @@ def test_an_entry_goes_before_the_label_of_its_image() -> None:
         uid=0,
         runtime=Runtime(mkdir=(), bind_ns={"net": "/m"}),
     )
-    assert merged(label, settings) == Settings(
+    assert merged(label, said) == Settings(
         capabilities=("CAP_KILL", "CAP_CHOWN"),
         binds=("/a:/a", "/b:/b"),
         tmpfs=(),
@@ -485,6 +497,45 @@ def test_an_entry_goes_before_the_label_of_its_image() -> None:
         hostname="x",
         runtime=Runtime(cgroups=("c",), mkdir=(), bind_ns={"net": "/m", "ipc": "/i"}),
     )
+
+
+def test_what_is_empty_takes_away_what_the_label_says_or_says_nothing() -> None:
+    label = (
+        '{"uid": 5, "cgroupsPath": "/x", "cwd": "/srv", "resources": {"pids": {"limit": 1}}, "env": ["A=b"]}'
+    )
+    nothing = merged(label, Settings(uid="", cgroups_path="", cwd="", resources={}, env=()))
+    assert nothing == Settings(uid="", cgroups_path="", cwd="/srv", resources={}, env=(), runtime=Runtime())
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_whatever_stands_anywhere_is_read_or_explained(data: st.DataObject) -> None:
+    document = yaml.safe_load(WHOLE)
+    places = list(_places(document))
+    for holder, key in data.draw(st.lists(st.sampled_from(places), min_size=1, max_size=3)):
+        holder[key] = data.draw(
+            st.sampled_from(
+                [None, 5, -1, 10**30, 1.5, True, "x", "", "all", "ü\n", "/a:/b", [], {}, ["/x"], [[]]]
+            )
+        )
+    try:
+        template = parse("pod.yml", yaml.safe_dump(document))
+    except InputError as error:
+        assert all(problem.position for problem in error.problems)
+        return
+    images = {name: name for name in template.positions}
+    again = parse("pod.yml", as_text(template, "yaml", images))
+    assert as_text(again, "yaml", images) == as_text(template, "yaml", images)
+    for _, entries in template.sections:
+        for one in entries:
+            oci_config(together(one, "", template), ImageConfig(), ids=template.ids())
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in list(pairs):
+        yield value, key
+        yield from _places(child)
 
 
 def test_what_linuxkit_drops_is_added() -> None:

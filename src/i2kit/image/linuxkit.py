@@ -14,7 +14,15 @@ from typing import Any
 
 from i2kit.errors import InputError, Position, Problem
 from i2kit.image.linuxkit_reader import IdUse, Reader, VolumeUse, resolve_core
-from i2kit.image.linuxkit_values import ContainerEntry, FileEntry, Mount, Runtime, Settings, Template
+from i2kit.image.linuxkit_values import (
+    UNSAID_IF_EMPTY,
+    ContainerEntry,
+    FileEntry,
+    Mount,
+    Runtime,
+    Settings,
+    Template,
+)
 from i2kit.image.spec import expanded
 from i2kit.manifest.source import MappingNode, documents
 
@@ -164,11 +172,12 @@ def together(entry: ContainerEntry, label: str, template: Template) -> Settings:
 
 
 def _over(label: Settings, entry: Settings) -> Settings:
-    """Field by field what the entry says, or else the label. Text that is empty says nothing."""
+    """Field by field what the entry says, or else the label."""
     merged: dict[str, Any] = {}
     for field in fields(Settings):
         said, default = getattr(entry, field.name), getattr(label, field.name)
-        merged[field.name] = default if said is None or said == "" else said
+        nothing = said is None or (said == "" and field.name in UNSAID_IF_EMPTY)
+        merged[field.name] = default if nothing else said
     # LinuxKit drops `….add` in labels, and in entries that say both.
     merged["capabilities"] = _added(
         *(

@@ -235,7 +235,10 @@ class Reader:
         if device.type and device.type not in known:
             hint = f"one of {', '.join(known)}"
             self.problem(node.position, f"{path}.type", f"`{device.type}` is not a type of devices", hint)
-        if device.path not in ("all", "") and not re.fullmatch("0*[0-7]{1,4}", device.mode):
+        if device.path != "all" and not device.path.startswith("/"):
+            hint = "a path such as /dev/console, or all"
+            self.problem(node.position, f"{path}.path", f"`{device.path}` is not a device's path", hint)
+        elif device.path != "all" and not re.fullmatch("0*[0-7]{1,4}", device.mode):
             hint = 'write it in octal and quotes, like mode: "0666"'
             self.problem(node.position, f"{path}.mode", f"`{device.mode}` is not a mode", hint)
         return device

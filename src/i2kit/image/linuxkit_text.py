@@ -15,7 +15,16 @@ from typing import Any
 import yaml
 
 from i2kit.image.linuxkit_reader import is_text
-from i2kit.image.linuxkit_values import ContainerEntry, FileEntry, Mount, Settings, Template, Volume
+from i2kit.image.linuxkit_values import (
+    UNSAID_IF_EMPTY,
+    ContainerEntry,
+    FileEntry,
+    Mount,
+    Runtime,
+    Settings,
+    Template,
+    Volume,
+)
 
 # Fields whose keys are not the field's name in camel case.
 _KEYS = {
@@ -117,8 +126,9 @@ def _plain(value: Any) -> Any:
     found = {}
     for field in fields(value):
         item = getattr(value, field.name)
-        # An empty list of an entry takes away what the label of its image says.
-        if item is None or item == "" or (item in ((), {}) and not isinstance(value, Settings)):
+        # Of an entry, what is empty takes away what the label of its image says.
+        says = isinstance(value, Settings | Runtime) and field.name not in {*UNSAID_IF_EMPTY, "bind_ns"}
+        if item is None or (item in ("", (), {}) and not says):
             continue
         key = _KEYS.get(field.name) or re.sub("_([a-z])", lambda match: match[1].upper(), field.name)
         found[key] = dict(sorted(item)) if field.name in ("sysctl", "annotations") else _plain(item)

@@ -108,6 +108,10 @@ class Settings:
     runtime: Runtime | None = None
 
 
+UNSAID_IF_EMPTY = frozenset({"cwd", "net", "pid", "ipc", "uts", "userns", "hostname"})
+"""Fields where "" says nothing: there are words for all that they can be."""
+
+
 @dataclass(frozen=True, slots=True)
 class ContainerEntry:
     """An entry of `onboot`, `onshutdown` or `services`."""
