@@ -62,7 +62,10 @@ def recall(store: Store, key: str) -> Kernel | None:
     document = store.record(_record(store, key))
     if document is None:
         return None
-    kernel = Kernel(**{**document, "source": Package(**document["source"])})
+    try:
+        kernel = Kernel(**{**document, "source": Package(**document["source"])})
+    except (KeyError, TypeError):  # of another i2kit
+        return None
     return kernel if components.is_whole(store, kernel.image) else None
 
 
