@@ -10,7 +10,7 @@ from i2kit.errors import InputError, OperationError
 from i2kit.image import linuxkit_builder, sources
 from i2kit.image.linuxkit import parse
 from i2kit.image.linuxkit_values import Template
-from i2kit.image.oci_layout import Stored, layout
+from i2kit.image.oci_layout import Stored, fetcher, layout
 from i2kit.image.store import Store
 from i2kit.image.tree import Kind, Tree
 from tests.image.tars import entry, hardlink, write_tar
@@ -38,6 +38,19 @@ def test_a_layout_is_an_image_again(tmp_path: Path) -> None:
     image = sources.resolve(f"oci:{tmp_path / 'layout'}:example.org/app:1", store=other, docker_config=None)
     (layer,) = sources.pull(image, store=other, docker_config=None)
     assert layer.read_bytes() == (tmp_path / "app").read_bytes()
+
+
+def test_a_volume_holds_an_image_for_each_platform(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    images = {f"linux/{name}": stored(store, tmp_path, name) for name in ("amd64", "arm64")}
+    layers = {one.image.digest: one.layers for one in images.values()}
+    fetch = fetcher(lambda _, platform: images[platform].image, lambda image: layers[image.digest], store)
+    for platforms, count in (((), 1), (("linux/arm64", "linux/amd64"), 2)):
+        tree = fetch("app:1", platforms)
+        assert len(tree) == 3 + 3 * count + 1 + 2, "config, manifest and layer of each, and their index"
+        (index,) = [entry for entry in tree if entry.path == "index.json"]
+        assert index.content is not None
+        assert b'"org.opencontainers.image.ref.name":"docker.io/library/app:1"' in index.content.data
 
 
 def unpack(tree: Tree, folder: Path) -> None:

@@ -9,17 +9,19 @@ Source: OCI image spec, image-layout.md.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from i2kit.errors import OperationError
 from i2kit.image import oci
+from i2kit.image.linuxkit_text import expanded_reference
 from i2kit.image.store import Store, canonical_json
 from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
 from i2kit.model import ResolvedImage
 
+PLATFORM = "linux/amd64"
 MTIME_S = 1492533000
 """LinuxKit's, as of everything else that comes from no image."""
 
@@ -30,6 +32,23 @@ class Stored:
 
     image: ResolvedImage
     layers: tuple[Path, ...]
+
+
+def fetcher(
+    resolve: Callable[[str, str], ResolvedImage],
+    pull: Callable[[ResolvedImage], tuple[Path, ...]],
+    store: Store,
+) -> Callable[[str, tuple[str, ...]], Tree]:
+    """How `assemble` gets volumes with `format: oci`: `resolve` takes a reference and a platform.
+
+    Without platforms it is the machine's own; LinuxKit takes all that there are.
+    """
+
+    def fetch(reference: str, platforms: tuple[str, ...]) -> Tree:
+        images = [resolve(reference, platform) for platform in platforms or (PLATFORM,)]
+        return layout(expanded_reference(reference), [Stored(image, pull(image)) for image in images], store)
+
+    return fetch
 
 
 def layout(name: str, images: Sequence[Stored], store: Store) -> Tree:

@@ -39,7 +39,9 @@ class Union:
             # The numbers of hardlinked files count anew in each image.
             group = entry.link_group + groups if entry.link_group else 0
             self._groups = max(self._groups, group)
-            moved = replace(entry, path=_join(place, entry.path), link_group=group)
+            moved = entry
+            if place or group != entry.link_group:
+                moved = replace(entry, path=_join(place, entry.path), link_group=group)
             before = self.entries.get(moved.path)
             if entry.kind is Kind.SYMLINK and before and before.kind is Kind.DIRECTORY:
                 # What it leads to may still come.
@@ -63,7 +65,8 @@ class Union:
             led = self.find(path, top)
             if led is not None and self.entries[led].kind is Kind.DIRECTORY:
                 path = led
-        entry = replace(entry, path=path)
+        if path != entry.path:
+            entry = replace(entry, path=path)
         if before and before.kind is Kind.DIRECTORY and entry.kind is not Kind.DIRECTORY:
             self._put_over_directory(entry, top)
         else:
