@@ -19,7 +19,10 @@ from i2kit.image.tree import Content, Entry, Kind, Tree
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
-MAX_ENTRIES = 1_000_000
+MAX_ENTRIES = 300_000
+"""Each takes a good kilobyte of memory until the image is written; images have tens of thousands."""
+MAX_TEXT_BYTES = 64 << 20
+"""Of all names, link targets and xattrs, which are kept in memory as well; also of the resulting paths."""
 MAX_SPECIAL_FILES = 10_000
 """Devices and pipes; /dev has a few hundred at most, and nothing limits what a flood of them costs."""
 MAX_CONTENT_BYTES = 20 << 30
@@ -77,17 +80,23 @@ class _Budget:
     entries: int
     content_bytes: int
     special_files: int
+    text_bytes: int
 
-    def spend(self, entries: int, content_bytes: int = 0, special_files: int = 0) -> None:
+    def spend(
+        self, entries: int, *, content_bytes: int = 0, special_files: int = 0, text_bytes: int = 0
+    ) -> None:
         self.entries -= entries
         self.content_bytes -= content_bytes
         self.special_files -= special_files
+        self.text_bytes -= text_bytes
         if self.entries < 0:
             raise _Refused(f"the image has more than {MAX_ENTRIES:,} entries")
         if self.content_bytes < 0:
             raise _Refused(f"the image's files are larger than {MAX_CONTENT_BYTES >> 30} GiB")
         if self.special_files < 0:
             raise _Refused(f"the image has more than {MAX_SPECIAL_FILES:,} devices and pipes")
+        if self.text_bytes < 0:
+            raise _Refused(f"the image has more than {MAX_TEXT_BYTES >> 20} MiB of names and attributes")
 
 
 @dataclass(slots=True)
@@ -96,7 +105,7 @@ class _Layer:
 
     whiteouts: list[tuple[tuple[str, ...], str | None]] = field(default_factory=list)
     """(directory, name to remove), or None for everything in it."""
-    additions: list[tuple[tuple[str, ...], tar.Member]] = field(default_factory=list)
+    additions: list[tar.Member] = field(default_factory=list)
 
 
 def flatten(layers: Sequence[Path]) -> Tree:
@@ -106,7 +115,7 @@ def flatten(layers: Sequence[Path]) -> Tree:
     layer (its file) and the entry, OperationError when a layer cannot be read.
     """
     root = _Inode(Kind.DIRECTORY)
-    budget = _Budget(MAX_ENTRIES, MAX_CONTENT_BYTES, MAX_SPECIAL_FILES)
+    budget = _Budget(MAX_ENTRIES, MAX_CONTENT_BYTES, MAX_SPECIAL_FILES, MAX_TEXT_BYTES)
     for path in layers:
         _apply(root, path, budget)
     return _entries(root)
@@ -119,16 +128,21 @@ def _apply(root: _Inode, path: Path, budget: _Budget) -> None:
         for member in tar.members(path):
             entry = member.name
             budget.spend(
-                1, member.size_bytes if member.type == tar.REGULAR else 0, int(member.type in _SPECIAL)
+                1,
+                content_bytes=member.size_bytes if member.type == tar.REGULAR else 0,
+                special_files=int(member.type in _SPECIAL),
+                text_bytes=_text_bytes(member),
             )
             _sort(member, layer)
-        redefined = {"/".join(parts) for parts, _ in layer.additions} if layer.whiteouts else set()
+        redefined = (
+            {"/".join(_parts(member.name)) for member in layer.additions} if layer.whiteouts else set()
+        )
         for parts, name in layer.whiteouts:
             entry = "/".join((*parts, name or OPAQUE))
             _remove(root, parts, name, redefined)
-        for parts, member in layer.additions:
+        for member in layer.additions:
             entry = member.name
-            _add(root, parts, member, path, budget)
+            _add(root, member, path, budget)
     except _Refused as error:
         raise HostileLayer(
             f"layer {_name(path)}, entry {_shown(entry)}: {error}",
@@ -163,7 +177,12 @@ def _sort(member: tar.Member, layer: _Layer) -> None:
             layer.whiteouts.append((parts, None))
         if xattrs is not member.xattrs:
             member = replace(member, xattrs=xattrs)
-        layer.additions.append((parts, member))
+        layer.additions.append(member)
+
+
+def _text_bytes(member: tar.Member) -> int:
+    xattrs = sum(len(key) + len(value) for key, value in member.xattrs)
+    return len(member.name) + len(member.linkname) + xattrs
 
 
 def _without_overlay_xattrs(
@@ -205,7 +224,8 @@ def _remove(root: _Inode, parts: tuple[str, ...], name: str | None, redefined: C
         directory.children.pop(name, None)
 
 
-def _add(root: _Inode, parts: tuple[str, ...], member: tar.Member, source: Path, budget: _Budget) -> None:
+def _add(root: _Inode, member: tar.Member, source: Path, budget: _Budget) -> None:
+    parts = _parts(member.name)
     if not parts:
         if member.type != tar.DIRECTORY:
             raise _Refused("the root is not a directory")
@@ -317,11 +337,16 @@ def _entries(root: _Inode) -> Tree:
                 pending.append(child)
     entries = []
     groups = 0
+    path_bytes = 0
     ahead: list[tuple[str, _Inode]] = [("", root)]
     while ahead:
         path, inode = ahead.pop()
         if len(path.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES:
             raise HostileLayer(f"the image has a path of more than {MAX_PATH_BYTES} bytes: {_shown(path)}")
+        # A short name can lead deep through a symlink.
+        path_bytes += sum(len(path) + len(name) for name in inode.children)
+        if path_bytes > MAX_TEXT_BYTES:
+            raise HostileLayer(f"the image's paths have more than {MAX_TEXT_BYTES >> 20} MiB together")
         if inode.kind is Kind.FILE and inode.names > 1 and not inode.link_group:
             groups += 1
             inode.link_group = groups

@@ -175,8 +175,13 @@ class Store:
                 return present
             with self.incoming(digest, size) as incoming:
                 incoming.restart()
-                for chunk in chunks:
-                    incoming.write(chunk)
+                try:
+                    for chunk in chunks:
+                        incoming.write(chunk)
+                except BaseException:
+                    # Nobody continues it: the next call starts over. A refused bomb would stay for good.
+                    incoming.restart()
+                    raise
         return self._blob_path(digest)
 
     def add_bytes(self, content: bytes) -> str:
