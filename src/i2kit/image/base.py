@@ -68,7 +68,9 @@ def ensure(*, store: Store, lock_file: Path, locked: bool, watch: Watcher) -> Ba
         current = _locked_packages(store, index, recorded, locked, lock_file, watch, present) or _newest(
             store, index, here, watch
         )
-        references, used = _components(store, current, here, watch)
+        if made is None or recorded is None or current != recorded.packages:
+            made = _components(store, current, here, watch)
+    references, used = made
     # A kernel that this store does not have stays recorded: others who share the lock file have it.
     meant = Lock(here, used, own or (recorded.kernel if recorded else None))
     if recorded != meant and not locked:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from i2kit.image import oci
-from i2kit.image.store import Store, unsealed
+from i2kit.image.store import Store, read_record
 from i2kit.model import Pairs, Share
 
 PACKAGE_MAGIC = b"!<arch>\n"
@@ -187,8 +187,8 @@ def _all_files(image: Stored) -> Iterator[File]:
 
 def _images(root: Path, forms: Sequence[Form]) -> Iterator[Stored]:
     for path in sorted((root / "machine-images").glob("*")):
-        record = _record(path / "image.json") or {}
-        names = {(_record(one) or {}).get("name") for one in (root / "names" / path.name).glob("*")}
+        record = read_record(path / "image.json") or {}
+        names = {(read_record(one) or {}).get("name") for one in (root / "names" / path.name).glob("*")}
         yield Stored(
             id=path.name,
             path=path,
@@ -204,14 +204,14 @@ def _images(root: Path, forms: Sequence[Form]) -> Iterator[Stored]:
 
 def _forms(folder: Path) -> Iterator[Form]:
     for path in sorted(folder.glob("*")):
-        record = _record(path / "output.json") or {}
+        record = read_record(path / "output.json") or {}
         files = tuple(file for file in _files(path) if file.path.name != "output.json")
         yield Form(path, record.get("id"), record.get("format", ""), files)
 
 
 def _notes(root: Path) -> Iterator[tuple[Path, str | None]]:
     for path in sorted((root / "builds").glob("*")):
-        yield path, (_record(path) or {}).get("id")
+        yield path, (read_record(path) or {}).get("id")
     for path in sorted((root / "names").glob("*")):
         yield path, path.name
 
@@ -244,20 +244,13 @@ def _list(value: object) -> list[Any]:
 
 def _pinned(path: Path) -> frozenset[str]:
     """The digests of the references in a memo of the base."""
-    references = (_record(path) or {}).get("references", {})
+    references = (read_record(path) or {}).get("references", {})
     return frozenset(reference.partition("@")[2] for reference in references.values())
 
 
 def _kernel(path: Path) -> Iterator[str]:
-    if digest := (_record(path) or {}).get("image_sha256"):
+    if digest := (read_record(path) or {}).get("image_sha256"):
         yield f"sha256:{digest}"
-
-
-def _record(path: Path) -> dict[str, Any] | None:
-    try:
-        return unsealed(path.read_bytes())
-    except OSError:
-        return None
 
 
 def _files(folder: Path) -> Iterator[File]:

@@ -383,7 +383,7 @@ class Store:
         _sync(blob.parent)
         for record_name, folder in (("image.json", "machine-images"), ("output.json", "outputs")):
             for description in (self.root / folder).glob(f"*/{record_name}"):
-                files = (self.record(description) or {}).get("files", {})
+                files = (read_record(description) or {}).get("files", {})
                 for name in [name for name, one in files.items() if one["sha256"] == sha256]:
                     os.link(blob, scratch / "mended")
                     with suppress(OSError):  # its image is being replaced, or what is there is no file
@@ -461,14 +461,8 @@ class Store:
 
     def record(self, path: Path) -> dict[str, Any] | None:
         """What `sealed` made of a record, None where there is none or it is damaged, which is told."""
-        try:
-            content = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError:
-            content = b""
-        record = unsealed(content)
-        if record is None:
+        record = read_record(path)
+        if record is None and os.path.lexists(path):
             self._tell(f"the record {path.relative_to(self.root)}")
         return record
 
@@ -527,6 +521,14 @@ def unsealed(text: bytes) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return record if whole else None
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What `sealed` made of a record, None where there is none or it is damaged."""
+    try:
+        return unsealed(path.read_bytes())
+    except OSError:
+        return None
 
 
 def _write_aside(path: Path, content: bytes, scratch: Path) -> None:
