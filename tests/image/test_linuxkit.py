@@ -356,6 +356,18 @@ NO_VALUE = " | remove the key, or give it a value"
             "pod.yml:2:12: files[0].path: must name a file inside the image",
         ),
         (
+            'files: [{path: "a\\0", contents: b}]',
+            "pod.yml:1:16: files[0].path: must name a file inside the image",
+        ),
+        (
+            f"files: [{{path: a/{'b' * 256}, contents: b}}]",
+            "pod.yml:1:16: files[0].path: is longer than Linux allows",
+        ),
+        (
+            'files: [{path: a, symlink: "b\\0"}]',
+            "pod.yml:1:28: files[0].symlink: cannot be a path: it contains a NUL, or is too long",
+        ),
+        (
             "files:\n  - {path: a, mode: 0644, contents: b}\n",
             "pod.yml:2:21: files[0].mode: must be text and is the number 0644"
             ' | write it in quotes, like "0644"',

@@ -20,6 +20,7 @@ at fault, this is not; docs/linuxkit.md says where.
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,16 +112,18 @@ def with_sources(template: Template) -> Template:
         if not file.source or file.data is not None:
             files.append(file)
             continue
-        # As LinuxKit has it, `~/` is the home of whoever builds.
-        path = Path(file.source).expanduser() if file.source.startswith("~/") else file.folder / file.source
-        if file.optional and not path.exists():
-            continue
+        path = file.folder / file.source
+        if file.source.startswith("~/"):
+            # As LinuxKit has it: the home of whoever builds.
+            path = Path(os.path.expanduser(file.source))  # noqa: PTH111 (the other one raises without a home)
         try:
             files.append(replace(file, data=path.read_bytes()))
         except OSError as error:
-            message = f"cannot read {path}, the source of /{file.place}: {error.strerror}"
-            hint = "sources are relative to the template's folder" if not path.exists() else None
-            problems.append(Problem(message, file.position, hint))
+            missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+            if not (missing and file.optional):
+                message = f"cannot read {path}, the source of /{file.place}: {error.strerror}"
+                hint = "sources are relative to the template's folder" if missing else None
+                problems.append(Problem(message, file.position, hint))
     if problems:
         raise InputError(problems)
     return replace(template, files=tuple(files))

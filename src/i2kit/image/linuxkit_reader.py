@@ -37,7 +37,10 @@ UINT64 = range(2**64)
 UINT32 = range(2**32)
 UINT16 = range(2**16)
 
-_NAME = re.compile(r"[^/\x00-\x1f\x7f]{1,200}")
+MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4095
+"""As in Linux; names of entries leave room for a number before them."""
+
+_NAME = re.compile(r"[^/\x00-\x1f\x7f]+")
 _WORDS = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
 
 
@@ -355,7 +358,7 @@ class Reader:
 
     def volume_name(self, node: Node, path: str) -> str:
         name = self.text(node, path)
-        if not re.fullmatch("[a-z0-9_-]+", name):
+        if not re.fullmatch(f"[a-z0-9_-]{{1,{MAX_NAME_BYTES}}}", name):
             hint = "use lower-case letters, digits, - and _"
             self.problem(node.position, path, f"`{name}` is not a volume's name", hint)
         return name
@@ -377,7 +380,8 @@ class Reader:
         fields: Fields = {
             "path": self.path,
             **dict.fromkeys(("directory", "optional"), self.flag),
-            **dict.fromkeys(texts, self.text),
+            **dict.fromkeys(("symlink", "source"), self.target),
+            **dict.fromkeys(("contents", "metadata"), self.text),
             "mode": self.mode,
             "uid": self.id,
             "gid": self.id,
@@ -400,10 +404,19 @@ class Reader:
     def path(self, node: Node, path: str) -> str:
         written = self.text(node, path)
         parts = [part for part in written.split("/") if part not in ("", ".")]
-        if not parts or ".." in parts:
+        if not parts or ".." in parts or "\0" in written:
             self.problem(node.position, path, "must name a file inside the image")
             return ""
+        if max(map(_bytes, parts)) > MAX_NAME_BYTES or _bytes(written) > MAX_PATH_BYTES:
+            self.problem(node.position, path, "is longer than Linux allows")
+            return ""
         return written
+
+    def target(self, node: Node, path: str) -> str:
+        target = self.text(node, path)
+        if "\0" in target or _bytes(target) > MAX_PATH_BYTES:
+            self.problem(node.position, path, "cannot be a path: it contains a NUL, or is too long")
+        return target
 
     def mode(self, node: Node, path: str) -> str:
         text = self.text(node, path, hint='write it in quotes, like "0644"')
@@ -416,7 +429,8 @@ class Reader:
 
     def name(self, node: Node, path: str) -> str:
         name = self.text(node, path)
-        if name and (name in (".", "..") or not _NAME.fullmatch(name)):
+        too_long = _bytes(name) > MAX_NAME_BYTES - 10
+        if name and (name in (".", "..") or too_long or not _NAME.fullmatch(name)):
             self.problem(node.position, path, f"`{name}` is not a name", "use letters, digits, - _ and .")
         elif not name and isinstance(node, ScalarNode) and isinstance(node.value, str):
             self.problem(node.position, path, "must not be empty")
@@ -532,6 +546,10 @@ class Reader:
             replace(problem, message=f"{where}: {problem.message}", position=position)
             for problem in self.problems
         ]
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogateescape"))
 
 
 def _nearest(key: str, fields: Fields) -> str | None:
