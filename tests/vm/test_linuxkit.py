@@ -23,13 +23,13 @@ services:
   - name: web
     image: {image}
     readonly: true
-    command: [sh, -c, "touch /written; httpd -f -p 80 -h /data"]
-    binds: ["data:/data"]
+    command: [sh, -c, "touch /written; httpd -f -p 80 -h /www"]
+    binds: ["data:/www"]
   - name: reads
     image: {image}
     readonly: true
-    command: [sh, -c, "cat /www/index.html /page/www/index.html; sleep 1000"]
-    binds: ["page:/page"]
+    command: [sh, -c, "cat /www/index.html /tmp/www/index.html; sleep 1000"]
+    binds: ["page:/tmp"]
 onshutdown:
   - name: fill
     image: {image}
