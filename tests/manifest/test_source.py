@@ -95,6 +95,12 @@ def test_quotes_make_text() -> None:
     assert values("""{a: "5", b: 'yes', c: ""}""") == [{"a": "5", "b": "yes", "c": ""}]
 
 
+def test_the_tag_of_text_is_the_same_as_quotes() -> None:
+    assert values("a: !!str 5\nb: !!str\nc: [!!str yes]\n!!str d: 1\n") == [
+        {"a": "5", "b": "", "c": ["yes"], "d": 1}
+    ]
+
+
 def test_places_count_from_one() -> None:
     (root,), _ = documents("dir/a.yml", "\n a:\n   - b\n   - ü: x\n".encode())
     assert isinstance(root, MappingNode)

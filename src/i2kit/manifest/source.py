@@ -32,6 +32,9 @@ MAX_NODES = 200_000
 MAX_PROBLEMS = 100
 """Per file; nobody reads more, and a hostile file could hold one per byte."""
 
+TEXT_TAG = "tag:yaml.org,2002:str"
+"""`!!str`: what quotes say as well."""
+
 ScalarValue = str | int | float | bool | None
 
 
@@ -253,8 +256,11 @@ class _Build:
     def _scalar(self, event: yaml.ScalarEvent) -> None:
         position = self._position(event)
         self._count(1, position)
-        self._refuse_tag(event, position)
         plain = event.style is None or event.style == ""
+        if event.tag == TEXT_TAG:
+            plain = False
+        else:
+            self._refuse_tag(event, position)
         value = self.meaning(event.value) if plain else event.value
         self._place(ScalarNode(event.value, value, position), 1, 0, event.anchor, plain)
 
