@@ -71,7 +71,7 @@ class Repository:
 
 def base_packages(repository: Repository, version: str = "1") -> None:
     """All that the base is made of, small; the C library is in a package that nothing names directly."""
-    image = base.KERNELS[distribution().family]
+    image = base.kernel_package(distribution())
     modules = {
         "virtio_pci": ["virtio"],
         "virtio": [],

@@ -207,6 +207,21 @@ def test_the_lock_of_another_distribution(
     assert lock.parse(lock_file.read_text(), "x") == recorded
 
 
+@pytest.mark.parametrize(
+    ("name", "off"),
+    [
+        ("linux-image-6.1.0-56-cloud-amd64", True),
+        ("linux-image-unsigned-5.15.0-203-generic", True),
+        ("linux-image-6.12.1-cloud-amd64", False),
+        ("linux-image-6.8.0-149-generic", False),
+    ],
+)
+def test_tracing_is_off_only_where_it_takes_memory(name: str, off: bool) -> None:
+    """Without these files Ubuntu's kernel 6.8 does not boot."""
+    packages = [Package("crun", "1.8.1", "0" * 64), Package(name, "1", "0" * 64)]
+    assert ("initcall_blacklist" in base.cmdline(packages)) is off
+
+
 def test_the_lock_of_an_i2kit_that_needed_less(
     repository: Repository, ensure: Ensure, lock_file: Path, warnings: list[str]
 ) -> None:

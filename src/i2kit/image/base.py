@@ -7,6 +7,7 @@ taken instead of the distribution's where the store has one. Never installs.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -21,18 +22,24 @@ from i2kit.image.store import Store
 from i2kit.image.template import Base
 
 CMDLINE = (
-    "console=ttyS0 console=hvc0 quiet panic=1 oops=panic no_timer_check cryptomgr.notests"
-    " initcall_blacklist=tracer_init_tracefs percpu_alloc=page"
+    "console=ttyS0 console=hvc0 quiet panic=1 oops=panic no_timer_check cryptomgr.notests percpu_alloc=page"
 )
 """Both consoles, whichever the machine has; a machine whose kernel fails ends, so that it is replaced.
 Without no_timer_check the kernel finds a slow emulator's timer broken; the self-tests of its ciphers
-take 0.2 s of a boot under emulation. Files to control tracing, which nobody mounts, take 9 MB: Linux
-before 6.6 makes all 10,000 of them at boot. Memory that each processor has its own of comes in units of
-2 MB where there is one processor, and the accounts of the next unit take 4 MB: by pages it is a tenth."""
+take 0.2 s of a boot under emulation. Memory that each processor has its own of comes in units of 2 MB
+where there is one processor, and the accounts of the next unit take 4 MB: by pages it is a tenth."""
+NO_TRACING = " initcall_blacklist=tracer_init_tracefs"
+"""Files to control tracing, which nobody mounts, take 9 MB: Linux before 6.6 makes all 10,000 of them at
+boot. Later ones make them when they are asked for, and Ubuntu's 6.8 cannot boot without the first."""
 
 MEMORY_FLOOR_BYTES = 96 << 20
 
-KERNELS = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-virtual"}
+KERNELS = {
+    "debian": "linux-image-cloud-amd64",
+    "ubuntu": "linux-image-virtual",
+    "jammy": "linux-image-virtual-hwe-22.04",  # the package of its first kernel's modules has no erofs
+}
+"""By the distribution's code name, or else by its family."""
 BUSYBOX, CRUN = "busybox-static", "crun"
 NEEDED = frozenset({BUSYBOX, CRUN, boot.GRUB, boot.GRUB_MODULES})
 """What every lock file names. One that does not is of an i2kit that needed less."""
@@ -81,9 +88,21 @@ def ensure(*, store: Store, lock_file: Path, locked: bool, watch: Watcher) -> Ba
         kernel=own.image if own else references["kernel"],
         init=tuple(references[name] for name in ("busybox", "crun", *SCRIPTS)),
         boot=references["boot"],
-        cmdline=own_kernel.CMDLINE if own else CMDLINE,
+        cmdline=own_kernel.CMDLINE if own else cmdline(used),
         memory_floor_bytes=own_kernel.MEMORY_FLOOR_BYTES if own else MEMORY_FLOOR_BYTES,
     )
+
+
+def kernel_package(here: Distribution) -> str:
+    """The package that names the distribution's newest kernel for virtual machines."""
+    return KERNELS.get(here.codename) or KERNELS[here.family]
+
+
+def cmdline(packages: Sequence[Package]) -> str:
+    """The arguments that the kernel among these packages needs."""
+    names = " ".join(package.name for package in packages)
+    major, minor = (re.findall(r"\blinux-image-(?:unsigned-)?(\d+)\.(\d+)\.", names) or [(0, 0)])[0]
+    return CMDLINE + (NO_TRACING if (int(major), int(minor)) < (6, 6) else "")
 
 
 def recorded_components(store: Store, found: Lock) -> frozenset[str]:
@@ -145,7 +164,7 @@ def _newest(store: Store, index: Index, here: Distribution, watch: Watcher) -> t
 
 
 def _resolve(index: Index, here: Distribution) -> tuple[Package, ...]:
-    image = KERNELS[here.family]
+    image = kernel_package(here)
     kernel = index.closure(image, lambda name: KERNEL_PACKAGE.fullmatch(name) is not None)
     stub = next((name for name in boot.STUBS if index.offers([name])), boot.STUBS[0])
     return (
