@@ -266,7 +266,11 @@ class _Stage:
 
     def _pull(self, image: ResolvedImage) -> tuple[Path, ...]:
         return sources.pull(
-            image, store=self.store, docker_config=self.settings.docker_config, watch=self.watch
+            image,
+            store=self.store,
+            docker_config=self.settings.docker_config,
+            images=self.settings.images,
+            watch=self.watch,
         )
 
     def _assemble(self, recipe: _Recipe, scratch: Path) -> Assembly:

@@ -45,14 +45,13 @@ def resolve(
     """
     key = f"resolve {reference}"
     watch(Started(key, f"resolve {reference}"))
-    if layouts.is_local(reference):
-        taken = layouts.take_in(reference, store, platform)
-        image = _from_store(reference, f"{LOCAL}/{taken.name}", taken.digest, store, platform)
-    elif reference.startswith(f"{OWN}/") and "@" in reference:
+    image: ResolvedImage | None
+    if _is_own(reference):
         image = _own(reference, store, platform)
-    elif local := layouts.find(parse(reference), images, store):
+    elif local := _local(reference, images, store):
         taken = layouts.take_in(local, store, platform)
-        image = _from_store(reference, parse(reference).name, taken.digest, store, platform)
+        name = f"{LOCAL}/{taken.name}" if local == reference else parse(reference).name
+        image = _from_store(reference, name, taken.digest, store, platform)
     else:
         image = _from_registry(reference, store, docker_config, platform, watch)
     if image is None:
@@ -62,15 +61,25 @@ def resolve(
 
 
 def pull(
-    image: ResolvedImage, *, store: Store, docker_config: str | None, watch: Watcher = ignore
+    image: ResolvedImage,
+    *,
+    store: Store,
+    docker_config: str | None,
+    images: Sequence[Path] = (),
+    platform: str = "linux/amd64",
+    watch: Watcher = ignore,
 ) -> tuple[Path, ...]:
     """The layers of an image as uncompressed tars, bottom first; each is verified against its diff_id.
 
-    What is missing or was damaged on disk is fetched, several layers at a time. Raises
+    What is missing or was damaged on disk is fetched, from where `resolve` had it, several layers at a
+    time. Raises
     OperationError; what is complete stays in the store and what is not is continued by the next call.
     """
     missing = {layer.diff_id: layer for layer in image.layers if store.verified_blob(layer.diff_id) is None}
     if missing:
+        lost = any(store.verified_blob(layer.digest) is None for layer in missing.values())
+        if lost and (local := _local(image.reference, images, store)):
+            layouts.take_in(local, store, platform)
         key = f"pull {image.pinned}"
         watch(Started(key, f"pull {image.reference}"))
         _fetch(list(missing.values()), image, store, docker_config, key, watch)
@@ -118,6 +127,17 @@ def add_local_image(
     }
     pinned = f"{OWN}/{name}@{store.add_bytes(canonical_json(manifest))}"
     return resolve(pinned, store=store, docker_config=None, platform=platform)
+
+
+def _is_own(reference: str) -> bool:
+    return reference.startswith(f"{OWN}/") and "@" in reference
+
+
+def _local(reference: str, images: Sequence[Path], store: Store) -> str | None:
+    """Where a reference means an image in a local file, the reference by transport."""
+    if layouts.is_local(reference):
+        return reference
+    return None if _is_own(reference) else layouts.find(parse(reference), images, store)
 
 
 def _own(reference: str, store: Store, platform: str) -> ResolvedImage:
