@@ -14,12 +14,12 @@ import pytest
 import i2kit.image
 from i2kit import settings
 from i2kit.events import ignore
-from i2kit.image import base, kernel_build, own_kernel
+from i2kit.image import base, boot, disk, kernel_build, own_kernel
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from i2kit.model import Container, MachineImage, Workload
 from i2kit.settings import Settings
-from tests.vm.machine import booted, busybox_image, container
+from tests.vm.machine import booted, booted_disk, busybox_image, container
 
 # The same tests again: in this module `build` means another kernel.
 from tests.vm.test_guest import (
@@ -116,3 +116,24 @@ def test_as_firmware_starts_it_with_an_initramfs(build: Build, tmp_path: Path) -
     with booted(built, tmp_path, "ready_port=80\n", memory_mb=64) as machine:
         assert machine.get() == b"hello\n"
         machine.wait_for("control", "ready")
+
+
+def test_on_a_disk_without_an_initramfs(
+    build: Build, own_settings: Settings, own_base: Base, tmp_path: Path
+) -> None:
+    """As in EC2: UEFI, NVMe, and the kernel finds its root by the partition's name."""
+    built = build(container("web", f"cat /proc/cmdline; {WEB}"))
+    identity = bytes.fromhex(built.id)[:16]
+    root = f"PARTLABEL={disk.label(identity)}"
+    parts = disk.Parts(
+        kernel=built.vmlinuz,
+        initrd=None,
+        root=built.root,
+        cmdline=f"{built.arguments(root)} rootwait",
+        identity=identity,
+        loader=boot.load(Store(own_settings.store_dir), own_base.boot),
+    )
+    image = disk.write("raw", parts, tmp_path)
+    with booted_disk([image], tmp_path, "hostname=on-disk\n", firmware="uefi", bus="nvme") as machine:
+        assert machine.get() == b"hello\n"
+        assert root in machine.console.read_text(errors="replace")
