@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from i2kit import app, settings
 from i2kit.errors import InputError, NotReadyError, OperationError
 from i2kit.events import Event, Warned, Watcher, ignore
-from i2kit.model import Container, Port, Service, ServicePort, Workload
+from i2kit.image import upkeep
+from i2kit.model import Container, Deployment, Port, Service, ServicePort, Workload
+from i2kit.providers import Plan
 from i2kit.settings import Settings
 from tests import in_memory
 from tests.in_memory import InMemoryProvider
@@ -74,6 +76,24 @@ def test_a_changed_manifest_is_a_new_revision(deploy: Deploy) -> None:
     (outcome,) = deploy(WEB + "replicas: 2\n")
     assert outcome.deployment is not None
     assert (outcome.deployment.revision, outcome.deployment.replicas_ready) == (2, 2)
+
+
+def test_images_are_kept_from_their_build_until_the_provider_has_noted_them(
+    provider: InMemoryProvider, deploy: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[tuple[str, ...]] = []
+    apply = provider.apply
+
+    def looking(plan: Plan, watch: Watcher) -> Deployment | None:
+        kept.append(tuple(use.key for use in upkeep.leases(settings.load())))
+        # Nobody waits meanwhile: a rollout can take minutes.
+        app.prune((), settings=settings.load(), watch=ignore)
+        return apply(plan, watch)
+
+    monkeypatch.setattr(provider, "apply", looking)
+    deploy(WEB + "---\n" + WORKER)
+    assert kept == [("default/web", "default/worker")] * 2
+    assert upkeep.leases(settings.load()) == ()
 
 
 def test_a_dry_run_plans_and_applies_nothing(provider: InMemoryProvider, deploy: Deploy) -> None:
