@@ -146,6 +146,32 @@ def test_help_is_the_reference_and_has_examples(i2kit: I2kit) -> None:
     assert text.count("Examples:") == 1 + len(words)
 
 
+def test_pruning(i2kit: I2kit, tmp_path: Path) -> None:
+    assert i2kit("images", "prune") == (0, "", "nothing to remove\n")
+    assert i2kit("images", "prune", "-q") == (0, "", "")
+    partial = tmp_path / "store/partial/sha256-0"
+    partial.write_bytes(bytes(200_000))
+    said = "1 file of partial downloads: 0.2 MB\n0.2 MB"
+    assert i2kit("images", "prune", "--dry-run") == (0, f"would remove {said} would become free\n", "")
+    assert partial.exists()
+    assert i2kit("images", "prune", "web") == (
+        0,
+        "",
+        "no machine image is named web, or has an id that begins so in 12 digits or more\n",
+    )
+    code, out, _ = i2kit("images", "prune", "--output", "json")
+    assert (code, json.loads(out)["others"][0]["kind"]) == (0, "partial downloads")
+    assert not partial.exists()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/desired.json").write_text("{")
+    code, out, err = i2kit("images", "prune")
+    assert (code, out) == (1, "")
+    assert "state/desired.json: it is damaged" in err and "hint: nothing was removed" in err
+    code, out, err = i2kit("images", "ls")
+    assert (code, out.splitlines()[0].split()) == (0, ["STORE", "COUNT", "SIZE"])
+    assert err.startswith("warning: cannot tell which machine images are needed")
+
+
 def test_without_replicas_no_address_is_said_to_answer(i2kit: I2kit, tmp_path: Path) -> None:
     (tmp_path / "none.yml").write_text(WEB.replace("replicas: 2", "replicas: 0"))
     code, out, err = i2kit("deploy", "-f", "none.yml")

@@ -1,8 +1,10 @@
 """Events, errors and values as text."""
 
 import io
+import json
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 from i2kit import report
 from i2kit.errors import InputError, OperationError, Position, Problem
 from i2kit.events import Event, Finished, Note, Progress, Started, Warned
+from i2kit.model import Pruned, Share, Stock, StoredForm, StoredImage, Use
+from tests import golden
 
 EVENTS: Sequence[Event] = (
     Started("pull", "pull nginx"),
@@ -131,3 +135,79 @@ def test_a_table_has_a_line_a_row_and_columns_that_begin_alike(rows: list[tuple[
         for number, cell in enumerate(row):
             begin = sum(widths[:number]) + 2 * number
             assert line[begin:].startswith(cell or "-")
+
+
+# The store
+
+USE = Use("a" * 64, "local", "shop/web", "/state")
+STOCK = Stock(
+    images=(
+        StoredImage(
+            id="a" * 64,
+            names=("shop/web", "shop/web-blue"),
+            containers=(("web", f"docker.io/library/nginx@sha256:{'1' * 64}"),),
+            images=(f"docker.io/library/nginx@sha256:{'1' * 64}",),
+            created_at="2026-01-01T12:00:00Z",
+            size_bytes=90_000_000,
+            own_bytes=50_000_000,
+            shared_bytes=40_000_000,
+            forms=(StoredForm("raw", 300_000_000, 20_000_000), StoredForm("vhd", 300_000_000, 21_000_000)),
+            used_by=(USE, USE),
+        ),
+        StoredImage(
+            id="b" * 64,
+            names=(),
+            containers=(),
+            images=(),
+            created_at="",
+            size_bytes=12_000,
+            own_bytes=12_000,
+            shared_bytes=0,
+            forms=(),
+            used_by=(),
+        ),
+    ),
+    shares=(Share("machine images", 2, 90_012_000), Share("packages", 0, 0), Share("other", 1, 0)),
+)
+
+
+def test_the_store_as_tables() -> None:
+    nothing = report.stock(Stock((), STOCK.shares[1:2]), datetime(2026, 1, 3, 13, tzinfo=UTC))
+    text = report.stock(STOCK, datetime(2026, 1, 3, 13, tzinfo=UTC))
+    golden.check("cli/images.txt", f"{text}\n--- nothing\n{nothing}")
+
+
+def test_the_store_as_data() -> None:
+    first, damaged = json.loads(json.dumps(report.stock_json(STOCK)))["images"]
+    assert first["id"] == "a" * 64
+    assert (first["created_at"], damaged["created_at"]) == ("2026-01-01T12:00:00Z", None)
+    assert first["formats"] == ["raw", "vhd"]
+    assert first["outputs"][0] == {"format": "raw", "size_bytes": 300_000_000, "disk_bytes": 20_000_000}
+    assert first["used_by"][0] == {
+        "name": "web",
+        "namespace": "shop",
+        "provider": "local",
+        "place": "/state",
+    }
+
+
+def test_what_went_in_words() -> None:
+    gone = Pruned(STOCK.images, (50_000_000, 12_000), (Share("packages", 1, 3_000_000),))
+    assert report.pruned(gone, dry_run=True) == (
+        "would remove image aaaaaaaaaaaa of shop/web, shop/web-blue: 50.0 MB\n"
+        "would remove image bbbbbbbbbbbb: 12 kB\n"
+        "would remove 1 file of packages: 3.0 MB\n"
+        "53.0 MB would become free\n"
+    )
+    assert report.pruned(gone, dry_run=False).endswith("\n53.0 MB became free\n")
+    assert report.pruned_json(gone, dry_run=False)["freed_bytes"] == 53_012_000
+    assert report.pruned(Pruned((), (), ()), dry_run=False) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "0 seconds"), (1, "1 second"), (119, "1 minute"), (7200, "2 hours"), (86_400 * 400, "400 days")],
+)
+def test_ages(seconds: int, text: str) -> None:
+    then = datetime(2026, 1, 1, tzinfo=UTC)
+    assert report.age("2026-01-01T00:00:00Z", then + timedelta(seconds=seconds)) == text
