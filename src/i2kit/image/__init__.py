@@ -14,6 +14,8 @@ what is in the store it never makes again.
   filesystem, initramfs           file tree → erofs image, cpio archive
   outputs                         machine image → what is booted elsewhere
   store                           everything by the hash of its content
+  inventory, roots, prune         what the store holds, who needs it, what may go
+  upkeep                          these for the use cases: held while one builds, listed, pruned
 """
 
 from i2kit.image.linuxkit import parse_all as parse_linuxkit
