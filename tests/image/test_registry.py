@@ -206,6 +206,27 @@ def test_an_image_in_dockers_own_format(registry: RunningRegistry, store: Store)
     assert get(store, f"{registry.host}/org/docker:1") == TARS
 
 
+@pytest.mark.parametrize("by", ["tag", "digest of the index"])
+def test_any_blob_that_the_disk_damaged_is_fetched_again(
+    registry: RunningRegistry, store: Store, by: str
+) -> None:
+    index = make_index({"linux/amd64": IMAGE})
+    registry.push("damaged", "1", index)
+    reference = f"{registry.host}/damaged" + (":1" if by == "tag" else f"@{index.digest}")
+    image = resolve(reference, store=store, docker_config=NO_LOGIN)
+    pull(image, store=store, docker_config=NO_LOGIN)
+    blobs = sorted((store.root / "blobs/sha256").iterdir())
+    assert len(blobs) == 6
+    for blob in blobs:
+        content = blob.read_bytes()
+        blob.chmod(0o600)
+        blob.write_bytes(content[:-1] + b"?")
+        assert resolve(reference, store=store, docker_config=NO_LOGIN) == image
+        assert [path.read_bytes() for path in pull(image, store=store, docker_config=NO_LOGIN)] == TARS
+        # By its tag an image is asked of the registry, and the index of old is read by nobody.
+        assert blob.read_bytes() == content or (by == "tag" and b"manifests" in content)
+
+
 def test_a_layer_that_the_disk_damaged_is_fetched_again(registry: RunningRegistry, store: Store) -> None:
     image = resolve(f"{registry.host}/org/app:1", store=store, docker_config=NO_LOGIN)
     damaged = pull(image, store=store, docker_config=NO_LOGIN)[1]

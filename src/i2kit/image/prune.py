@@ -118,7 +118,7 @@ def _refuse_used(images: Iterable[Stored], users: Mapping[str, Sequence[str]]) -
         lines = [f"{title(image)} is used by {', '.join(dict.fromkeys(users[image.id]))}" for image in used]
         raise OperationError(
             "\n".join([*lines, "nothing was removed"]),
-            hint="destroy what uses it first, or deploy it anew: what it ran before stays to go back to",
+            hint="first take down what uses it, with i2kit destroy",
         )
 
 
@@ -167,6 +167,8 @@ def _room(
     files = [file for file in contents.files if not tops.isdisjoint((file.path, *file.path.parents))]
     links = Counter(file.inode for file in files)
     owners = {file.inode: image.id for image in reversed(gone) for file in _with_forms(image)}
+    folders = {image.path: image.id for image in gone}
+    folders |= {form.path: image.id for image in gone for form in image.forms}
     kinds = inventory.kinds_of(contents)
     freed: Counter[str] = Counter()
     counts: Counter[str] = Counter()
@@ -175,8 +177,8 @@ def _room(
     for file in files:
         size = 0 if file.inode in seen or links[file.inode] < file.links else file.disk_bytes
         seen.add(file.inode)
-        if file.inode in owners:
-            freed[owners[file.inode]] += size
+        if owner := owners.get(file.inode) or folders.get(file.path.parent):
+            freed[owner] += size
         else:
             counts[kinds[file.path]] += 1
             sizes[kinds[file.path]] += size
