@@ -87,7 +87,8 @@ def room(folder: Path) -> Check:
     detail = f"{free / 1e9:.1f} GB free for the store in {folder}"
     if free >= ROOMY_BYTES:
         return Check("disk", "ok", detail)
-    return Check("disk", "limited", detail, "free some space, or set I2KIT_STORE_DIR to a roomier place")
+    hint = "see what `i2kit images prune` would free, or set I2KIT_STORE_DIR to a roomier place"
+    return Check("disk", "limited", detail, hint)
 
 
 def kernel(folder: Path) -> Check:
