@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -19,7 +20,7 @@ from i2kit.errors import I2kitError, OperationError
 from i2kit.events import Event, Note, ignore
 from i2kit.image import base, inventory, lock, machine, roots, upkeep
 from i2kit.image.packages import Distribution, Package
-from i2kit.image.store import Store
+from i2kit.image.store import Store, sha256_of
 from i2kit.model import Container, MachineImage, Pruned, Release, Use, Workload
 from i2kit.providers.local import desired
 from i2kit.settings import Settings
@@ -271,6 +272,32 @@ def test_prune_waits_for_builds_and_later_builds_wait_for_it(pod: Workload, here
     other.join(30)
     assert built.is_set()
     assert ids(here) == set()
+
+
+def test_many_at_once(pod: Workload, here: Settings) -> None:
+    def build_often() -> None:
+        for number in range(15):
+            with upkeep.using(here):
+                workload = changed(pod, args=(str(number % 3),))
+                _, made = machine.output(workload, "kernel+root", settings=here)
+                for file in made.files:
+                    assert sha256_of(file.path) == file.sha256
+
+    def prune_often() -> int:
+        gone = 0
+        while not all(done.done() for done in builds):
+            gone += len(prune(here).images)
+            app.images(settings=here, watch=ignore)
+        return gone
+
+    with ThreadPoolExecutor(5) as pool:
+        builds = [pool.submit(build_often) for _ in range(3)]
+        prunes = [pool.submit(prune_often) for _ in range(2)]
+        for done in builds:
+            done.result()
+        assert sum(done.result() for done in prunes) > 0
+    prune(here)
+    assert content(here) == []
 
 
 def test_what_a_deploy_is_about_to_start_stays_and_does_not_hold_others_up(

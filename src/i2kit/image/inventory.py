@@ -188,7 +188,7 @@ def _all_files(image: Stored) -> Iterator[File]:
 def _images(root: Path, forms: Sequence[Form]) -> Iterator[Stored]:
     for path in sorted((root / "machine-images").glob("*")):
         record = read_record(path / "image.json") or {}
-        names = {(read_record(one) or {}).get("name") for one in (root / "names" / path.name).glob("*")}
+        names = {(read_record(one.path) or {}).get("name") for one in _files(root / "names" / path.name)}
         yield Stored(
             id=path.name,
             path=path,
