@@ -25,8 +25,10 @@ from pathlib import Path
 
 from i2kit import app, image, settings
 from i2kit.events import ignore
-from i2kit.image import base, blocks, linuxkit, sources, tar
+from i2kit.image import base, linuxkit, sources
+from i2kit.image.disk import blocks
 from i2kit.image.store import Store
+from i2kit.image.tree import tar
 from i2kit.model import Container, Port, Release, ResolvedImage, Workload
 from i2kit.providers.local import LocalProvider, control
 from i2kit.providers.local.layout import Layout

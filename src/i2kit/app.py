@@ -32,7 +32,7 @@ from i2kit.providers import Plan, Provider
 from i2kit.settings import Settings
 
 if TYPE_CHECKING:
-    from i2kit.image.lock import Kernel
+    from i2kit.image.base.lock import Kernel
     from i2kit.image.machine import Builder
 
 Made = TypeVar("Made", covariant=True)
@@ -201,7 +201,7 @@ def render_linuxkit(
 
 def build_kernel(*, settings: Settings, watch: Watcher) -> "Kernel":
     """Compile a kernel of our own, unless the store has it; machine images have it from then on."""
-    from i2kit.image import kernel_build
+    from i2kit.image.base import kernel_build
     from i2kit.image.store import Store
 
     store = Store(settings.store_dir, watch)

@@ -93,7 +93,7 @@ def room(folder: Path) -> Check:
 
 def kernel(folder: Path) -> Check:
     """Which kernel machines get where no lock file says it, and what it takes to make a smaller one."""
-    from i2kit.image import kernel_build, own_kernel
+    from i2kit.image.base import kernel_build, own_kernel
     from i2kit.image.store import Store
 
     own = own_kernel.latest(Store(folder)) if (folder / "kernels").exists() else None

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from i2kit.image import base, boot
-from i2kit.image.packages import distribution
+from i2kit.image import base
+from i2kit.image.base import boot
+from i2kit.image.base.packages import distribution
 from i2kit.process import run
 from tests.image import elves
 

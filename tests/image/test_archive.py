@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from i2kit.errors import OperationError
-from i2kit.image.archive import write_tar
-from i2kit.image.flatten import flatten
 from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
+from i2kit.image.tree.archive import write_tar
+from i2kit.image.tree.flatten import flatten
 
 ROOT = Entry("", Kind.DIRECTORY, 0o755)
 

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from i2kit.errors import InputError
-from i2kit.image import archive
 from i2kit.image.assemble import Assembly, SourceImage, assemble
 from i2kit.image.linuxkit import parse
-from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
+from i2kit.image.tree import Content, Entry, Kind, Tree, archive, sort_key
 from i2kit.model import ImageConfig
 from tests import golden
 

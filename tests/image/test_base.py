@@ -9,9 +9,10 @@ import pytest
 
 from i2kit.errors import InputError, OperationError
 from i2kit.events import Event, Warned, ignore
-from i2kit.image import base, boot, lock, sources
-from i2kit.image.components import Files
-from i2kit.image.packages import Distribution, Package, distribution
+from i2kit.image import base, sources
+from i2kit.image.base import boot, lock
+from i2kit.image.base.components import Files
+from i2kit.image.base.packages import Distribution, Package, distribution
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from tests.image.repository import RELEASE, Repository, base_packages

@@ -10,9 +10,10 @@ import pytest
 
 from i2kit.errors import OperationError
 from i2kit.events import Event, Note, Warned
-from i2kit.image import base, boot, lock
-from i2kit.image.components import Files
-from i2kit.image.packages import Index
+from i2kit.image import base
+from i2kit.image.base import boot, lock
+from i2kit.image.base.components import Files
+from i2kit.image.base.packages import Index
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from tests.image.repository import Repository, base_packages

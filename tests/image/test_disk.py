@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from i2kit.errors import OperationError
-from i2kit.image import boot, disk
+from i2kit.image import disk
+from i2kit.image.base import boot
 from tests.image import programs
 
 KIB, MIB = 1 << 10, 1 << 20

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2kit.errors import OperationError
-from i2kit.image import fat
+from i2kit.image.disk import fat
 
 PATH = "EFI/BOOT/BOOTX64.EFI"
 MIB = 1 << 20

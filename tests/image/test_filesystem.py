@@ -17,9 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from i2kit.errors import OperationError
-from i2kit.image import filesystem
-from i2kit.image.filesystem import crc32c, write_erofs
-from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
+from i2kit.image.tree import Content, Entry, Kind, Tree, filesystem, sort_key
+from i2kit.image.tree.filesystem import crc32c, write_erofs
 
 XATTR_NAMES = {
     1: "user.",

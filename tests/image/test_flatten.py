@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from i2kit.errors import OperationError
-from i2kit.image.flatten import HostileLayer, flatten
 from i2kit.image.tree import Entry, Kind, Tree, read_file, sort_key
+from i2kit.image.tree.flatten import HostileLayer, flatten
 from tests.image.tars import Member, entry, hardlink, tar_bytes, write_tar
 
 
@@ -206,8 +206,8 @@ def test_hostile_layers_are_refused_by_name(tmp_path: Path, members: list[Member
 
 
 def test_limits_on_entries_and_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("i2kit.image.flatten.MAX_ENTRIES", 10)
-    monkeypatch.setattr("i2kit.image.flatten.MAX_CONTENT_BYTES", 1000)
+    monkeypatch.setattr("i2kit.image.tree.flatten.MAX_ENTRIES", 10)
+    monkeypatch.setattr("i2kit.image.tree.flatten.MAX_CONTENT_BYTES", 1000)
     with pytest.raises(HostileLayer, match="entries"):
         tree_of(tmp_path, [entry(f"f{i}", b"") for i in range(6)], [entry(f"g{i}", b"") for i in range(6)])
     with pytest.raises(HostileLayer, match="larger than"):
@@ -218,7 +218,7 @@ def test_limits_on_entries_and_content(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_flood_of_devices_and_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("i2kit.image.flatten.MAX_SPECIAL_FILES", 2)
+    monkeypatch.setattr("i2kit.image.tree.flatten.MAX_SPECIAL_FILES", 2)
     null = entry("dev/null", type=tarfile.CHRTYPE, device=(1, 3))
     pipe = entry("run/pipe", type=tarfile.FIFOTYPE)
     assert len(tree_of(tmp_path, [null], [pipe])) == 5

@@ -3,8 +3,8 @@
 import pytest
 
 from i2kit.errors import OperationError
-from i2kit.image.identity import lookup_user
 from i2kit.image.tree import Content, Entry, Kind, Tree, find, read_file
+from i2kit.image.tree.identity import lookup_user
 from i2kit.model import Identity
 
 PASSWD = b"""root:x:0:0:root:/root:/bin/sh

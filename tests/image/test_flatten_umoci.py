@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from i2kit.image.flatten import HostileLayer, flatten
 from i2kit.image.tree import Kind, Tree
+from i2kit.image.tree.flatten import HostileLayer, flatten
 from tests.image.registries import make_image, write_layout
 from tests.image.tars import Member, entry, hardlink, tar_bytes
 

@@ -28,9 +28,10 @@ from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[3]),) * 2)
 
 from i2kit.errors import I2kitError
-from i2kit.image import layers, sources
-from i2kit.image.filesystem import write_erofs
-from i2kit.image.flatten import flatten
+from i2kit.image import sources
+from i2kit.image.sources import layers
+from i2kit.image.tree.filesystem import write_erofs
+from i2kit.image.tree.flatten import flatten
 from i2kit.image.store import Store
 
 # The real limits for what is unpacked would take a minute and 20 GB.

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from i2kit.errors import OperationError
-from i2kit.image.initramfs import INIT, LIST, select, write_cpio
 from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
+from i2kit.image.tree.initramfs import INIT, LIST, select, write_cpio
 
 
 def tree(source: Path) -> Tree:

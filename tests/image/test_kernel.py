@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2kit.errors import OperationError
-from i2kit.image import elf, kernel
+from i2kit.image.base import elf, kernel
 from i2kit.process import run
 from tests.image import elves
 

@@ -14,10 +14,11 @@ import pytest
 from i2kit import doctor, process
 from i2kit.errors import InputError, OperationError
 from i2kit.events import Event, Progress, Warned
-from i2kit.image import base, boot, components, kernel_build, lock, own_kernel, packages, sources
-from i2kit.image.components import File
-from i2kit.image.lock import Kernel, Lock
-from i2kit.image.packages import Package, distribution
+from i2kit.image import base, sources
+from i2kit.image.base import boot, components, kernel_build, lock, own_kernel, packages
+from i2kit.image.base.components import File
+from i2kit.image.base.lock import Kernel, Lock
+from i2kit.image.base.packages import Package, distribution
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from tests.image import elves

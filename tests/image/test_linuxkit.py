@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from i2kit.errors import InputError, Position
 from i2kit.image.linuxkit import parse, parse_all, together
-from i2kit.image.linuxkit_text import as_text
-from i2kit.image.linuxkit_values import (
+from i2kit.image.linuxkit.spec import oci_config
+from i2kit.image.linuxkit.text import as_text
+from i2kit.image.linuxkit.values import (
     ContainerEntry,
     Device,
     FileEntry,
@@ -24,7 +25,6 @@ from i2kit.image.linuxkit_values import (
     Template,
     Volume,
 )
-from i2kit.image.spec import oci_config
 from i2kit.model import ImageConfig
 
 WHOLE = (Path(__file__).parent.parent / "golden/linuxkit/whole.yml").read_text()

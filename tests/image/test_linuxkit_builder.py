@@ -9,8 +9,8 @@ import pytest
 from i2kit.errors import InputError, OperationError
 from i2kit.image import linuxkit_builder, sources
 from i2kit.image.linuxkit import parse
-from i2kit.image.linuxkit_values import Template
-from i2kit.image.oci_layout import Stored, fetcher, layout
+from i2kit.image.linuxkit.values import Template
+from i2kit.image.sources.oci_layout import Stored, fetcher, layout
 from i2kit.image.store import Store
 from i2kit.image.tree import Kind, Tree
 from tests.image.tars import entry, hardlink, write_tar

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from i2kit.errors import OperationError
-from i2kit.image import packages
-from i2kit.image.packages import Gone, Index, Package, distribution, opened, parse
+from i2kit.image.base import packages
+from i2kit.image.base.packages import Gone, Index, Package, distribution, opened, parse
 from i2kit.image.store import Store
 from i2kit.process import ProgramError
 from tests.image.repository import Repository

@@ -18,9 +18,11 @@ import pytest
 from i2kit import app
 from i2kit.errors import I2kitError, OperationError
 from i2kit.events import Event, Note, ignore
-from i2kit.image import base, inventory, lock, machine, roots, upkeep
-from i2kit.image.packages import Distribution, Package
+from i2kit.image import base, machine, upkeep
+from i2kit.image.base import lock
+from i2kit.image.base.packages import Distribution, Package
 from i2kit.image.store import Store, sha256_of
+from i2kit.image.upkeep import inventory, roots
 from i2kit.model import Container, MachineImage, Pruned, Release, Use, Workload
 from i2kit.providers.local import desired
 from i2kit.settings import Settings
@@ -121,7 +123,7 @@ def test_deployments_keep_their_image_and_the_one_before(pod: Workload, here: Se
     (newest,) = [one for one in app.images(settings=here, watch=ignore).images if one.id == images[2].id]
     assert newest.used_by == (Use(images[2].id, "local", "default/web", str(here.state_dir)),)
     # Building what is used needs nothing that went.
-    with patch("i2kit.image.layouts.take_in", side_effect=AssertionError):
+    with patch("i2kit.image.sources.layouts.take_in", side_effect=AssertionError):
         pinned = newest.containers[0][1]
     assert Store(here.store_dir).blob(pinned.partition("@")[2])
 
@@ -237,7 +239,7 @@ def run(script: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 BUILDER = """
-    import sys; from pathlib import Path; from i2kit.image import roots; from i2kit.image.store import Store
+    import sys; from pathlib import Path; from i2kit.image.upkeep import roots; from i2kit.image.store import Store
     with roots.shared(Store(Path(sys.argv[1])), print):
         print("ready", flush=True)
         sys.stdin.read()
@@ -305,7 +307,7 @@ def test_what_a_deploy_is_about_to_start_stays_and_does_not_hold_others_up(
 ) -> None:
     image = build(pod, here)
     script = """
-        import sys; from pathlib import Path; from i2kit.image import roots
+        import sys; from pathlib import Path; from i2kit.image.upkeep import roots
         from i2kit.image.store import Store; from i2kit.model import Use
         with roots.leased(Store(Path(sys.argv[1])), [Use(sys.argv[2], "local", "default/web", "/state")]):
             print("ready", flush=True)

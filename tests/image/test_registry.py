@@ -18,10 +18,10 @@ import pytest
 
 from i2kit.errors import OperationError
 from i2kit.events import Event, Finished, Note, Progress
-from i2kit.image.oci import BadImage
-from i2kit.image.reference import parse
-from i2kit.image.registry import ImageNotFound, Registry, Unauthorized
 from i2kit.image.sources import pull, resolve
+from i2kit.image.sources.oci import BadImage
+from i2kit.image.sources.reference import parse
+from i2kit.image.sources.registry import ImageNotFound, Registry, Unauthorized
 from i2kit.image.store import Store
 from tests.image.registries import (
     PASSWORD,
@@ -49,7 +49,7 @@ NO_LOGIN = base64.b64encode(b"{}").decode()
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("i2kit.image.registry.FIRST_DELAY_S", 0.001)
+    monkeypatch.setattr("i2kit.image.sources.registry.FIRST_DELAY_S", 0.001)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     proxies = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
     for name in ("DOCKER_CONFIG", "XDG_RUNTIME_DIR", "SSL_CERT_FILE", *proxies):
@@ -107,7 +107,7 @@ def test_an_image_by_tag(registry: RunningRegistry, store: Store) -> None:
 def test_a_registry_named_localhost(
     registry: RunningRegistry, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("i2kit.image.transport.base_url", lambda host: f"http://{registry.host}")
+    monkeypatch.setattr("i2kit.image.sources.transport.base_url", lambda host: f"http://{registry.host}")
     assert get(store, "localhost/org/app:1") == TARS
 
 

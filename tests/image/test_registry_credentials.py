@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from i2kit.errors import OperationError
-from i2kit.image.credentials import Credentials, look_up
-from i2kit.image.transport import base_url, is_loopback
+from i2kit.image.sources.credentials import Credentials, look_up
+from i2kit.image.sources.transport import base_url, is_loopback
 
 
 def auth(username: str, password: str = "pw") -> dict[str, str]:

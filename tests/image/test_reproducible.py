@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from i2kit.events import ignore
-from i2kit.image import base, lock
+from i2kit.image import base
+from i2kit.image.base import lock
 from i2kit.image.store import Store
 from i2kit.model import FORMATS
 from tests.image.pods import write_app

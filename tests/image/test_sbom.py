@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from i2kit.image import installed, rpmdb, sbom
-from i2kit.image.installed import Distribution, Installed, inventory
-from i2kit.image.sbom import Part, document
+from i2kit.image import sbom
+from i2kit.image.sbom import Part, document, installed, rpmdb
+from i2kit.image.sbom.installed import Distribution, Installed, inventory
 from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
 from tests import golden
 

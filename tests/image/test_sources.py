@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from i2kit.errors import InputError, OperationError
-from i2kit.image.oci import BadImage, read_config, read_manifest
 from i2kit.image.sources import add_local_image, pull, resolve
+from i2kit.image.sources.oci import BadImage, read_config, read_manifest
 from i2kit.image.store import Store
 from tests.image.registries import Image, digest_of, make_image, make_index, write_layout
 from tests.image.tars import entry, tar_bytes, write_tar
@@ -212,7 +212,7 @@ def layout_of(folder: Path, image: Image) -> str:
 
 
 def test_a_bomb_is_refused(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("i2kit.image.layers.UNSUSPICIOUS_BYTES", 1 << 20)
+    monkeypatch.setattr("i2kit.image.sources.layers.UNSUSPICIOUS_BYTES", 1 << 20)
     zeros = bytes(8 << 20)
     for number, squeeze in enumerate(
         [

@@ -2,8 +2,8 @@
 
 import pytest
 
-from i2kit.image.linuxkit_values import Device, IdMapping, Mount, Settings
-from i2kit.image.spec import CAPABILITIES, Json, mounts, oci_config, page_size, rlimit
+from i2kit.image.linuxkit.spec import CAPABILITIES, Json, mounts, oci_config, page_size, rlimit
+from i2kit.image.linuxkit.values import Device, IdMapping, Mount, Settings
 from i2kit.model import ImageConfig
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from i2kit.errors import OperationError
-from i2kit.image import uki
+from i2kit.image.disk import uki
 from tests.image import programs
 
 KERNEL = programs.pe(image_bytes=0x9000) + b"kernel" * 1000

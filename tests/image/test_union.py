@@ -3,7 +3,7 @@
 import pytest
 
 from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
-from i2kit.image.union import Union
+from i2kit.image.tree.union import Union
 
 FOLDER = Entry("", Kind.DIRECTORY, 0o755)
 

@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from i2kit.image.virtualdisk import CLUSTER, data_positions, geometry, make_vhd, reference_room, write_qcow2
+from i2kit.image.disk.virtualdisk import (
+    CLUSTER,
+    data_positions,
+    geometry,
+    make_vhd,
+    reference_room,
+    write_qcow2,
+)
 
 MIB = 1 << 20
 ID = uuid.UUID(int=7)

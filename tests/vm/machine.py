@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from i2kit.image import components, sources
-from i2kit.image.components import File
+from i2kit.image import sources
+from i2kit.image.base import components
+from i2kit.image.base.components import File
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from i2kit.model import Container, MachineImage, ResolvedImage, Resources

@@ -5,7 +5,8 @@ from typing import Literal
 
 import pytest
 
-from i2kit.image import boot, disk
+from i2kit.image import disk
+from i2kit.image.base import boot
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from tests.vm.conftest import Build

@@ -14,7 +14,8 @@ import pytest
 import i2kit.image
 from i2kit import settings
 from i2kit.events import ignore
-from i2kit.image import base, boot, disk, kernel_build, own_kernel
+from i2kit.image import base, disk
+from i2kit.image.base import boot, kernel_build, own_kernel
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from i2kit.model import Container, MachineImage, Workload

@@ -5,17 +5,18 @@ the MachineImage itself (`build`), or its files in another form, such as a disk 
 for the same images and the same base, on every machine, by every user. Knows nothing of providers, and
 what is in the store it never makes again.
 
-  reference, registry, sources    image references → digests, layers in the store
-  flatten, tree, identity         layers → file tree; its users
-  base, components, packages      the distribution's packages → kernel and programs of the machines
-  machine                         all of this in order
-  template                        pod, images, base → LinuxKit YAML (pure)
-  linuxkit, spec, assemble        LinuxKit YAML, images → one file tree
-  filesystem, initramfs           file tree → erofs image, cpio archive
-  outputs                         machine image → what is booted elsewhere
-  store                           everything by the hash of its content
-  inventory, roots, prune         what the store holds, who needs it, what may go
-  upkeep                          these for the use cases: held while one builds, listed, pruned
+  machine       all that follows, in order
+  sources/      image references → digests → layers: registries, layouts, archives
+  base/         the distribution's packages → the kernel and the programs of every machine
+  template      pod, images, base → LinuxKit YAML (pure)
+  linuxkit/     LinuxKit YAML → values; an entry of it → OCI runtime configuration (pure)
+  assemble      template and images → one file tree; linuxkit_builder has the real LinuxKit do it
+  sbom/         what is in it, as SPDX
+  tree/         layers → file tree → erofs, cpio, tar
+  disk/         kernel, initramfs and root → a disk that boots by UEFI and BIOS, as raw, qcow2, VHD
+  outputs       machine image → the form that somebody boots
+  store         everything by the hash of its content; atomic writes the small files beside it
+  upkeep/       what the store holds, who needs it, what may go
 """
 
 from i2kit.image.linuxkit import parse_all as parse_linuxkit

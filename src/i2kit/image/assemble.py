@@ -26,13 +26,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from i2kit.errors import InputError, Problem
-from i2kit.image.flatten import flatten
 from i2kit.image.linuxkit import LABEL, together
-from i2kit.image.linuxkit_text import as_text, expanded_reference
-from i2kit.image.linuxkit_values import ContainerEntry, FileEntry, Template, Volume
-from i2kit.image.spec import Json, number, oci_config, runtime_config
+from i2kit.image.linuxkit.spec import Json, number, oci_config, runtime_config
+from i2kit.image.linuxkit.text import as_text, expanded_reference
+from i2kit.image.linuxkit.values import ContainerEntry, FileEntry, Template, Volume
 from i2kit.image.tree import Content, Entry, Kind, Tree, find, read_file
-from i2kit.image.union import Union
+from i2kit.image.tree.flatten import flatten
+from i2kit.image.tree.union import Union
 from i2kit.model import ImageConfig
 
 MTIME_S = 1492533000

@@ -13,14 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from i2kit.errors import OperationError
-from i2kit.image.archive import write_tar
 from i2kit.image.assemble import Assembly, with_sources
-from i2kit.image.flatten import HostileLayer, flatten
-from i2kit.image.linuxkit_text import as_text
-from i2kit.image.linuxkit_values import Template
-from i2kit.image.oci_layout import Stored, layout
+from i2kit.image.linuxkit.text import as_text
+from i2kit.image.linuxkit.values import Template
+from i2kit.image.sources.oci_layout import Stored, layout
 from i2kit.image.store import Store
 from i2kit.image.tree import Tree
+from i2kit.image.tree.archive import write_tar
+from i2kit.image.tree.flatten import HostileLayer, flatten
 from i2kit.process import run, which
 
 REGISTRY = "i2kit.invalid"

@@ -14,38 +14,27 @@ from typing import Literal
 
 from i2kit.errors import InputError, OperationError, Position, Problem
 from i2kit.events import Finished, Started, Warned, Watcher, ignore
-from i2kit.image import (
-    base,
-    boot,
-    disk,
-    initramfs,
-    kernel,
-    linuxkit,
-    linuxkit_builder,
-    outputs,
-    sbom,
-    sources,
-    template,
-)
+from i2kit.image import base, disk, linuxkit, linuxkit_builder, outputs, sbom, sources, template
 from i2kit.image.assemble import Assembly, SourceImage, assemble, with_sources
-from i2kit.image.filesystem import write_erofs
-from i2kit.image.flatten import HostileLayer, flatten
-from i2kit.image.identity import lookup_user
-from i2kit.image.initramfs import select, write_cpio
-from i2kit.image.linuxkit_text import as_text, expanded_reference
-from i2kit.image.linuxkit_values import Template
-from i2kit.image.oci import BadImage
-from i2kit.image.oci_layout import Stored, layout
-from i2kit.image.registry import ImageNotFound, Unauthorized
+from i2kit.image.base import boot, kernel
+from i2kit.image.linuxkit.text import as_text, expanded_reference
+from i2kit.image.linuxkit.values import Template
+from i2kit.image.sources.oci import BadImage
+from i2kit.image.sources.oci_layout import Stored, layout
+from i2kit.image.sources.registry import ImageNotFound, Unauthorized
 from i2kit.image.store import FULL, FULL_HINT, Store, canonical_json
 from i2kit.image.template import Base, ContainerImage
-from i2kit.image.tree import Tree, read_file
+from i2kit.image.tree import Tree, initramfs, read_file
+from i2kit.image.tree.filesystem import write_erofs
+from i2kit.image.tree.flatten import HostileLayer, flatten
+from i2kit.image.tree.identity import lookup_user
+from i2kit.image.tree.initramfs import select, write_cpio
 from i2kit.model import Identity, MachineImage, Output, Pairs, ResolvedImage, Workload
 from i2kit.settings import Settings
 
 PLATFORM = "linux/amd64"
 
-FORMAT = 4
+FORMAT = 5
 """Counts up when the same template leads to other bytes than before."""
 
 Builder = Literal["i2kit", "linuxkit"]

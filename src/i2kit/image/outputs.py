@@ -15,10 +15,10 @@ import shutil
 from pathlib import Path
 
 from i2kit.errors import InputError, Problem
-from i2kit.image import archive, disk, initramfs
+from i2kit.image import disk
 from i2kit.image.assemble import Assembly
-from i2kit.image.boot import Loader
-from i2kit.image.tree import Content, Entry, Kind
+from i2kit.image.base.boot import Loader
+from i2kit.image.tree import Content, Entry, Kind, archive, initramfs
 from i2kit.model import MachineImage
 
 VERSION = 1

@@ -10,11 +10,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from i2kit.events import Watcher, ignore
-from i2kit.image import base, inventory, lock, prune, roots
-from i2kit.image.inventory import Contents, Stored
-from i2kit.image.prune import Needed
-from i2kit.image.roots import LOCK_FILE, Root
+from i2kit.image import base
+from i2kit.image.base import lock
 from i2kit.image.store import Store
+from i2kit.image.upkeep import inventory, prune, roots
+from i2kit.image.upkeep.inventory import Contents, Stored
+from i2kit.image.upkeep.prune import Needed
+from i2kit.image.upkeep.roots import LOCK_FILE, Root
 from i2kit.model import Pruned, Stock, StoredForm, StoredImage, Use
 from i2kit.settings import Settings
 

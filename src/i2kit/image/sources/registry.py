@@ -20,11 +20,11 @@ from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from i2kit.errors import OperationError
-from i2kit.image import oci, transport
-from i2kit.image.credentials import Lookup, look_up
-from i2kit.image.reference import DOCKER_HUB, Reference
+from i2kit.image.sources import oci, transport
+from i2kit.image.sources.credentials import Lookup, look_up
+from i2kit.image.sources.reference import DOCKER_HUB, Reference
+from i2kit.image.sources.transport import Answer, Transient
 from i2kit.image.store import Incoming, Store, WrongContent
-from i2kit.image.transport import Answer, Transient
 
 ATTEMPTS = 5
 """Tries without any progress before giving up: with the delays below about eight seconds."""

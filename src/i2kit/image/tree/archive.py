@@ -12,9 +12,8 @@ Sources: POSIX.1-2017 pax (ustar and extended headers); the xattrs are star's an
 import os
 from pathlib import Path
 
-from i2kit.image import tar
 from i2kit.image.assemble import Assembly
-from i2kit.image.tree import Entry, Kind, Tree, sort_key
+from i2kit.image.tree import Entry, Kind, Tree, sort_key, tar
 
 MAX_NAME_BYTES = 100
 MAX_ID = 0o7777777

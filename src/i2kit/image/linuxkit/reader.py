@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from i2kit.errors import Position, Problem
-from i2kit.image.linuxkit_values import (
+from i2kit.image.linuxkit.spec import CAPABILITIES, RLIMITS, ROOT, completed, rlimit
+from i2kit.image.linuxkit.values import (
     ContainerEntry,
     Device,
     FileEntry,
@@ -25,7 +26,6 @@ from i2kit.image.linuxkit_values import (
     Settings,
     Volume,
 )
-from i2kit.image.spec import CAPABILITIES, RLIMITS, ROOT, completed, rlimit
 from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode, described, resolve
 from i2kit.model import Pairs
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from i2kit.image import rpmdb
+from i2kit.image.sbom import rpmdb
 from i2kit.image.tree import Kind, Tree, find
 
 MAX_TEXT_BYTES = 16 << 20

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from i2kit.errors import OperationError
-from i2kit.image import tar
-from i2kit.image.tree import Content, Entry, Kind, Tree
+from i2kit.image.tree import Content, Entry, Kind, Tree, tar
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"

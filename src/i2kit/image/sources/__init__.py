@@ -12,11 +12,11 @@ from pathlib import Path
 
 from i2kit.errors import OperationError
 from i2kit.events import Finished, Note, Progress, Started, Watcher, ignore
-from i2kit.image import layouts, oci
-from i2kit.image.layers import unpack
-from i2kit.image.oci import BadImage
-from i2kit.image.reference import Reference, parse
-from i2kit.image.registry import Registry
+from i2kit.image.sources import layouts, oci
+from i2kit.image.sources.layers import unpack
+from i2kit.image.sources.oci import BadImage
+from i2kit.image.sources.reference import Reference, parse
+from i2kit.image.sources.registry import Registry
 from i2kit.image.store import CHUNK_BYTES, Store, canonical_json, sha256_of
 from i2kit.model import Layer, ResolvedImage
 

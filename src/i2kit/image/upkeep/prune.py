@@ -18,9 +18,9 @@ from pathlib import Path
 
 from i2kit.errors import OperationError
 from i2kit.events import Watcher
-from i2kit.image import inventory, roots
-from i2kit.image.inventory import Contents, Stored
 from i2kit.image.store import Store, explained
+from i2kit.image.upkeep import inventory, roots
+from i2kit.image.upkeep.inventory import Contents, Stored
 from i2kit.model import Share, Use
 
 DIGITS = 12

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from i2kit.image.filesystem import up, write_at
+from i2kit.image.tree.filesystem import up, write_at
 
 CLUSTER_BITS = 16
 CLUSTER = 1 << CLUSTER_BITS

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from i2kit.errors import OperationError
 from i2kit.events import Warned, Watcher
-from i2kit.image import components
-from i2kit.image.lock import Kernel, Lock
-from i2kit.image.packages import Package
+from i2kit.image.base import components
+from i2kit.image.base.lock import Kernel, Lock
+from i2kit.image.base.packages import Package
 from i2kit.image.store import Store
 
 CMDLINE = "console=ttyS0 console=hvc0 quiet panic=1 oops=panic no_timer_check percpu_alloc=page"

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from i2kit.image.oci import BadImage
+from i2kit.image.sources.oci import BadImage
 from i2kit.image.store import CHUNK_BYTES, Store, WrongContent
 from i2kit.model import Layer
 from i2kit.process import ProgramError, run

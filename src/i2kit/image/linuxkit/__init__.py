@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from i2kit.errors import InputError, Position, Problem
-from i2kit.image.linuxkit_reader import IdUse, Reader, VolumeUse, resolve_core
-from i2kit.image.linuxkit_values import (
+from i2kit.image.linuxkit.reader import IdUse, Reader, VolumeUse, resolve_core
+from i2kit.image.linuxkit.spec import expanded
+from i2kit.image.linuxkit.values import (
     UNSAID_IF_EMPTY,
     ContainerEntry,
     FileEntry,
@@ -23,7 +24,6 @@ from i2kit.image.linuxkit_values import (
     Settings,
     Template,
 )
-from i2kit.image.spec import expanded
 from i2kit.manifest.source import MappingNode, documents
 
 __all__ = ["ContainerEntry", "FileEntry", "Mount", "Settings", "Template", "parse", "parse_all", "together"]

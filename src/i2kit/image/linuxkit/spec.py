@@ -8,7 +8,7 @@ of `config.json` (OCI runtime spec, config.md) and of LinuxKit's `runtime.json` 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from i2kit.image.linuxkit_values import Device, Id, IdMapping, Mount, Runtime, Settings
+from i2kit.image.linuxkit.values import Device, Id, IdMapping, Mount, Runtime, Settings
 from i2kit.model import ImageConfig
 
 OCI_VERSION = "1.0.2"

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from i2kit.errors import OperationError
-from i2kit.image import oci
-from i2kit.image.linuxkit_text import expanded_reference
+from i2kit.image.linuxkit.text import expanded_reference
+from i2kit.image.sources import oci
 from i2kit.image.store import Store, canonical_json
 from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
 from i2kit.model import ResolvedImage

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from i2kit.errors import OperationError
-from i2kit.image import components, sources
-from i2kit.image.components import LIBRARIES, LOADER, File, Files
-from i2kit.image.packages import Package, opened
+from i2kit.image import sources
+from i2kit.image.base import components
+from i2kit.image.base.components import LIBRARIES, LOADER, File, Files
+from i2kit.image.base.packages import Package, opened
 from i2kit.image.store import Store
 from i2kit.process import run
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from i2kit.errors import InputError, OperationError, Problem
 from i2kit.events import Finished, Started, Warned, Watcher
-from i2kit.image import boot, components, lock, own_kernel
-from i2kit.image.components import KERNEL_PACKAGE, SCRIPTS
-from i2kit.image.lock import Lock
-from i2kit.image.packages import Distribution, Gone, Index, Package, distribution
+from i2kit.image.base import boot, components, lock, own_kernel
+from i2kit.image.base.components import KERNEL_PACKAGE, SCRIPTS
+from i2kit.image.base.lock import Lock
+from i2kit.image.base.packages import Distribution, Gone, Index, Package, distribution
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 

@@ -25,10 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from i2kit.errors import OperationError
-from i2kit.image import boot, fat, gpt, uki, virtualdisk
-from i2kit.image.filesystem import BLOCK, COPY_BYTES, up, write_at
-from i2kit.image.gpt import SECTOR, Partition
-from i2kit.image.virtualdisk import data_positions
+from i2kit.image.base import boot
+from i2kit.image.disk import fat, gpt, uki, virtualdisk
+from i2kit.image.disk.gpt import SECTOR, Partition
+from i2kit.image.disk.virtualdisk import data_positions
+from i2kit.image.tree.filesystem import BLOCK, COPY_BYTES, up, write_at
 
 FORMATS = ("raw", "qcow2", "vhd")
 SNAPSHOT_BLOCK = 512 << 10

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence
 
 from i2kit.errors import OperationError
-from i2kit.image import elf
+from i2kit.image.base import elf
 from i2kit.process import run
 
 INITRAMFS_MODULES = ("virtio_pci", "virtio_blk", "nvme", "loop", "crc32c_generic", "erofs")

@@ -13,10 +13,10 @@ from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from i2kit.image import installed
 from i2kit.image.assemble import MTIME_S, Assembly, SourceImage
-from i2kit.image.installed import Distribution, Installed, Inventory
-from i2kit.image.linuxkit_values import Template
+from i2kit.image.linuxkit.values import Template
+from i2kit.image.sbom import installed
+from i2kit.image.sbom.installed import Distribution, Installed, Inventory
 from i2kit.image.store import canonical_json
 from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
 from i2kit.model import ResolvedImage

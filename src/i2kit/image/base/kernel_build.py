@@ -19,10 +19,10 @@ from pathlib import Path, PurePosixPath
 from i2kit import process
 from i2kit.errors import OperationError
 from i2kit.events import Finished, Progress, Started, Warned, Watcher, ignore
-from i2kit.image import components, lock, own_kernel
-from i2kit.image.components import File
-from i2kit.image.lock import Kernel, Lock
-from i2kit.image.packages import Gone, Index, Package, distribution, opened
+from i2kit.image.base import components, lock, own_kernel
+from i2kit.image.base.components import File
+from i2kit.image.base.lock import Kernel, Lock
+from i2kit.image.base.packages import Gone, Index, Package, distribution, opened
 from i2kit.image.store import FULL, FULL_HINT, Store
 
 CONFIG_FILE = Path(__file__).with_name("kernel.config")

@@ -17,10 +17,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from i2kit.errors import InputError, OperationError, Problem
-from i2kit.image import layers, oci, tar
-from i2kit.image.oci import BadImage
-from i2kit.image.reference import InvalidReference, Reference, parse
+from i2kit.image.sources import layers, oci
+from i2kit.image.sources.oci import BadImage
+from i2kit.image.sources.reference import InvalidReference, Reference, parse
 from i2kit.image.store import CHUNK_BYTES, Store
+from i2kit.image.tree import tar
 
 TRANSPORTS = ("oci", "oci-archive", "docker-archive")
 

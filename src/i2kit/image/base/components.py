@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from i2kit.errors import OperationError
-from i2kit.image import elf, kernel, sources
-from i2kit.image.packages import Distribution, Package, control, opened
+from i2kit.image import sources
+from i2kit.image.base import elf, kernel
+from i2kit.image.base.packages import Distribution, Package, control, opened
 from i2kit.image.store import Store
 
-GUEST = Path(__file__).parent.parent / "guest"
+GUEST = Path(__file__).parents[2] / "guest"
 SCRIPTS = ("init", "supervisor")
 INITRAMFS = ("bin/busybox", "usr/lib/i2kit/initramfs-fstab")
 """What an initramfs needs beside the kernel's modules."""

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from i2kit.image import oci
+from i2kit.image.sources import oci
 from i2kit.image.store import Store, read_record
 from i2kit.model import Pairs, Share
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from i2kit.image.linuxkit_reader import is_text
-from i2kit.image.linuxkit_values import (
+from i2kit.image.linuxkit.reader import is_text
+from i2kit.image.linuxkit.values import (
     UNSAID_IF_EMPTY,
     ContainerEntry,
     FileEntry,

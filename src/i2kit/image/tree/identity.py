@@ -10,7 +10,7 @@ numbers are themselves; without an explicit group the user's own and supplementa
 import re
 from collections.abc import Iterator
 
-from i2kit.image.oci import BadImage
+from i2kit.image.sources.oci import BadImage
 from i2kit.image.tree import Tree, read_file
 from i2kit.model import Identity
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from i2kit.errors import InputError, Position, Problem
 from i2kit.image import atomic
-from i2kit.image.packages import Distribution, Package
+from i2kit.image.base.packages import Distribution, Package
 
 VERSION = 1
 _HEADER = """\
