@@ -6,6 +6,7 @@ business.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -294,7 +295,9 @@ class _Stage:
             assembly = self._assemble(recipe, scratch)
             files = scratch / "files"
             files.mkdir()
-            direct = write(assembly, files, uuid=bytes.fromhex(recipe.key)[:16])
+            direct = write(
+                assembly, files, uuid=bytes.fromhex(recipe.key)[:16], unpacked=self.store.kernel_of
+            )
             return self.store.add_machine_image(
                 recipe.key,
                 files,
@@ -319,16 +322,19 @@ def build_key(
     return hashlib.sha256(f"{FORMAT}\n{sbom} {builder}\n{text}".encode()).hexdigest()
 
 
-def write(assembly: Assembly, folder: Path, *, uuid: bytes) -> bool:
+def write(assembly: Assembly, folder: Path, *, uuid: bytes, unpacked: Callable[[str], Path | None]) -> bool:
     """Write an assembly as the files of a machine image: `vmlinuz`, `kernel`, `initrd`, `root`, `sbom`.
 
+    `unpacked` may know the `kernel` that belongs to a vmlinuz of this SHA-256.
     A kernel that is no bzImage has no other form; a tree that says nothing of an initramfs is one
     itself, as with LinuxKit, and there is no `root`. Returns whether the kernel can mount the root
     alone: it has no modules, so all that it can do is built in.
     """
     vmlinuz = assembly.kernel.read()
     (folder / "vmlinuz").write_bytes(vmlinuz)
-    if kernel.is_bzimage(vmlinuz) and (elf := kernel.bootable(vmlinuz)) is not vmlinuz:
+    if known := unpacked(hashlib.sha256(vmlinuz).hexdigest()):
+        os.link(known, folder / "kernel")
+    elif kernel.is_bzimage(vmlinuz) and (elf := kernel.bootable(vmlinuz)) is not vmlinuz:
         (folder / "kernel").write_bytes(elf)
     paths = {entry.path for entry in assembly.tree}
     if document := read_file(assembly.tree, sbom.PATH):

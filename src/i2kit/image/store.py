@@ -335,6 +335,14 @@ class Store:
         assert image is not None
         return image
 
+    def kernel_of(self, vmlinuz_sha256: str) -> Path | None:
+        """The `kernel` of a machine image with this `vmlinuz`: unpacking it anew takes longest of a build."""
+        for description in (self.root / "machine-images").glob("*/image.json"):
+            files = (self.record(description) or {}).get("files", {})
+            if "kernel" in files and files["vmlinuz"]["sha256"] == vmlinuz_sha256:
+                return self.verified_blob(f"sha256:{files['kernel']['sha256']}")
+        return None
+
     def name_machine_image(self, id_: str, name: str) -> None:
         """Note a name that this machine image was built for. It is no part of the image."""
         path = self.root / "names" / id_ / hashlib.sha256(name.encode()).hexdigest()[:16]
