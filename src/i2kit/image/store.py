@@ -331,7 +331,7 @@ class Store:
                 if self.machine_image_by_id(id_) is None:
                     self._place(folder, record, description, scratch, _SHARED)
                 _write_aside(self._build_path(build_key), sealed(record), scratch)
-        image = self._load(record)
+        image = self._load(record, fresh=True)
         assert image is not None
         return image
 
@@ -399,13 +399,14 @@ class Store:
                     (scratch / "mended").unlink(missing_ok=True)
         return blob
 
-    def _load(self, record: Mapping[str, Any]) -> MachineImage | None:
+    def _load(self, record: Mapping[str, Any], *, fresh: bool = False) -> MachineImage | None:
+        """The machine image of a record, None if it is not whole; a `fresh` one was just written."""
         try:
             folder = self.root / "machine-images" / record["id"]
             files = record["files"]
             if not os.path.lexists(folder):
                 return None
-            if any(_described(folder / name) != files[name] for name in files):
+            if not fresh and any(_described(folder / name) != files[name] for name in files):
                 raise ValueError
             vmlinuz = folder / "vmlinuz"
             return MachineImage(
@@ -426,8 +427,8 @@ class Store:
 
     # Outputs
 
-    def output(self, key: str) -> Output | None:
-        """The output of this key, if all its files are here and undamaged."""
+    def output(self, key: str, *, fresh: bool = False) -> Output | None:
+        """The output of this key, if all its files are here and undamaged; a `fresh` one was just written."""
         folder = self._output_path(key)
         record = self.record(folder / "output.json")
         if record is None:
@@ -437,7 +438,7 @@ class Store:
                 OutputFile(name, folder / name, file["size_bytes"], file["sha256"])
                 for name, file in record["files"].items()
             )
-            if any(_described(file.path) != record["files"][file.name] for file in files):
+            if not fresh and any(_described(file.path) != record["files"][file.name] for file in files):
                 raise ValueError
             return Output(record["id"], record["format"], files)
         except (OSError, KeyError, TypeError, ValueError):
@@ -455,7 +456,7 @@ class Store:
             with self.lock(f"output-{key}"), self.scratch() as scratch:
                 if self.output(key) is None:
                     self._place(folder, record, self._output_path(key) / "output.json", scratch)
-        output = self.output(key)
+        output = self.output(key, fresh=True)
         assert output is not None
         return output
 
