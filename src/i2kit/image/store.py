@@ -338,7 +338,7 @@ class Store:
     def kernel_of(self, vmlinuz_sha256: str) -> Path | None:
         """The `kernel` of a machine image with this `vmlinuz`: unpacking it anew takes longest of a build."""
         for description in (self.root / "machine-images").glob("*/image.json"):
-            files = (self.record(description) or {}).get("files", {})
+            files = (read_record(description) or {}).get("files", {})
             if "kernel" in files and files["vmlinuz"]["sha256"] == vmlinuz_sha256:
                 return self.verified_blob(f"sha256:{files['kernel']['sha256']}")
         return None
