@@ -1,5 +1,6 @@
 """Machines for tests: pods of busybox, booted under emulation and watched from outside."""
 
+import hashlib
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typing import Literal
 from i2kit.image import sources
 from i2kit.image.base import components
 from i2kit.image.base.components import File
+from i2kit.image.disk.blocks import BLOCK_BYTES, blocks
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from i2kit.model import Container, MachineImage, ResolvedImage, Resources
@@ -23,6 +25,7 @@ from i2kit.model import Container, MachineImage, ResolvedImage, Resources
 PATIENCE_S = 60
 METADATA = Path(__file__).with_name("metadata.py")
 OVMF = Path("/usr/share/OVMF")
+VOLUME_BYTES = 1 << 30
 Source = Literal["fw_cfg", "disk", "metadata"]
 
 
@@ -71,6 +74,8 @@ class Machine:
                 )
 
     def lines(self, channel: str) -> list[str]:
+        if channel == "console":
+            return self.console.read_text(errors="replace").splitlines()
         return [line for _, where, line in list(self.said) if where == channel]
 
     def wait_for(self, channel: str, accept: Callable[[str], bool] | str) -> str:
@@ -105,6 +110,17 @@ class Machine:
     def evidence(self) -> str:
         told = "\n".join(f"{time_s:6.2f} {channel:8}{line}" for time_s, channel, line in self.said)
         return f"{told}\nconsole:\n{self.console.read_text(errors='replace')[-3000:]}"
+
+
+def as_volume(image: Path, volume: Path) -> Path:
+    """What EBS makes of an uploaded disk: the blocks that were sent, zeros between them, whole GiB."""
+    with volume.open("xb") as file:
+        file.truncate(VOLUME_BYTES)
+        for block, data in blocks(image):
+            assert hashlib.sha256(data).hexdigest() == block.sha256
+            file.seek(block.index * BLOCK_BYTES)
+            file.write(data)
+    return volume
 
 
 @contextmanager

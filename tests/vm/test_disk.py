@@ -10,7 +10,7 @@ from i2kit.image.base import boot
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from tests.vm.conftest import Build
-from tests.vm.machine import booted_disk, container
+from tests.vm.machine import VOLUME_BYTES, as_volume, booted_disk, container
 
 pytestmark = pytest.mark.vm
 
@@ -54,6 +54,20 @@ def test_boots(
         assert "web from-metadata" in said
         assert parts.cmdline in said, "the kernel has the arguments as they were given"
         assert {"nvme": "nvme0n1p3", "virtio-blk": "vda3"}[bus] in said
+
+
+@pytest.mark.parametrize("firmware", ["uefi", "bios"])
+def test_boots_from_what_is_uploaded(
+    parts: disk.Parts, tmp_path: Path, firmware: Literal["uefi", "bios"]
+) -> None:
+    """What a cloud makes a volume of is less than the disk, and the volume is larger."""
+    volume = as_volume(disk.write("raw", parts, tmp_path), tmp_path / "volume.raw")
+    with booted_disk([volume], tmp_path, "hostname=in-ec2\n", firmware=firmware, bus="nvme") as machine:
+        assert machine.get() == b"hello\n"
+        said = machine.console.read_text(errors="replace")
+        assert "web in-ec2" in said, "it has reached the metadata service"
+        assert f"{VOLUME_BYTES >> 10} nvme0n1\n" in said, "it is on the larger disk"
+        assert "GPT" not in said, "that the table's copy is not at the end is no news"
 
 
 def test_two_roots(parts: disk.Parts, tmp_path: Path) -> None:

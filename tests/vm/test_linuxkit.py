@@ -7,7 +7,7 @@ import pytest
 import i2kit.image
 from i2kit.image.template import Base
 from i2kit.settings import Settings
-from tests.vm.machine import booted
+from tests.vm.machine import as_volume, booted, booted_disk
 
 pytestmark = pytest.mark.vm
 
@@ -49,13 +49,7 @@ def test_every_section(
     form: str, the_base: Base, image: str, build_settings: Settings, tmp_path: Path
 ) -> None:
     """A volume carries a file from onboot to a service; read-only services share a root; the end is told."""
-    file = tmp_path / "all.yml"
-    file.write_text(
-        TEMPLATE.format(
-            kernel=the_base.kernel, init=", ".join(the_base.init), cmdline=the_base.cmdline, image=image
-        )
-    )
-    template = i2kit.image.parse_linuxkit([(str(file), file.read_text())])
+    template = i2kit.image.parse_linuxkit([("all.yml", written(the_base, image))])
     made, output = i2kit.image.output(template, form, settings=build_settings)
     assert made
     files = {one.name: one.path for one in output.files}
@@ -69,3 +63,20 @@ def test_every_section(
         assert machine.process.wait(30) == 0
         machine.wait_for("log", "onshutdown-000-fill from onboot")
         machine.wait_for("log", "onshutdown-000-fill last words")
+
+
+def test_volumes_from_a_disk(the_base: Base, image: str, build_settings: Settings, tmp_path: Path) -> None:
+    """The same as it is sent to a cloud: the disk's blocks, UEFI, NVMe."""
+    template = i2kit.image.parse_linuxkit([("all.yml", written(the_base, image))])
+    _, output = i2kit.image.output(template, "raw", settings=build_settings)
+    volume = as_volume(output.files[0].path, tmp_path / "volume.raw")
+    with booted_disk([volume], tmp_path, "hostname=in-ec2\n", firmware="uefi", bus="nvme") as machine:
+        assert machine.get() == b"from onboot\n"
+        for told in ("000-fill a file of the template", "web touch: /written: Read-only", "reads hello"):
+            machine.wait_for("console", lambda line, told=told: told in line)  # type: ignore[misc]
+
+
+def written(the_base: Base, image: str) -> str:
+    """The template with images that this test has."""
+    init = ", ".join(the_base.init)
+    return TEMPLATE.format(kernel=the_base.kernel, init=init, cmdline=the_base.cmdline, image=image)

@@ -20,7 +20,7 @@ from i2kit.image.store import Store
 from i2kit.image.template import Base
 from i2kit.model import Container, MachineImage, Workload
 from i2kit.settings import Settings
-from tests.vm.machine import booted, booted_disk, busybox_image, container
+from tests.vm.machine import as_volume, booted, booted_disk, busybox_image, container
 
 # The same tests again: in this module `build` means another kernel.
 from tests.vm.test_guest import (
@@ -134,7 +134,7 @@ def test_on_a_disk_without_an_initramfs(
         identity=identity,
         loader=boot.load(Store(own_settings.store_dir), own_base.boot),
     )
-    image = disk.write("raw", parts, tmp_path)
-    with booted_disk([image], tmp_path, "hostname=on-disk\n", firmware="uefi", bus="nvme") as machine:
+    volume = as_volume(disk.write("raw", parts, tmp_path), tmp_path / "volume.raw")
+    with booted_disk([volume], tmp_path, "hostname=on-disk\n", firmware="uefi", bus="nvme") as machine:
         assert machine.get() == b"hello\n"
         assert root in machine.console.read_text(errors="replace")
