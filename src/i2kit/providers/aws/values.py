@@ -1,0 +1,101 @@
+"""What a deployment on AWS is given beside its Release: where, from which image, and how. Frozen, no I/O."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from i2kit.model import Pairs
+
+Architecture = Literal["x86_64", "arm64"]
+"""As EC2 names them."""
+
+BootMode = Literal["uefi", "uefi-preferred", "legacy-bios"]
+"""Of an AMI: EC2 user guide, "Instance launch behavior with Amazon EC2 boot modes"."""
+
+BOOT_MODES: dict[Architecture, BootMode] = {"x86_64": "uefi-preferred", "arm64": "uefi"}
+"""How our disks start: those for x86 have boot loaders for both."""
+
+ROOT_DEVICE = "/dev/xvda"
+"""What our AMIs call the disk that they boot from."""
+
+NETWORK_STACK = "i2kit-network"
+"""The one stack that deployments share, where no network was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """`public`: its route table has a way to an internet gateway."""
+
+    id: str
+    zone: str
+    public: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where the machines and load balancers are. `cidrs` are the VPC's, in IPv4.
+
+    A given `security_group` decides who may call: the load balancers have it instead of one of ours.
+    """
+
+    vpc: str
+    cidrs: tuple[str, ...]
+    subnets: tuple[Subnet, ...]
+    security_group: str | None = None
+
+    @property
+    def machine_subnets(self) -> tuple[Subnet, ...]:
+        """Private ones where there are any; in public ones, machines get public addresses to have a way out."""
+        return tuple(subnet for subnet in self.subnets if not subnet.public) or self.subnets
+
+    def balancer_subnets(self, *, public: bool) -> tuple[Subnet, ...]:
+        return tuple(subnet for subnet in self.subnets if subnet.public) if public else self.machine_subnets
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A hosted zone of Route 53, where services get their names. `name` without a dot at its end."""
+
+    id: str
+    name: str
+    private: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ami:
+    """A machine image as EC2 boots it. `size_bytes` is the disk's, `image` the machine image's id."""
+
+    id: str
+    image: str
+    size_bytes: int
+
+    @property
+    def volume_gib(self) -> int:
+        """EBS volumes have whole GiB."""
+        return max(1, -(-self.size_bytes // (1 << 30)))
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How one run differs from another."""
+
+    region: str
+    architecture: Architecture = "x86_64"
+    instance_type: str | None = None
+    """None: the smallest that holds the pod."""
+    key_pair: str | None = None
+    certificate: str | None = None
+    """The ARN of the certificate that listeners for TLS have; without one, TLS is left to the pods."""
+    addresses: Pairs = ()
+    """Services of other stacks by key, and their load balancers' names: needed where there is no zone."""
+
+
+def stack_name(key: str) -> str:
+    """The stack of the deployment `namespace/name`. No two have the same: names have no upper case."""
+    namespace, name = key.split("/")
+    short = f"i2kit-{name}"
+    return short if namespace == "default" and short != NETWORK_STACK else f"{short}-NS-{namespace}"
+
+
+def log_group(key: str) -> str:
+    """Where the deployment's machines write their logs."""
+    return f"/i2kit/{stack_name(key)}"
