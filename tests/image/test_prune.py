@@ -432,6 +432,7 @@ def test_damage_to_any_file_is_noticed_and_mended(
         assert build(other, here, told.append).id == id_of_other, path
         whole = [one for one in (build(pod, here), build(other, here)) if one.cached]
         assert [one.id for one in whole] == [image.id, id_of_other], path
+        assert all(one.created_at for one in inventory.look(Store(here.store_dir)).images), path
         # What nobody reads again once the image is built, such as layers, is noticed when it is.
         for folder in ("machine-images", "builds", "outputs"):
             for found in (here.store_dir / folder).glob("*/*"):

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from i2kit.errors import InputError, OperationError
+from i2kit.events import Event
 from i2kit.image.sources import add_local_image, pull, resolve
 from i2kit.image.sources.oci import BadImage, read_config, read_manifest
 from i2kit.image.store import Store
@@ -319,6 +320,9 @@ def test_own_images_are_the_same_everywhere(store: Store, tmp_path: Path) -> Non
         path.write_text(f"layer {path.name}")
     config = {"Cmd": ["/sbin/init"], "Labels": {"b": "2", "a": "1"}}
     image = add_local_image(store, tars, config, "base")
+    told: list[Event] = []
+    assert resolve(image.pinned, store=store, docker_config=None, watch=told.append) == image
+    assert told == []  # nobody has asked for it, and nothing is fetched
     assert image.pinned == f"i2kit/base@{image.digest}"
     assert image.config.labels == (("a", "1"), ("b", "2"))
     again = Store(tmp_path / "again")

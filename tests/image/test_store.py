@@ -217,7 +217,7 @@ def test_the_id_depends_on_bytes_and_command_line_only(store: Store, tmp_path: P
     assert id_ == "83b980c4beec7170a882e3ae1437917ef2918d7e7c232b79b4c460b9ff7a7574"
 
 
-@pytest.mark.parametrize("damage", ["remove", "truncate", "flip", "record"])
+@pytest.mark.parametrize("damage", ["remove", "truncate", "flip", "description", "record"])
 def test_a_damaged_machine_image_is_not_found_and_can_be_made_again(store: Store, damage: str) -> None:
     id_ = add(store)
     folder = store.root / "machine-images" / id_
@@ -229,6 +229,8 @@ def test_a_damaged_machine_image_is_not_found_and_can_be_made_again(store: Store
     elif damage == "flip":
         (folder / "root").chmod(0o600)
         (folder / "root").write_bytes(b"Root")
+    elif damage == "description":
+        (folder / "image.json").write_text("{")
     else:
         (folder / "image.json").write_text("{")
         (store.root / "builds" / hashlib.sha256(b"key").hexdigest()).write_text('{"id": 3}')

@@ -406,7 +406,11 @@ class Store:
             files = record["files"]
             if not os.path.lexists(folder):
                 return None
-            if not fresh and any(_described(folder / name) != files[name] for name in files):
+            whole = fresh or (
+                read_record(folder / "image.json") is not None
+                and all(_described(folder / name) == files[name] for name in files)
+            )
+            if not whole:
                 raise ValueError
             vmlinuz = folder / "vmlinuz"
             return MachineImage(

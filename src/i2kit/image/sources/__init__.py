@@ -43,12 +43,11 @@ def resolve(
     OCI layouts and image archives: what has this name in one of them is asked of no registry. Raises
     InvalidReference, or OperationError: not found, login needed, unreachable, not an image for `platform`.
     """
+    if _is_own(reference):
+        return _own(reference, store, platform)
     key = f"resolve {reference}"
     watch(Started(key, f"resolve {reference}"))
-    image: ResolvedImage | None
-    if _is_own(reference):
-        image = _own(reference, store, platform)
-    elif local := _local(reference, images, store):
+    if local := _local(reference, images, store):
         taken = layouts.take_in(local, store, platform)
         name = f"{LOCAL}/{taken.name}" if local == reference else parse(reference).name
         image = _from_store(reference, name, taken.digest, store, platform)
@@ -72,8 +71,8 @@ def pull(
     """The layers of an image as uncompressed tars, bottom first; each is verified against its diff_id.
 
     What is missing or was damaged on disk is fetched, from where `resolve` had it, several layers at a
-    time. Raises
-    OperationError; what is complete stays in the store and what is not is continued by the next call.
+    time. Raises OperationError; what is complete stays in the store and what is not is continued by the
+    next call.
     """
     missing = {layer.diff_id: layer for layer in image.layers if store.verified_blob(layer.diff_id) is None}
     if missing:
