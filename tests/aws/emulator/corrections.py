@@ -1,0 +1,17 @@
+"""All corrections, by service."""
+
+from types import ModuleType
+
+MODULES: tuple[ModuleType, ...] = ()
+
+
+def install() -> None:
+    for module in MODULES:
+        module.install()
+
+
+def reset() -> None:
+    """Forget what corrections keep beside moto's own state."""
+    for module in MODULES:
+        if hasattr(module, "reset"):
+            module.reset()
