@@ -326,7 +326,10 @@ class StoredForm:
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """A machine image as it is in the store. Damaged where `created_at` is empty: it is built again."""
+    """A machine image as it is in the store.
+
+    Where `created_at` is empty its record is damaged, or of another version of i2kit.
+    """
 
     id: str
     names: tuple[str, ...]

@@ -277,7 +277,7 @@ def stock(stock: Stock, now: datetime) -> str:
             megabytes(image.own_bytes),
             megabytes(image.shared_bytes),
             " ".join(form.format for form in image.forms),
-            age(image.created_at, now) if image.created_at else "damaged",
+            age(image.created_at, now) if image.created_at else "unreadable",
             " ".join(dict.fromkeys(use.key for use in image.used_by)),
         )
         for image in stock.images

@@ -239,7 +239,8 @@ def run(script: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 BUILDER = """
-    import sys; from pathlib import Path; from i2kit.image.upkeep import roots; from i2kit.image.store import Store
+    import sys; from pathlib import Path; from i2kit.image.upkeep import roots
+    from i2kit.image.store import Store
     with roots.shared(Store(Path(sys.argv[1])), print):
         print("ready", flush=True)
         sys.stdin.read()

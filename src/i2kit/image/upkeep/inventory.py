@@ -48,7 +48,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A machine image. Without `created_at` its record is damaged: nothing can be built of it."""
+    """A machine image. Without `created_at` its record is damaged, or of another version of i2kit."""
 
     id: str
     path: Path
