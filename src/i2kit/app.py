@@ -63,6 +63,18 @@ class Built:
     """None for a template that boots nothing, of which there is a tar only."""
     output: Output
 
+    def sbom(self) -> str:
+        """What it is made of, as SPDX JSON."""
+        from i2kit import image
+
+        if self.image is None:
+            found = image.sbom_of(self.output)
+        else:
+            found = self.image.sbom.read_text() if self.image.sbom else None
+        if found is None:
+            raise OperationError(f"{self.key} carries no list of its parts")
+        return found
+
 
 def deploy(
     paths: Sequence[str],
@@ -168,7 +180,7 @@ def build(
 def build_linuxkit(
     paths: Sequence[str],
     *,
-    format_: str,
+    format_: str | None = None,
     sbom: bool = True,
     builder: "Builder" = "i2kit",
     settings: Settings,
@@ -176,14 +188,16 @@ def build_linuxkit(
     output: Path | None = None,
     stdin: IO[bytes] | None = None,
 ) -> Built:
-    """The same of a LinuxKit template, which may be spread over several files."""
+    """The same of a LinuxKit template, which may be spread over several files.
+
+    Without a format it is LinuxKit's own, or a tar where there is no kernel.
+    """
     from i2kit import image, manifest
 
     template = image.parse_linuxkit(manifest.texts(paths, given(paths, stdin)))
+    form = format_ or ("kernel+initrd" if template.kernel else "tar")
     with building(settings, watch):
-        made, files = image.output(
-            template, format_, settings=settings, sbom=sbom, builder=builder, watch=watch
-        )
+        made, files = image.output(template, form, settings=settings, sbom=sbom, builder=builder, watch=watch)
         return Built(template.name, made, copied(files, output) if output else files)
 
 

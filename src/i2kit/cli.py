@@ -288,7 +288,7 @@ def logs(
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    help="What to write.  [default: kernel+root; of a LinuxKit template kernel+initrd]",
+    help="What to write.  [default: kernel+root; of a LinuxKit template kernel+initrd, tar without a kernel]",
 )
 @click.option(
     "-o",
@@ -359,15 +359,13 @@ def build(
             "stdin": sys.stdin.buffer,
         }
         built = (
-            (app.build_linuxkit(templates, format_=form or "kernel+initrd", **shared),)
+            (app.build_linuxkit(templates, format_=form, **shared),)
             if templates
             else app.build(files, format_=form or "kernel+root", **shared)
         )
     for one in built:
         if sbom:
-            if one.image is None or one.image.sbom is None:
-                raise OperationError(f"{one.key} has no machine image, so there is no list of its parts")
-            write(one.image.sbom.read_text())
+            write(one.sbom())
         elif output == "json":
             write_json(report.built_json(one.key, one.image, one.output), indent=None)
         else:

@@ -24,8 +24,8 @@ from tests.image.tars import entry, tar_bytes, write_tar
 MODULE = "lib/modules/6.1/erofs.ko"
 
 
-def settings(folder: Path) -> Settings:
-    return Settings(folder / "state", folder / "run", folder / "store", folder / "i2kit.lock")
+def settings(folder: Path, images: tuple[Path, ...] = ()) -> Settings:
+    return Settings(folder / "state", folder / "run", folder / "store", folder / "i2kit.lock", images=images)
 
 
 def small_base(*, store: Store, lock_file: Path, locked: bool, watch: Watcher, version: bytes = b"1") -> Base:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -310,6 +311,20 @@ def test_an_image_that_is_no_kernel(tmp_path: Path) -> None:
         assembled("kernel: {image: app}\n", tmp_path)
 
 
+def test_hostile_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("../../etc/cron.d/x"))
+    for data, said in (
+        (packed.getvalue(), r"kernel.tar, entry `../../etc/cron.d/x`: .* leads upwards"),
+        (b"x" * 1024, r"kernel.tar cannot be read: no tar header"),
+    ):
+        kernel = tree(file("kernel"), file("kernel.tar", data))
+        monkeypatch.setitem(IMAGES, "k", SourceImage(kernel, ImageConfig()))
+        with pytest.raises(InputError, match=f"pod.yml:1:17: the image `k`: {said}"):
+            assembled("kernel: {image: k}\n", tmp_path)
+
+
 def whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Assembly:
     """A template with every key, of images that have something of everything."""
     monkeypatch.setenv("HOME", str(folder))
@@ -411,14 +426,19 @@ files:
   - {path: a, source: missing}
   - {path: b, source: folder}
   - {path: c, source: missing, optional: true}
+  - {path: d, source: /dev/zero}
+  - {path: e, source: pipe}
 """
+    os.mkfifo(tmp_path / "pipe")
     template = parse(str(tmp_path / "pod.yml"), text)
     with pytest.raises(InputError) as raised:
         assemble(template, IMAGES.__getitem__, tmp_path)
-    first, second = raised.value.problems
+    first, second, endless, pipe = raised.value.problems
     assert str(first.position).endswith("pod.yml:2:5")
     assert first.message == f"cannot read {tmp_path / 'missing'}, the source of /a: No such file or directory"
     assert second.message == f"cannot read {tmp_path / 'folder'}, the source of /b: Is a directory"
+    assert endless.message == "cannot read /dev/zero, the source of /d: it is not a regular file"
+    assert pipe.message.endswith("the source of /e: it is not a regular file")
 
 
 def test_warnings_about_what_cannot_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,7 +221,8 @@ NO_VALUE = " | remove the key, or give it a value"
         ("services:\n  - name: a\n", "pod.yml:2:5: services[0]: must have `image`"),
         (
             "services:\n  - {name: ../a, image: i}\n",
-            "pod.yml:2:12: services[0].name: `../a` is not a name | use letters, digits, - _ and .",
+            "pod.yml:2:12: services[0].name: must be a name and is the text `../a`"
+            " | use letters, digits, - _ and .",
         ),
         (
             "services:\n  - {name: a, image: i}\n  - {name: a, image: j}\n",
@@ -306,12 +307,12 @@ NO_VALUE = " | remove the key, or give it a value"
         ),
         (
             entry("devices: [{path: console, type: c, mode: '0666'}]"),
-            "pod.yml:4:15: services[0].devices[0].path: `console` is not a device's path"
+            "pod.yml:4:22: services[0].devices[0].path: `console` is not a device's path"
             " | a path such as /dev/console, or all",
         ),
         (
             entry("devices: [{path: /dev/a, type: x, mode: '0666'}]"),
-            "pod.yml:4:15: services[0].devices[0].type: `x` is not a type of devices | one of b, c, u, p",
+            "pod.yml:4:36: services[0].devices[0].type: `x` is not a type of devices | one of b, c, u, p",
         ),
         (
             entry("net: bridge"),
@@ -357,7 +358,7 @@ NO_VALUE = " | remove the key, or give it a value"
         ),
         (
             'files: [{path: "a\\0", contents: b}]',
-            "pod.yml:1:16: files[0].path: must name a file inside the image",
+            "pod.yml:1:16: files[0].path: must be text without NUL characters and is the text `a\\x00`",
         ),
         (
             f"files: [{{path: a/{'b' * 256}, contents: b}}]",
@@ -365,7 +366,7 @@ NO_VALUE = " | remove the key, or give it a value"
         ),
         (
             'files: [{path: a, symlink: "b\\0"}]',
-            "pod.yml:1:28: files[0].symlink: cannot be a path: it contains a NUL, or is too long",
+            "pod.yml:1:28: files[0].symlink: must be text without NUL characters and is the text `b\\x00`",
         ),
         (
             "files:\n  - {path: a, mode: 0644, contents: b}\n",
@@ -389,11 +390,81 @@ NO_VALUE = " | remove the key, or give it a value"
             "pod.yml:2:5: files[0]: says nothing of what the file is | add `contents`"
             ' (contents: "" for an empty file), `source`, `symlink` or `directory`',
         ),
-        ("files:\n  - {path: a, metadata: xml}\n", "pod.yml:2:5: files[0].metadata: must be yaml or json"),
+        ("files:\n  - {path: a, metadata: xml}\n", "pod.yml:2:25: files[0].metadata: must be yaml or json"),
     ],
 )
 def test_a_problem_and_its_place(text: str, expected: str) -> None:
     assert problems(text) == [expected]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        entry("capabilities: [3]"),
+        entry("binds: [3]"),
+        entry("mounts: [3]"),
+        entry("devices: [3]"),
+        entry("devices: [{path: /dev/a, type: c, mode: 0666}]"),
+        entry("rlimits: [3]"),
+        entry('env: ["a=\\0"]'),
+        "files: [{path: a, source: 3}]",
+        "volumes: [{name: 3}]",
+    ],
+)
+def test_one_mistake_is_told_once(text: str) -> None:
+    (problem,) = problems(text)
+    assert ": must be " in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "known"),
+    [
+        ("capabilites", "capabilities"),
+        ("environment", "env"),
+        ("enviroment", "env"),
+        ("entrypoint", "command"),
+    ],
+)
+def test_the_nearest_key(key: str, known: str) -> None:
+    assert problems(entry(f"{key}: []")) == [
+        f"pod.yml:4:5: services[0].{key}: is not a key of LinuxKit | did you mean `{known}`?"
+    ]
+
+
+def test_the_same_entry_twice() -> None:
+    text = "services:\n  - &web {name: web, image: i}\n"
+    with pytest.raises(InputError) as raised:
+        parse_all([("a.yml", text), ("a.yml", text)])
+    assert "has two entries with the name `web`" in str(raised.value)
+    (problem,) = problems(f"{text}  - *web\n")
+    assert problem.startswith("pod.yml:2:17: services: has two entries with the name `web`")
+
+
+def test_references_that_are_none_are_told_with_the_rest() -> None:
+    text = "init: [UPPER/x, 'a b']\nservices: [{name: a, image: 'x:y:z', cmd: []}]\n"
+    assert [problem.partition(" ")[0] for problem in problems(text)] == [
+        "pod.yml:1:8:",
+        "pod.yml:1:17:",
+        "pod.yml:2:29:",
+        "pod.yml:2:38:",
+    ]
+
+
+def test_a_command_line_that_linux_would_cut() -> None:
+    def said(length: int) -> list[str]:
+        template = parse("pod.yml", f"kernel: {{image: k, cmdline: {'x' * length}}}")
+        return [warning.message for warning in template.warnings]
+
+    assert said(2047) == []
+    assert said(2048) == ["kernel.cmdline: is longer than 2047 bytes, of which Linux ignores the rest"]
+
+
+@pytest.mark.parametrize("text", ["name: web\ncontainers: []\n", "apiVersion: v1\n---\nkind: Pod\n"])
+def test_a_manifest_is_no_template(text: str) -> None:
+    assert problems(text) == [
+        "pod.yml:1:1: looks like a manifest, which is no LinuxKit template"
+        " | to build its machine image: i2kit build -f pod.yml"
+    ]
 
 
 @pytest.mark.parametrize("limit", ["nofile,1", "nofile,1,x", "files,1,2", f"nofile,1,{2**64}", "nofile,1,-1"])

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -65,6 +66,14 @@ def test_an_image_in_an_oci_layout_by_name(store: Store, tmp_path: Path) -> None
         with pytest.raises(BadImage) as caught:
             get(store, f"oci:{layout}{name}")
         assert "its images: one, other" in str(caught.value.hint)
+
+
+def test_an_image_by_its_digest(store: Store, tmp_path: Path) -> None:
+    """Nobody writes a digest beside an image as its name."""
+    layout = write_layout(tmp_path / "layout", {"1.0": IMAGE, "latest": IMAGE})
+    found = resolve(f"example.com/app@{IMAGE.digest}", store=store, docker_config=None, images=[layout])
+    assert found.pinned == f"example.com/app@{IMAGE.digest}"
+    assert get(store, f"oci:{layout}") == get(store, f"oci:{layout}:1.0"), "one image that has two names"
 
 
 def test_an_index_in_an_oci_layout(store: Store, tmp_path: Path) -> None:
@@ -165,6 +174,9 @@ def test_wrong_files(store: Store, tmp_path: Path) -> None:
         with pytest.raises(BadImage) as caught:
             get(store, reference)
         assert said in caught.value.message
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadImage, match="pipe is not a regular file"):
+        resolve("app:1", store=store, docker_config=None, images=[tmp_path / "pipe"])
     with pytest.raises(InputError, match="nowhere does not exist"):
         get(store, f"oci:{tmp_path}/nowhere:1.0")
 
@@ -184,9 +196,8 @@ def test_a_damaged_layout(store: Store, tmp_path: Path, what: str, how: str) -> 
         blob.unlink()
     else:
         blob.write_bytes(b"x" + blob.read_bytes()[1:])
-    with pytest.raises(
-        OperationError, match="is missing" if how == "missing" else "content of .* is different"
-    ):
+    said = "is missing" if how == "missing" else "layout is damaged: the content of .* is different"
+    with pytest.raises(BadImage, match=said):
         get(store, f"oci:{layout}")
 
 

@@ -21,5 +21,6 @@ what is in the store it never makes again.
 
 from i2kit.image.linuxkit import parse_all as parse_linuxkit
 from i2kit.image.machine import build, output, render
+from i2kit.image.outputs import sbom_of
 
-__all__ = ["build", "output", "parse_linuxkit", "render"]
+__all__ = ["build", "output", "parse_linuxkit", "render", "sbom_of"]

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from i2kit.errors import InputError, Problem
+from i2kit.errors import InputError, OperationError, Problem
 from i2kit.image.linuxkit import LABEL, together
 from i2kit.image.linuxkit.spec import Json, number, oci_config, runtime_config
 from i2kit.image.linuxkit.text import as_text, expanded_reference
@@ -117,6 +117,11 @@ def with_sources(template: Template) -> Template:
             # As LinuxKit has it: the home of whoever builds.
             path = Path(os.path.expanduser(file.source))  # noqa: PTH111 (the other one raises without a home)
         try:
+            # Opening a pipe would wait for ever, and some devices have no end.
+            if not path.is_file() and path.exists() and not path.is_dir():
+                message = f"cannot read {path}, the source of /{file.place}: it is not a regular file"
+                problems.append(Problem(message, file.position))
+                continue
             files.append(replace(file, data=path.read_bytes()))
         except OSError as error:
             missing = isinstance(error, FileNotFoundError | NotADirectoryError)
@@ -196,7 +201,12 @@ class _Builder:
             archive = self.scratch / "kernel.tar"
             with archive.open("wb") as out:
                 out.writelines(found.content.chunks())
-            self.modules = flatten([archive])
+            try:
+                self.modules = flatten([archive])
+            except OperationError as error:
+                place = self.template.positions.get(self.template.kernel)
+                message = f"the image `{self.template.kernel}`: {error.message.removeprefix('layer ')}"
+                raise InputError([Problem(message, place, error.hint)]) from error
             self.root.unpack("", self.modules)
             self.sources.append(archive)
         boot = [_folder("boot"), _regular("boot/cmdline", self.template.cmdline.encode())]

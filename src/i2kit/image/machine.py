@@ -109,6 +109,7 @@ class _Stage:
         self.store = Store(settings.store_dir, watch)
         self.watch = watch
         self._images: dict[str, SourceImage] = {}
+        self._told: set[Problem] = set()
         self._made_base: Base | None = None
 
     def template(self, workload: Workload) -> str:
@@ -251,7 +252,11 @@ class _Stage:
         """An image's file tree, pulled where it is not in the store."""
         if image.pinned not in self._images:
             layers = self._pull(image)
-            self._images[image.pinned] = SourceImage(flatten(layers), image.config, layers)
+            try:
+                tree = flatten(layers)
+            except HostileLayer as error:
+                raise HostileLayer(f"{image.reference}: {error.message}", hint=error.hint) from error
+            self._images[image.pinned] = SourceImage(tree, image.config, layers)
         return self._images[image.pinned]
 
     def _pull(self, image: ResolvedImage) -> tuple[Path, ...]:
@@ -286,7 +291,9 @@ class _Stage:
         else:
             made = assemble(found, fetch, scratch, fetch_layout=fetch_layout)
         for warning in made.warnings:
-            if warning not in found.warnings:
+            # A template's own are told when it is read; one run may assemble it twice.
+            if warning not in found.warnings and warning not in self._told:
+                self._told.add(warning)
                 self.watch(Warned(str(warning)))
         return sbom.carried(made, found, images, fetch) if recipe.sbom else made
 

@@ -15,13 +15,13 @@ import shutil
 from pathlib import Path
 
 from i2kit.errors import InputError, Problem
-from i2kit.image import disk
+from i2kit.image import disk, sbom
 from i2kit.image.assemble import Assembly
 from i2kit.image.base.boot import Loader
-from i2kit.image.tree import Content, Entry, Kind, archive, initramfs
-from i2kit.model import MachineImage
+from i2kit.image.tree import Content, Entry, Kind, archive, initramfs, tar
+from i2kit.model import MachineImage, Output
 
-VERSION = 1
+VERSION = 2
 """Counts up when the same machine image leads to other bytes than before."""
 
 FIRST_DISK = "/dev/vda"
@@ -54,6 +54,17 @@ def write_tar(assembly: Assembly, folder: Path) -> None:
     archive.write_tar(archive.whole(assembly), folder / "image.tar")
 
 
+def sbom_of(output: Output) -> str | None:
+    """The list of parts in a tar, for what has no machine image; None where it carries none."""
+    for file in output.files:
+        for member in tar.members(file.path):
+            if member.name == sbom.PATH:
+                with file.path.open("rb") as archive_:
+                    archive_.seek(member.offset_bytes)
+                    return archive_.read(member.size_bytes).decode()
+    return None
+
+
 def write_files(image: MachineImage, format_: str, folder: Path) -> None:
     """Write the files of `image` in this form to the empty `folder`, which is on the store's disk.
 
@@ -64,7 +75,8 @@ def write_files(image: MachineImage, format_: str, folder: Path) -> None:
     else:
         _write_root(image, folder)
     os.link(image.vmlinuz, folder / "kernel")
-    (folder / "cmdline").write_text(f"{image.arguments(FIRST_DISK)}\n")
+    # No newline, as LinuxKit has it: the file is what the kernel gets.
+    (folder / "cmdline").write_text(image.arguments(FIRST_DISK))
 
 
 def _write_root(image: MachineImage, folder: Path) -> None:

@@ -64,7 +64,7 @@ def _something_else(node: MappingNode) -> tuple[str, str] | None:
     if {"kernel", "init"} <= node.entries.keys():
         return (
             "looks like a LinuxKit template, which is no manifest",
-            "a manifest names containers; i2kit writes the template",
+            "to build it, give it without -f: i2kit build TEMPLATE",
         )
     if file == "kustomization":
         return "is not a manifest but says how to make one", "kustomize build DIR | i2kit deploy -f -"

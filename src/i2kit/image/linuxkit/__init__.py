@@ -24,7 +24,7 @@ from i2kit.image.linuxkit.values import (
     Settings,
     Template,
 )
-from i2kit.manifest.source import MappingNode, documents
+from i2kit.manifest.source import MappingNode, Node, documents
 
 __all__ = ["ContainerEntry", "FileEntry", "Mount", "Settings", "Template", "parse", "parse_all", "together"]
 
@@ -72,13 +72,23 @@ def _sections(reader: Reader, name: str, text: str | bytes) -> Mapping[str, Any]
     reader.problems += problems
     if problems:
         return {}
-    if len(found) != 1:
+    if len(found) != 1 and not _is_manifest(found):
         start = found[1].position if found else Position(name, 1, 1)
         what = "is only one of several documents" if found else "is empty"
         hint = "give each document in a file of its own" if found else "give one template"
         reader.problems.append(Problem(f"the LinuxKit template {what}", start, hint))
         return {}
+    if _is_manifest(found):
+        message = "looks like a manifest, which is no LinuxKit template"
+        hint = f"to build its machine image: i2kit build -f {name}"
+        reader.problems.append(Problem(message, found[0].position, hint))
+        return {}
     return reader.template(found[0])
+
+
+def _is_manifest(found: Sequence[Node]) -> bool:
+    first = found[0] if found else None
+    return isinstance(first, MappingNode) and bool({"containers", "apiVersion"} & first.entries.keys())
 
 
 def _appended(template: Template, found: Mapping[str, Any], reader: Reader) -> Template:
@@ -115,10 +125,13 @@ def _duplicates(places: Sequence[tuple[str, str, Position]]) -> list[Problem]:
     for section, name, position in places:
         if section not in ("services", "volumes"):
             continue
-        before = first.setdefault((section, name), position)
-        if before != position:
-            hint = f"the first is at {before}"
-            problems.append(Problem(f"{section}: has two entries with the name `{name}`", position, hint))
+        before = first.get((section, name))
+        if before is None:
+            first[section, name] = position
+            continue
+        same = "the same entry is there again, by an alias or in a file that is given twice"
+        hint = f"the first is at {before}" if before != position else same
+        problems.append(Problem(f"{section}: has two entries with the name `{name}`", position, hint))
     return problems
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from i2kit.errors import Position, Problem
+from i2kit.errors import InputError, Position, Problem
 from i2kit.image.linuxkit.spec import CAPABILITIES, RLIMITS, ROOT, completed, rlimit
 from i2kit.image.linuxkit.values import (
     ContainerEntry,
@@ -26,6 +26,8 @@ from i2kit.image.linuxkit.values import (
     Settings,
     Volume,
 )
+from i2kit.image.sources.layouts import is_local
+from i2kit.image.sources.reference import parse as parse_reference
 from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode, described, resolve
 from i2kit.model import Pairs
 
@@ -36,6 +38,9 @@ INT64 = range(-(2**63), 2**63)
 UINT64 = range(2**64)
 UINT32 = range(2**32)
 UINT16 = range(2**16)
+
+COMMAND_LINE_BYTES = 2048
+"""With the NUL at its end; linux, arch/x86/include/asm/setup.h."""
 
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4095
 """As in Linux; names of entries leave room for a number before them."""
@@ -90,6 +95,8 @@ class Reader:
         self.id_uses: list[IdUse] = []
         self.places: list[tuple[str, str, Position]] = []
         """Section, name and place of all entries and volumes."""
+        self._unread: set[Position] = set()
+        """Places of values of another type: nothing that follows from those is worth telling."""
 
     def template(self, node: Node) -> dict[str, Any]:
         """The sections of a template, those that it has."""
@@ -127,7 +134,11 @@ class Reader:
             "image": self.image,
             **dict.fromkeys(("cmdline", "binary", "tar", "ucode"), self.text),
         }
-        return self.table(node, path, fields)
+        found = self.table(node, path, fields)
+        if _bytes(found.get("cmdline", "")) >= COMMAND_LINE_BYTES:
+            message = f"is longer than {COMMAND_LINE_BYTES - 1} bytes, of which Linux ignores the rest"
+            self.warn(_place(node, "cmdline"), f"{path}.cmdline", message)
+        return found
 
     def container(self, node: Node, path: str) -> ContainerEntry | None:
         fields = {"name": self.name, "image": self.image, **self.settings_fields()}
@@ -237,13 +248,16 @@ class Reader:
         known = "abc" if device.path == "all" else "bcup"
         if device.type and device.type not in known:
             hint = f"one of {', '.join(known)}"
-            self.problem(node.position, f"{path}.type", f"`{device.type}` is not a type of devices", hint)
-        if device.path != "all" and not device.path.startswith("/"):
+            message = f"`{device.type}` is not a type of devices"
+            self.problem(_place(node, "type"), f"{path}.type", message, hint)
+        if "path" in found and device.path != "all" and not device.path.startswith("/"):
             hint = "a path such as /dev/console, or all"
-            self.problem(node.position, f"{path}.path", f"`{device.path}` is not a device's path", hint)
+            self.problem(
+                _place(node, "path"), f"{path}.path", f"`{device.path}` is not a device's path", hint
+            )
         elif device.path != "all" and not re.fullmatch("0*[0-7]{1,4}", device.mode):
             hint = 'write it in octal and quotes, like mode: "0666"'
-            self.problem(node.position, f"{path}.mode", f"`{device.mode}` is not a mode", hint)
+            self.problem(_place(node, "mode"), f"{path}.mode", f"`{device.mode}` is not a mode", hint)
         return device
 
     def capability(self, node: Node, path: str) -> str:
@@ -392,19 +406,20 @@ class Reader:
         kinds = [
             key for key in ("directory", *texts) if found.get(key) or (key in found and key == "contents")
         ]
+        unread = any(_place(node, key) in self._unread for key in ("directory", *texts))
         if len(kinds) > 1:
             self.problem(node.position, path, f"cannot have both `{kinds[0]}` and `{kinds[1]}`")
-        elif not kinds:
+        elif not kinds and not unread:
             hint = 'add `contents` (contents: "" for an empty file), `source`, `symlink` or `directory`'
             self.problem(node.position, path, "says nothing of what the file is", hint)
         if found.get("metadata", "yaml") not in ("yaml", "json"):
-            self.problem(node.position, f"{path}.metadata", "must be yaml or json")
+            self.problem(_place(node, "metadata"), f"{path}.metadata", "must be yaml or json")
         return FileEntry(position=node.position, folder=self.folder, **found)
 
     def path(self, node: Node, path: str) -> str:
         written = self.text(node, path)
         parts = [part for part in written.split("/") if part not in ("", ".")]
-        if not parts or ".." in parts or "\0" in written:
+        if not parts or ".." in parts:
             self.problem(node.position, path, "must name a file inside the image")
             return ""
         if max(map(_bytes, parts)) > MAX_NAME_BYTES or _bytes(written) > MAX_PATH_BYTES:
@@ -414,8 +429,8 @@ class Reader:
 
     def target(self, node: Node, path: str) -> str:
         target = self.text(node, path)
-        if "\0" in target or _bytes(target) > MAX_PATH_BYTES:
-            self.problem(node.position, path, "cannot be a path: it contains a NUL, or is too long")
+        if _bytes(target) > MAX_PATH_BYTES:
+            self.problem(node.position, path, "is longer than Linux allows")
         return target
 
     def mode(self, node: Node, path: str) -> str:
@@ -430,8 +445,10 @@ class Reader:
     def name(self, node: Node, path: str) -> str:
         name = self.text(node, path)
         too_long = _bytes(name) > MAX_NAME_BYTES - 10
-        if name and (name in (".", "..") or too_long or not _NAME.fullmatch(name)):
-            self.problem(node.position, path, f"`{name}` is not a name", "use letters, digits, - _ and .")
+        if too_long:
+            self.problem(node.position, path, f"is longer than {MAX_NAME_BYTES - 10} bytes")
+        elif name and (name in (".", "..") or not _NAME.fullmatch(name)):
+            self.mismatch(node, path, "a name", "use letters, digits, - _ and .")
         elif not name and isinstance(node, ScalarNode) and isinstance(node.value, str):
             self.problem(node.position, path, "must not be empty")
         return name
@@ -443,9 +460,18 @@ class Reader:
             self.problem(node.position, path, "names a package by its folder, which is not supported", hint)
         elif reference:
             self.positions.setdefault(reference, node.position)
+            self.reference(reference, node.position)
         elif isinstance(node, ScalarNode) and node.value == "" and not path.startswith(("kernel", "volumes")):
             self.problem(node.position, path, "must not be empty")
         return reference
+
+    def reference(self, reference: str, position: Position) -> None:
+        if is_local(reference):
+            return
+        try:
+            parse_reference(reference)
+        except InputError as error:
+            self.problems += (replace(problem, position=position) for problem in error.problems)
 
     def id(self, node: Node, path: str) -> Id:
         value = node.value if isinstance(node, ScalarNode) else None
@@ -474,6 +500,9 @@ class Reader:
 
     def text(self, node: Node, path: str, hint: str | None = None) -> str:
         if isinstance(node, ScalarNode) and isinstance(node.value, str):
+            if "\0" in node.value and not path.endswith(".contents"):
+                self.mismatch(node, path, "text without NUL characters")
+                return ""
             return node.value
         if hint is None and isinstance(node, ScalarNode) and node.value is not None:
             hint = f'put it in quotes: "{node.text}"'
@@ -532,8 +561,11 @@ class Reader:
         if isinstance(node, ScalarNode) and node.value is None:
             hint = "remove the key, or give it a value"
         self.problem(node.position, path, f"must be {wanted} and is {described(node)}", hint)
+        self._unread.add(node.position)
 
     def problem(self, position: Position, path: str, message: str, hint: str | None = None) -> None:
+        if position in self._unread:
+            return
         where = f"{path}: " if path else "the LinuxKit template "
         self.problems.append(Problem(where + message, position, hint))
 
@@ -548,14 +580,45 @@ class Reader:
         ]
 
 
+def _place(node: Node, key: str) -> Position:
+    """Where a key's value is, or else what it is missing in."""
+    child = node.get(key) if isinstance(node, MappingNode) else None
+    return child.position if child else node.position
+
+
 def _bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogateescape"))
 
 
+# What other formats call it, in lower case, where the letters do not give it away.
+_ELSEWHERE = {
+    "args": "command",
+    "cmd": "command",
+    "entrypoint": "command",
+    "environment": "env",
+    "workdir": "cwd",
+    "workingdir": "cwd",
+    "working_dir": "cwd",
+    "user": "uid",
+    "runasuser": "uid",
+    "group": "gid",
+    "volumes": "binds",
+    "volumemounts": "binds",
+    "cap_add": "capabilities",
+    "ulimits": "rlimits",
+    "sysctls": "sysctl",
+    "network_mode": "net",
+    "read_only": "readonly",
+    "content": "contents",
+    "permissions": "mode",
+}
+
+
 def _nearest(key: str, fields: Fields) -> str | None:
-    near = difflib.get_close_matches(key, fields, n=1)
+    words = {word: known for word, known in _ELSEWHERE.items() if known in fields}
+    near = difflib.get_close_matches(key, fields, n=1) or difflib.get_close_matches(key.lower(), words, n=1)
     if near:
-        return f"did you mean `{near[0]}`?"
+        return f"did you mean `{words.get(near[0], near[0])}`?"
     # Nobody reads a list of all keys of a container.
     return f"known here: {', '.join(fields)}" if len(fields) <= 12 else None
 

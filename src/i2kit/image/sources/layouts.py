@@ -20,7 +20,7 @@ from i2kit.errors import InputError, OperationError, Problem
 from i2kit.image.sources import layers, oci
 from i2kit.image.sources.oci import BadImage
 from i2kit.image.sources.reference import InvalidReference, Reference, parse
-from i2kit.image.store import CHUNK_BYTES, Store
+from i2kit.image.store import CHUNK_BYTES, Store, WrongContent
 from i2kit.image.tree import tar
 
 TRANSPORTS = ("oci", "oci-archive", "docker-archive")
@@ -50,16 +50,18 @@ def is_local(reference: str) -> bool:
 def find(wanted: Reference, files: Sequence[Path], store: Store) -> str | None:
     """The reference by transport of the image with this name in one of the files; None where none has it.
 
-    A name is what `docker save`, skopeo and containerd write beside an image. Raises InputError
-    for a file that is missing, BadImage for one that holds no images.
+    A name is what `docker save`, skopeo and containerd write beside an image; a digest needs none.
+    Raises InputError for a file that is missing, BadImage for one that holds no images.
     """
     for path in files:
         if not path.exists():
             raise InputError([Problem(f"{path}, which should hold images, does not exist")])
         try:
-            for transport, name in _names(path, store):
+            for transport, name, digest in _names(path, store):
                 if _is(wanted, name):
                     return f"{transport}:{path}:{name}"
+                if wanted.digest and digest == wanted.digest:
+                    return f"{transport}:{path}:@{digest}"
         except tar.DamagedTar as error:
             raise BadImage(f"{path} cannot be read as an archive: {error}") from error
         except OSError as error:
@@ -75,26 +77,26 @@ def _is(wanted: Reference, name: str) -> bool:
     return found == wanted or (wanted.digest is not None and found.digest == wanted.digest)
 
 
-def _names(path: Path, store: Store) -> list[tuple[str, str]]:
-    """The names of all images in a file, each with the transport that reads it."""
+def _names(path: Path, store: Store) -> list[tuple[str, str, str]]:
+    """Of all images in a file: the transport that reads it, its name and its digest; "" for none."""
     if path.is_dir():
-        return [("oci", name) for name in _names_in_layout(_Folder(path), path)]
+        return [("oci", *one) for one in _names_in_layout(_Folder(path), path)]
     with _archive(path, store) as archive:
         content = _read(archive, "manifest.json")
         if content is None:
-            return [("oci-archive", name) for name in _names_in_layout(archive, path)]
+            return [("oci-archive", *one) for one in _names_in_layout(archive, path)]
         images = oci.parse_json(content, f"the manifest.json of {path}")
         if not isinstance(images, list) or not all(isinstance(one, dict) for one in images):
             raise BadImage(f"the manifest.json of {path} is not a list of images")
-        return [("docker-archive", str(tag)) for one in images for tag in one.get("RepoTags") or ()]
+        return [("docker-archive", str(tag), "") for one in images for tag in one.get("RepoTags") or ()]
 
 
-def _names_in_layout(files: _Files, path: Path) -> list[str]:
+def _names_in_layout(files: _Files, path: Path) -> list[tuple[str, str]]:
     content = _read(files, "index.json")
     index = oci.read_manifest(content, str(path), oci.OCI_INDEX) if content is not None else None
     if not isinstance(index, oci.Index):
         raise BadImage(f"{path} holds no images: it is neither an OCI layout nor what docker save writes")
-    return [name for entry in index.entries if (name := entry.full_name or entry.name)]
+    return [(entry.full_name or entry.name, entry.digest) for entry in index.entries]
 
 
 def take_in(reference: str, store: Store, platform: str) -> Imported:
@@ -170,8 +172,13 @@ def _take_in_layout(files: _Files, name: str, image: str, store: Store, platform
 
 
 def _named(index: oci.Index, name: str, image: str, platform: str) -> oci.Descriptor:
-    entries = [entry for entry in index.entries if not name or name in (entry.name, entry.full_name)]
-    if len(entries) == 1:
+    entries = [
+        entry
+        for entry in index.entries
+        if not name or name in (entry.name, entry.full_name, f"@{entry.digest}")
+    ]
+    # One image may be there under several names.
+    if len({entry.digest for entry in entries}) == 1:
         return entries[0]
     if entries and all(entry.platform for entry in entries):
         return oci.choose(oci.Index(tuple(entries)), platform, image)
@@ -194,7 +201,10 @@ def _copy(files: _Files, entry: oci.Descriptor, image: str, store: Store) -> Pat
     found = files.find(name)
     if found is None:
         raise BadImage(f"{image} is incomplete: {name} is missing")
-    return store.add_blob(_chunks(*found), entry.digest, entry.size_bytes)
+    try:
+        return store.add_blob(_chunks(*found), entry.digest, entry.size_bytes)
+    except WrongContent as error:
+        raise BadImage(f"{image} is damaged: {error.message}", hint="write it again") from error
 
 
 # docker save
@@ -313,6 +323,9 @@ def _archive(path: Path, store: Store) -> Iterator[_Archive]:
     """A tar file's members by name; one compressed as a whole is decompressed for the time."""
     if path.is_dir():
         raise BadImage(f"{path} is a folder", hint=f"for an OCI layout, write oci:{path}")
+    if not path.is_file():
+        # A pipe can be read once, and images are looked for by name first.
+        raise BadImage(f"{path} is not a regular file", hint="write what a pipe brings to a file first")
     with store.scratch() as scratch:
         plain = layers.decompressed(path, scratch)
         members = {}
