@@ -336,7 +336,7 @@ def build(
       kernel+root    kernel, initrd, a read-only root filesystem (erofs), the kernel's arguments
       kernel+initrd  the same with the root in the initrd: all in memory, no disk
       raw            a disk that boots by UEFI and by BIOS, as it is uploaded to a cloud
-      qcow2, vhd     the same disk for QEMU, and for Azure and Hyper-V
+      qcow2, vhd     the same disk as QEMU has it, and as Azure and Hyper-V do
       tar            all files of the machine, as LinuxKit's
 
     \b

@@ -6,7 +6,7 @@ image. Never starts a machine, needs no privilege and mounts nothing.
     kernel+root     kernel, initrd, root.erofs, cmdline: for a VM that is started from files
     kernel+initrd   kernel, initrd.img, cmdline: the same without a disk, all in memory
     raw             disk.raw: a disk that UEFI and BIOS boot from, to upload to a cloud
-    qcow2, vhd      disk.qcow2, disk.vhd: the same disk for QEMU, for Azure and Hyper-V
+    qcow2, vhd      disk.qcow2, disk.vhd: the same disk as QEMU has it, as Azure and Hyper-V do
     tar             image.tar: all files, with kernel and arguments in boot/, as LinuxKit's
 """
 
