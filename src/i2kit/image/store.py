@@ -240,17 +240,12 @@ class Store:
 
     def dead_scratch(self) -> tuple[Path, ...]:
         """The folders of processes that died; the next `scratch` removes them."""
-        found = []
-        for lock in (self.root / "scratch").glob("*.lock"):
-            with suppress(OSError), lock.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                found.append(lock.with_suffix(""))
-        return tuple(path for path in found if path.is_dir())
+        folders = [lock.with_suffix("") for lock in _abandoned(self.root / "scratch", "*.lock")]
+        return tuple(folder for folder in folders if folder.is_dir())
 
     def _sweep(self) -> None:
-        for lock in (self.root / "scratch").glob("*.lock"):
-            with suppress(OSError), lock.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for lock in _abandoned(self.root / "scratch", "*.lock"):
+            with suppress(OSError):
                 _remove_tree(lock.with_suffix(""))
                 lock.unlink()
 
@@ -265,9 +260,8 @@ class Store:
 
     def sweep_locks(self) -> None:
         """Remove what processes that were killed have left of their locks."""
-        for path in (self.root / "locks").glob("*"):
-            with suppress(OSError), path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in _abandoned(self.root / "locks", "*"):
+            with suppress(OSError):
                 path.unlink()
 
     @contextmanager
@@ -573,6 +567,16 @@ def _open_locked(path: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _abandoned(folder: Path, pattern: str) -> Iterator[Path]:
+    """The locks that processes have left that were killed. Each is held while the caller looks at it."""
+    for path in folder.glob(pattern):
+        with suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Else it was removed since it was opened, and whoever came next may hold one of this name.
+            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                yield path
 
 
 def _clear_folder(path: Path) -> None:

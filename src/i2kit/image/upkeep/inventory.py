@@ -173,13 +173,14 @@ def kinds_of(contents: Contents) -> Mapping[Path, str]:
 
 def room(image: Stored, everything: Sequence[Stored]) -> tuple[int, int]:
     """The bytes on disk that this image and its forms take alone, and those shared with others. Pure."""
-    elsewhere = {file.inode for other in everything if other.id != image.id for file in _all_files(other)}
-    mine = {file.inode: file.disk_bytes for file in _all_files(image)}
+    elsewhere = {file.inode for other in everything if other.id != image.id for file in files_of(other)}
+    mine = {file.inode: file.disk_bytes for file in files_of(image)}
     own = sum(size for inode, size in mine.items() if inode not in elsewhere)
     return own, sum(mine.values()) - own
 
 
-def _all_files(image: Stored) -> Iterator[File]:
+def files_of(image: Stored) -> Iterator[File]:
+    """The files of a machine image and of its other forms."""
     yield from image.files
     for form in image.forms:
         yield from form.files

@@ -166,7 +166,7 @@ def _room(
     tops = frozenset(paths)
     files = [file for file in contents.files if not tops.isdisjoint((file.path, *file.path.parents))]
     links = Counter(file.inode for file in files)
-    owners = {file.inode: image.id for image in reversed(gone) for file in _with_forms(image)}
+    owners = {file.inode: image.id for image in reversed(gone) for file in inventory.files_of(image)}
     folders = {image.path: image.id for image in gone}
     folders |= {form.path: image.id for image in gone for form in image.forms}
     kinds = inventory.kinds_of(contents)
@@ -184,12 +184,6 @@ def _room(
             sizes[kinds[file.path]] += size
     others = tuple(Share(kind, counts[kind], sizes[kind]) for kind in inventory.KINDS if counts[kind])
     return freed, others
-
-
-def _with_forms(image: Stored) -> Iterator[inventory.File]:
-    yield from image.files
-    for form in image.forms:
-        yield from form.files
 
 
 def _remove(store: Store, paths: Iterable[Path]) -> None:
