@@ -44,7 +44,7 @@ class Network:
 
     @property
     def machine_subnets(self) -> tuple[Subnet, ...]:
-        """Private ones where there are any; in public ones, machines get public addresses to have a way out."""
+        """Private ones where there are any. In public ones machines get public addresses, for a way out."""
         return tuple(subnet for subnet in self.subnets if not subnet.public) or self.subnets
 
     def balancer_subnets(self, *, public: bool) -> tuple[Subnet, ...]:

@@ -1,0 +1,273 @@
+"""What AWS would refuse, or accept and never make work, said before any call. Pure.
+
+In: what a template is made of. Out: every Problem. cfn-lint, which tests run over all our templates, sees
+what is wrong with their form; here is what it does not see.
+
+Sources: AWS CloudFormation quotas; Elastic Load Balancing quotas for application and network load
+balancers; EC2, "Tag your resources" and "Instance user data"; IAM, "Tags for IAM resources" (keys that
+differ in case are the same); EC2, "Instance launch behavior with Amazon EC2 boot modes".
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from i2kit.errors import Problem
+from i2kit.model import Release, Workload
+from i2kit.providers.aws import instances, userdata
+from i2kit.providers.aws.balancing import Balancer, balancers
+from i2kit.providers.aws.instances import Need
+from i2kit.providers.aws.template import MACHINES, dumps, template
+from i2kit.providers.aws.values import BOOT_MODES, Ami, Network, Options, Zone, stack_name
+
+MAX_STACK_NAME = 128
+MAX_TEMPLATE_BYTES = 51_200
+MAX_RESOURCES = 500
+MAX_OUTPUTS = 200
+MAX_TAGS = 50
+MAX_TAG_KEY = 128
+MAX_TAG_VALUE = 256
+MAX_LISTENERS = 50
+MAX_TARGETS = {"network": 500, "application": 1000}
+"""Of one load balancer: machines times ports. Network ones have fewer because they cross zones."""
+MAX_TARGET_GROUPS = 50
+"""Of one group of machines."""
+MAX_RULES = 60
+"""Of one security group."""
+MAX_NAME = 255
+"""Of a DNS name (RFC 1035, 2.3.4), and of a key pair."""
+
+SOME_AMI = Ami("ami-" + "0" * 17, "0" * 64, 1 << 30)
+LONGEST_BALANCER_NAME = "x" * 128
+"""Load balancers' own DNS names are shorter than this."""
+
+_TAG = re.compile(r"[\w\s+\-=._:/@]*")
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d+")
+_CERTIFICATE = re.compile(
+    r"arn:aws[a-z-]*:(acm:(?P<region>[a-z0-9-]+):\d{12}:certificate/.+|iam::\d{12}:server-certificate/.+)"
+)
+_IDS = {"vpc": re.compile(r"vpc-[0-9a-f]{8,17}"), "security group": re.compile(r"sg-[0-9a-f]{8,17}")}
+_SUBNET = re.compile(r"subnet-[0-9a-f]{8,17}")
+
+
+def problems(release: Release, network: Network, zone: Zone | None, options: Options) -> tuple[Problem, ...]:
+    """Everything that is wrong with deploying this release there, in no case after the first call."""
+    place = list(_of_place(release, network, options))
+    if place:
+        return tuple(place)
+    found = balancers(release, network, options.certificate)
+    return (
+        *_of_names(release, found, zone),
+        *_of_tags(release.workload),
+        *_of_balancers(release, found, network),
+        *_of_instance_type(release, options),
+        *_of_sizes(release, network, zone, options),
+    )
+
+
+def of_update(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """What an update of a stack cannot do: a load balancer stays in the network that it was made in."""
+    before, after = (one["Resources"][MACHINES]["Properties"]["VpcId"] for one in (old, new))
+    if before == after:
+        return ()
+    key = new["Metadata"]["i2kit"]["Deployment"]
+    message = f"deployment `{key}` runs in {before} and cannot move to {after}"
+    return (Problem(message, hint=f"deploy it to {before}, or destroy it first"),)
+
+
+def _of_place(release: Release, network: Network, options: Options) -> Iterator[Problem]:
+    """Settings that are wrong whatever is deployed, or that leave nowhere to deploy to."""
+    if not _REGION.fullmatch(options.region):
+        yield Problem(f"`{options.region}` is not a region of AWS", hint="such as us-east-1")
+    given = {"vpc": network.vpc, "security group": network.security_group}
+    for what, id_ in given.items():
+        if id_ is not None and not _IDS[what].fullmatch(id_):
+            yield Problem(
+                f"`{id_}` is not the id of a {what}", hint="ids are such as vpc-0a1b2c3d, sg-0a1b2c3d"
+            )
+    for subnet in network.subnets:
+        if not _SUBNET.fullmatch(subnet.id):
+            yield Problem(f"`{subnet.id}` is not the id of a subnet", hint="ids are such as subnet-0a1b2c3d")
+    if not network.subnets:
+        yield Problem(f"there is no subnet in {network.vpc} to deploy to", hint="name one with I2KIT_SUBNET")
+    elif not network.balancer_subnets(public=True):
+        for service in release.services:
+            if service.public and service.ports:
+                yield Problem(
+                    f"service `{service.name}` is public, but no subnet leads to the internet",
+                    service.position,
+                    "add a public subnet to I2KIT_SUBNET, or make the service one of type ClusterIP",
+                )
+    if options.key_pair is not None and not 0 < len(options.key_pair) <= MAX_NAME:
+        yield Problem(f"the name of the key pair has {len(options.key_pair)} characters, not 1 to {MAX_NAME}")
+    yield from _of_certificate(options)
+
+
+def _of_certificate(options: Options) -> Iterator[Problem]:
+    if options.certificate is None:
+        return
+    if not (match := _CERTIFICATE.fullmatch(options.certificate)):
+        hint = "such as arn:aws:acm:us-east-1:123456789012:certificate/…"
+        yield Problem(f"`{options.certificate}` is not the ARN of a certificate", hint=hint)
+    elif match["region"] not in (None, options.region):
+        yield Problem(
+            f"the certificate is in {match['region']}, and load balancers in {options.region} cannot use it",
+            hint=f"request or import one in {options.region}, with AWS Certificate Manager",
+        )
+
+
+def _of_names(release: Release, found: Iterable[Balancer], zone: Zone | None) -> Iterator[Problem]:
+    workload = release.workload
+    name = stack_name(workload.key)
+    if len(name) > MAX_STACK_NAME:
+        yield Problem(
+            f"deployment `{workload.key}` would be the stack `{name}`: that name has {len(name)} characters, "
+            f"and {MAX_STACK_NAME} is the most",
+            workload.position,
+            f"make the names of deployment and namespace shorter by {len(name) - MAX_STACK_NAME} together",
+        )
+    for service in (service for balancer in found for service in balancer.services) if zone else ():
+        # The longest of its names has the namespace.
+        full = f"{service.name}.{service.namespace}.{zone.name}" if zone else ""
+        if len(full) > MAX_NAME:
+            yield Problem(
+                f"the name `{full}` has {len(full)} characters: no more than {MAX_NAME} are possible in DNS",
+                service.position,
+                "choose a shorter name for the service, or a hosted zone with a shorter one",
+            )
+
+
+def _of_tags(workload: Workload) -> Iterator[Problem]:
+    """Labels become tags."""
+    room = MAX_TAGS - 2  # what i2kit tags the group with
+    if len(workload.labels) > room:
+        yield Problem(
+            f"deployment `{workload.name}` has {len(workload.labels)} labels: as tags, no more than {room} "
+            "are possible",
+            workload.position,
+            "leave out those that no service selects by",
+        )
+    folded = Counter(key.lower() for key, _ in workload.labels)
+    for key, value in workload.labels:
+        wrong = None
+        if len(key) > MAX_TAG_KEY:
+            wrong = f"its key has {len(key)} characters, and that of a tag at most {MAX_TAG_KEY}"
+        elif len(value) > MAX_TAG_VALUE:
+            wrong = f"its value has {len(value)} characters, and that of a tag at most {MAX_TAG_VALUE}"
+        elif not (_TAG.fullmatch(key) and _TAG.fullmatch(value)):
+            wrong = "tags have letters, digits, blanks and + - = . _ : / @"
+        elif key.lower().startswith("aws:"):
+            wrong = "tags that begin with aws: are AWS's own"
+        elif folded[key.lower()] > 1:
+            wrong = "another differs from it in upper and lower case only, which is the same to IAM"
+        if wrong:
+            message = f"deployment `{workload.name}`: the label `{key[:60]}` cannot become a tag: {wrong}"
+            yield Problem(message, workload.position, "change the label, and the services that select by it")
+
+
+def _of_balancers(release: Release, found: tuple[Balancer, ...], network: Network) -> Iterator[Problem]:
+    workload = release.workload
+
+    def problem(message: str, hint: str) -> Problem:
+        return Problem(f"deployment `{workload.name}`: {message}", workload.position, hint)
+
+    split = "split it into several deployments"
+    for balancer in found:
+        zones = Counter(subnet.zone for subnet in network.balancer_subnets(public=balancer.public))
+        for zone, count in zones.items():
+            if count > 1:
+                hint = "name one subnet of each zone with I2KIT_SUBNET"
+                yield problem(
+                    f"{count} of the subnets are in {zone}: load balancers take one of each zone", hint
+                )
+        if (count := len(balancer.listeners)) > MAX_LISTENERS:
+            yield problem(f"{count} ports: a load balancer has {MAX_LISTENERS} listeners at most", split)
+        elif (
+            network.security_group is None and count * len(network.cidrs) > MAX_RULES and not balancer.public
+        ):
+            sources = f"{count} ports from {len(network.cidrs)} address ranges"
+            message = f"{sources}: a security group has {MAX_RULES} rules at most"
+            yield problem(message, "give a security group of your own with I2KIT_SECURITY_GROUP")
+        targets = workload.replicas * len(balancer.targets)
+        if targets > MAX_TARGETS[balancer.kind]:
+            yield problem(
+                f"{workload.replicas} replicas with {len(balancer.targets)} ports are {targets} targets: "
+                f"a load balancer for these has {MAX_TARGETS[balancer.kind]} at most",
+                split,
+            )
+    groups = sum(len(balancer.targets) for balancer in found)
+    if groups > MAX_TARGET_GROUPS:
+        yield problem(f"{groups} target groups: a group of machines has {MAX_TARGET_GROUPS} at most", split)
+
+
+def _of_instance_type(release: Release, options: Options) -> Iterator[Problem]:
+    need = instances.need(release)
+    wanted = f"{_mib(need.memory_bytes)} of memory and {need.cpu_millis / 1000:g} vCPU"
+    fitting = instances.smallest(need, options.architecture)
+    position = release.workload.position
+    if options.instance_type is None:
+        if fitting is None:
+            most = instances.largest(options.architecture)
+            yield Problem(
+                f"deployment `{release.workload.name}` requests {wanted}: more than has {most.name}, the "
+                "largest type that is chosen by itself",
+                position,
+                "name a larger one with I2KIT_INSTANCE_TYPE",
+            )
+        return
+    type_ = instances.TYPES.get(options.instance_type)
+    if type_ is None:
+        if not re.fullmatch(r"[a-z0-9-]+\.[a-z0-9-]+", options.instance_type):
+            yield Problem(f"`{options.instance_type}` is not an instance type", hint="such as t3.micro")
+        return
+    instead = f"use {fitting.name}, or leave I2KIT_INSTANCE_TYPE out" if fitting else None
+    if why := _unfit(type_, need, options, wanted):
+        yield Problem(
+            f"{type_.name} does not fit deployment `{release.workload.name}`: {why}", position, instead
+        )
+
+
+def _unfit(type_: instances.InstanceType, need: Need, options: Options, wanted: str) -> str | None:
+    """Why an image of this architecture, or a pod of this size, cannot run on that type."""
+    if type_.architecture != options.architecture:
+        return f"it is {type_.architecture}, and the image {options.architecture}"
+    if type_.hypervisor == "xen":
+        return (
+            "it runs on Xen and starts by BIOS only, and images have drivers for EC2's newer types, on Nitro"
+        )
+    mode = BOOT_MODES[options.architecture]
+    if mode != "uefi-preferred" and mode not in type_.boot_modes:
+        return f"it starts by {' or '.join(type_.boot_modes)}, and the image by {mode}"
+    if not need.fits(type_):
+        usable = _mib(type_.usable_bytes)
+        return f"the pod requests {wanted}, and it has {usable} to use and {type_.cpus} vCPU"
+    return None
+
+
+def _of_sizes(release: Release, network: Network, zone: Zone | None, options: Options) -> Iterator[Problem]:
+    workload = release.workload
+    fewer = "deploy with fewer services, or with shorter names"
+    own = {service.key: LONGEST_BALANCER_NAME for service in release.services}
+    told = userdata.render(release, zone, {**dict(options.addresses), **own}, options.region)
+    if (size := len(told.encode())) > userdata.LIMIT_BYTES:
+        yield Problem(
+            f"deployment `{workload.name}`: its machines would be told of services in {size:,} bytes of user "
+            f"data, and EC2 has room for {userdata.LIMIT_BYTES:,}",
+            workload.position,
+            fewer,
+        )
+    made = template(release, SOME_AMI, network, zone, options)
+    limits = {
+        "bytes": (len(dumps(made).encode()), MAX_TEMPLATE_BYTES),
+        "resources": (len(made["Resources"]), MAX_RESOURCES),
+        "outputs": (len(made["Outputs"]), MAX_OUTPUTS),
+    }
+    for what, (count, most) in limits.items():
+        if count > most:
+            message = f"its template has {count:,} {what}, and CloudFormation takes {most:,}"
+            yield Problem(f"deployment `{workload.name}`: {message}", workload.position, fewer)
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 20):,.0f} MiB"

@@ -1,0 +1,518 @@
+"""A release becomes a CloudFormation template: plain dictionaries. Pure.
+
+In: a Release, and where and how it runs. Out: all of one deployment's stack. Physical names are left to
+CloudFormation, so that everything fits its limits and can be replaced; only what others must find is
+named: the stack, its log group, its DNS records. Never holds secrets.
+
+Sources: AWS CloudFormation template reference; EC2 Auto Scaling user guide, "Use an instance refresh";
+Elastic Load Balancing, guides for application and network load balancers; Route 53 developer guide,
+"Weighted routing" and "Choosing between alias and non-alias records".
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from i2kit.model import Release, Service
+from i2kit.providers.aws import instances, userdata
+from i2kit.providers.aws.balancing import Balancer, Listener, Speech, Target, balancers, leads
+from i2kit.providers.aws.values import ROOT_DEVICE, Ami, Network, Options, Zone, log_group, stack_name
+
+Data = dict[str, Any]
+"""A part of a template, as JSON has it."""
+
+FORMAT = 1
+"""Of what `Metadata` says: counts up when an older i2kit could not read it."""
+
+MAX_SURGE_PERCENT = MAX_UNAVAILABLE_PERCENT = 25
+"""Kubernetes' defaults for a Deployment."""
+
+CHECK_INTERVAL_S = 5
+CHECK_TIMEOUT_S = 4
+CHECKS_TO_TURN = 2
+HEALTHY_CODES = "200-499"
+"""Nobody said which page tells health: a server is alive that answers `/` without an error of its own."""
+
+GRACE_S = 30
+"""What Kubernetes gives a pod to end by default: so long load balancers let requests finish."""
+
+STARTUP_S = 300
+"""What a machine may take until its first good check, before it is replaced."""
+
+WARMUP_S = 30
+"""How long a new machine is in service before the next old one goes."""
+
+LOG_RETENTION_DAYS = 30
+TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+ANYWHERE = "0.0.0.0/0"
+
+MACHINES = "MachineSecurityGroup"
+"""The logical id of the machines' security group."""
+
+
+def template(
+    release: Release, ami: Ami, network: Network, zone: Zone | None, options: Options
+) -> dict[str, Any]:
+    """The stack of one deployment. `checks` tells beforehand whether AWS takes it."""
+    found = balancers(release, network, options.certificate)
+    key = release.workload.key
+    resources: Data = {
+        "LogGroup": log_group_resource(key),
+        "Role": role(key),
+        "Profile": resource("IAM::InstanceProfile", {"Roles": [ref("Role")]}),
+        MACHINES: machine_security_group(found, network, key),
+    }
+    for balancer in found:
+        resources |= balancing(balancer, network, options, key)
+        if zone:
+            for service in balancer.services:
+                resources |= records(service, balancer, zone, release)
+    resources["LaunchTemplate"] = launch_template(release, ami, network, zone, options, found)
+    resources["Group"] = group(release, ami, network, found)
+    reached = tuple(endpoints(release, found, zone))
+    return {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": f"i2kit: the deployment {key}",
+        "Metadata": {"i2kit": metadata(release, ami, options, reached)},
+        "Resources": resources,
+        "Outputs": {
+            "Group": {"Description": "The group of machines", "Value": ref("Group")},
+            **{one.id: {"Description": one.about, "Value": one.url} for one in reached},
+        },
+    }
+
+
+def dumps(made: Mapping[str, Any]) -> str:
+    """A template's text: the same for the same template, and as short as JSON gets."""
+    return json.dumps(made, separators=(",", ":"), ensure_ascii=False)
+
+
+def tags(release: Release) -> dict[str, str]:
+    """What the stack is tagged with, and by CloudFormation all that is in it: services select by labels."""
+    return {**dict(release.workload.labels), "i2kit:deployment": release.workload.key}
+
+
+def metadata(release: Release, ami: Ami, options: Options, reached: tuple["Endpoint", ...]) -> Data:
+    """What the stack's machines are made of, for whoever compares or lists later."""
+    return {
+        "Format": FORMAT,
+        "Deployment": release.workload.key,
+        "Image": ami.image,
+        "ImageBytes": ami.size_bytes,
+        "Architecture": options.architecture,
+        "Containers": dict(release.image.containers),
+        "Endpoints": {
+            one.id: {"Service": one.service, "Port": one.port, "Public": one.public} for one in reached
+        },
+    }
+
+
+# --- where it is reached ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A port of a service. `url` is a text or an expression of CloudFormation's."""
+
+    id: str
+    url: str | Data
+    service: str
+    port: int
+    public: bool
+
+    @property
+    def about(self) -> str:
+        return f"{self.service} port {self.port}, {'public' if self.public else 'internal'}"
+
+
+def endpoints(release: Release, found: tuple[Balancer, ...], zone: Zone | None) -> Iterator[Endpoint]:
+    """By the service's name where callers can look it up, else by the load balancer's."""
+    for balancer in found:
+        speeches = {listener.number: listener.speech for listener in balancer.listeners}
+        for service in balancer.services:
+            for port, _ in leads(release, service):
+                start, end = url_parts(speeches[port.number], port.number)
+                url: str | Data = {"Fn::Sub": f"{start}${{{balancer.id}LoadBalancer.DNSName}}{end}"}
+                if zone and not (service.public and zone.private):
+                    url = f"{start}{userdata.record_name(service, zone)}{end}"
+                name = f"Endpoint{camel(service.name)}{port.number}"
+                yield Endpoint(name, url, service.key, port.number, service.public)
+
+
+def url_parts(speech: Speech, number: int) -> tuple[str, str]:
+    """What stands before and after the host."""
+    usual = {"http": 80, "https": 443}
+    return f"{speech}://", "" if usual.get(speech) == number else f":{number}"
+
+
+def records(service: Service, balancer: Balancer, zone: Zone, release: Release) -> Data:
+    """The service's names. Weighted by machines: other deployments behind it have records of their own.
+
+    A private zone also has the name with the namespace, which machines look up as `NAME.NAMESPACE`.
+    """
+    names = {f"Record{camel(service.name)}": userdata.record_name(service, zone)}
+    if zone.private and service.namespace == "default":
+        names[f"Record{camel(service.name)}InNamespace"] = f"{service.name}.{service.namespace}.{zone.name}"
+    return {
+        id_: resource(
+            "Route53::RecordSet",
+            {
+                "HostedZoneId": zone.id,
+                "Name": name,
+                "Type": "A",
+                "SetIdentifier": stack_name(release.workload.key),
+                "Weight": release.workload.replicas,
+                "AliasTarget": {
+                    "DNSName": attribute(f"{balancer.id}LoadBalancer", "DNSName"),
+                    "HostedZoneId": attribute(f"{balancer.id}LoadBalancer", "CanonicalHostedZoneID"),
+                    "EvaluateTargetHealth": True,
+                },
+            },
+        )
+        for id_, name in names.items()
+    }
+
+
+def camel(name: str) -> str:
+    """A DNS label as part of a logical id, which may only have letters and digits. No two give the same."""
+    made = "".join(word[:1].upper() + word[1:] for word in name.split("-"))
+    # Upper case marks where a `-` was, unless a digit or another `-` came next.
+    unclear = re.search(r"-[^a-z]", name)
+    return f"{made}Id{hashlib.sha256(name.encode()).hexdigest()[:8]}" if unclear else made
+
+
+# --- load balancers ---------------------------------------------------------------------------
+
+
+def balancing(balancer: Balancer, network: Network, options: Options, key: str) -> Data:
+    """A load balancer with its listeners, its target groups and, where none was given, its security group."""
+    made: Data = {}
+    if network.security_group is None:
+        made[f"{balancer.id}SecurityGroup"] = balancer_security_group(balancer, network, key)
+    made[f"{balancer.id}LoadBalancer"] = load_balancer(balancer, network)
+    for target in balancer.targets:
+        made[target_id(balancer, target)] = target_group(target, network, public=balancer.public)
+    for listener in balancer.listeners:
+        made[f"{balancer.id}Listener{listener.number}"] = listener_resource(balancer, listener, options)
+    return made
+
+
+def load_balancer(balancer: Balancer, network: Network) -> Data:
+    settings = (
+        {"routing.http.drop_invalid_header_fields.enabled": "true"}
+        if balancer.kind == "application"
+        else {"load_balancing.cross_zone.enabled": "true"}
+    )
+    return resource(
+        "ElasticLoadBalancingV2::LoadBalancer",
+        {
+            "Type": balancer.kind,
+            "Scheme": "internet-facing" if balancer.public else "internal",
+            "Subnets": [subnet.id for subnet in network.balancer_subnets(public=balancer.public)],
+            "SecurityGroups": [balancer_group_id(balancer, network)],
+            "LoadBalancerAttributes": attributes(settings),
+        },
+    )
+
+
+def target_group(target: Target, network: Network, *, public: bool) -> Data:
+    web = target.protocol in ("HTTP", "HTTPS")
+    settings = {"deregistration_delay.timeout_seconds": str(GRACE_S)}
+    if not web:
+        settings["deregistration_delay.connection_termination.enabled"] = "true"
+        # A machine that calls its own internal service may be sent to itself: it would see a call from its
+        # own address, and never answer. Public services see who calls.
+        settings["preserve_client_ip.enabled"] = "true" if public else "false"
+    return resource(
+        "ElasticLoadBalancingV2::TargetGroup",
+        {
+            "VpcId": network.vpc,
+            "Port": target.number,
+            "Protocol": target.protocol,
+            "TargetType": "instance",
+            "HealthCheckProtocol": target.protocol if web else "TCP",
+            **({"HealthCheckPath": "/", "Matcher": {"HttpCode": HEALTHY_CODES}} if web else {}),
+            "HealthCheckIntervalSeconds": CHECK_INTERVAL_S,
+            "HealthCheckTimeoutSeconds": CHECK_TIMEOUT_S,
+            "HealthyThresholdCount": CHECKS_TO_TURN,
+            "UnhealthyThresholdCount": CHECKS_TO_TURN,
+            "TargetGroupAttributes": attributes(settings),
+        },
+    )
+
+
+def listener_resource(balancer: Balancer, listener: Listener, options: Options) -> Data:
+    ends_tls = listener.protocol in ("HTTPS", "TLS")
+    return resource(
+        "ElasticLoadBalancingV2::Listener",
+        {
+            "LoadBalancerArn": ref(f"{balancer.id}LoadBalancer"),
+            "Port": listener.number,
+            "Protocol": listener.protocol,
+            **(
+                {"Certificates": [{"CertificateArn": options.certificate}], "SslPolicy": TLS_POLICY}
+                if ends_tls
+                else {}
+            ),
+            "DefaultActions": [
+                {"Type": "forward", "TargetGroupArn": ref(target_id(balancer, listener.target))}
+            ],
+        },
+    )
+
+
+def target_id(balancer: Balancer, target: Target) -> str:
+    """With the protocol, which cannot change in place."""
+    return f"{balancer.id}{target.protocol.capitalize()}Target{target.number}"
+
+
+def balancer_security_group(balancer: Balancer, network: Network, key: str) -> Data:
+    """Who may call: everyone, or everyone in the network."""
+    sources = (ANYWHERE,) if balancer.public else network.cidrs
+    return resource(
+        "EC2::SecurityGroup",
+        {
+            "GroupDescription": f"i2kit {key}: {'public' if balancer.public else 'internal'} load balancer",
+            "VpcId": network.vpc,
+            "SecurityGroupIngress": [
+                {
+                    "CidrIp": source,
+                    "IpProtocol": "tcp",
+                    "FromPort": listener.number,
+                    "ToPort": listener.number,
+                    "Description": f"port {listener.number}",
+                }
+                for listener in balancer.listeners
+                for source in sources
+            ],
+        },
+    )
+
+
+def balancer_group_id(balancer: Balancer, network: Network) -> str | Data:
+    return network.security_group or attribute(f"{balancer.id}SecurityGroup", "GroupId")
+
+
+def machine_security_group(found: tuple[Balancer, ...], network: Network, key: str) -> Data:
+    """Machines are called by the load balancers alone."""
+    ways = {
+        (target.number, balancer.id): {
+            "SourceSecurityGroupId": balancer_group_id(balancer, network),
+            "IpProtocol": "tcp",
+            "FromPort": target.number,
+            "ToPort": target.number,
+            "Description": f"from the {'public' if balancer.public else 'internal'} load balancer",
+        }
+        for balancer in found
+        for target in balancer.targets
+    }
+    if network.security_group:
+        # One group for all load balancers: AWS refuses a rule that is there twice.
+        ways = {
+            (number, ""): {**way, "Description": "from load balancers"} for (number, _), way in ways.items()
+        }
+    return resource(
+        "EC2::SecurityGroup",
+        {
+            "GroupDescription": f"i2kit {key}: machines",
+            "VpcId": network.vpc,
+            **({"SecurityGroupIngress": list(ways.values())} if ways else {}),
+        },
+    )
+
+
+# --- machines ---------------------------------------------------------------------------------
+
+
+def launch_template(
+    release: Release,
+    ami: Ami,
+    network: Network,
+    zone: Zone | None,
+    options: Options,
+    found: tuple[Balancer, ...],
+) -> Data:
+    """One machine. Only what is the same for all of a group, and no secrets."""
+    key = release.workload.key
+    subnets = network.machine_subnets
+    named = [
+        {"Key": "Name", "Value": release.workload.name},
+        {"Key": "i2kit:deployment", "Value": key},
+    ]
+    return resource(
+        "EC2::LaunchTemplate",
+        {
+            "LaunchTemplateData": {
+                "ImageId": ami.id,
+                "InstanceType": instance_type(release, options),
+                **({"KeyName": options.key_pair} if options.key_pair else {}),
+                "IamInstanceProfile": {"Arn": attribute("Profile", "Arn")},
+                "InstanceInitiatedShutdownBehavior": "terminate",
+                "MetadataOptions": {
+                    "HttpEndpoint": "enabled",
+                    "HttpTokens": "required",
+                    "HttpPutResponseHopLimit": 1,
+                },
+                "BlockDeviceMappings": [
+                    {
+                        "DeviceName": ROOT_DEVICE,
+                        "Ebs": {
+                            "VolumeSize": ami.volume_gib,
+                            "VolumeType": "gp3",
+                            "DeleteOnTermination": True,
+                        },
+                    }
+                ],
+                "NetworkInterfaces": [
+                    {
+                        "DeviceIndex": 0,
+                        "AssociatePublicIpAddress": all(subnet.public for subnet in subnets),
+                        "DeleteOnTermination": True,
+                        "Groups": [attribute(MACHINES, "GroupId")],
+                    }
+                ],
+                "UserData": {"Fn::Base64": user_data(release, zone, options, found)},
+                "TagSpecifications": [
+                    {"ResourceType": kind, "Tags": named}
+                    for kind in ("instance", "volume", "network-interface")
+                ],
+            }
+        },
+    )
+
+
+def user_data(
+    release: Release, zone: Zone | None, options: Options, found: tuple[Balancer, ...]
+) -> str | Data:
+    """Its text, in which CloudFormation fills in the names of this stack's load balancers where needed."""
+    own = {
+        service.key: f"${{{balancer.id}LoadBalancer.DNSName}}"
+        for balancer in found
+        for service in balancer.services
+    }
+    text = userdata.render(release, zone, {**dict(options.addresses), **own}, options.region)
+    return {"Fn::Sub": text} if "${" in text else text
+
+
+def instance_type(release: Release, options: Options) -> str:
+    """The one that was asked for, else the smallest that holds the pod; the largest where none does."""
+    if options.instance_type:
+        return options.instance_type
+    fitting = instances.smallest(instances.need(release), options.architecture)
+    return (fitting or instances.largest(options.architecture)).name
+
+
+def group(release: Release, ami: Ami, network: Network, found: tuple[Balancer, ...]) -> Data:
+    """The machines, as many as replicas, replaced when they fail their checks and by each update."""
+    replicas = release.workload.replicas
+    labels = {**tags(release), "i2kit:image": ami.id}
+    properties: Data = {
+        "MinSize": str(replicas),
+        "MaxSize": str(replicas),
+        "DesiredCapacity": str(replicas),
+        "VPCZoneIdentifier": [subnet.id for subnet in network.machine_subnets],
+        # Not $Latest: there would be nothing to go back to.
+        "LaunchTemplate": {
+            "LaunchTemplateId": ref("LaunchTemplate"),
+            "Version": attribute("LaunchTemplate", "LatestVersionNumber"),
+        },
+        "HealthCheckType": "ELB" if found else "EC2",
+        "HealthCheckGracePeriod": STARTUP_S if found else 0,
+        "DefaultInstanceWarmup": WARMUP_S,
+        "Tags": [
+            {"Key": key, "Value": value, "PropagateAtLaunch": True} for key, value in sorted(labels.items())
+        ],
+    }
+    if found:
+        properties["TargetGroupARNs"] = [
+            ref(target_id(balancer, target)) for balancer in found for target in balancer.targets
+        ]
+    least, most = healthy_percentages(replicas)
+    policy = {
+        "AutoScalingInstanceRefresh": {
+            "Strategy": "Rolling",
+            "Preferences": {
+                "MinHealthyPercentage": least,
+                "MaxHealthyPercentage": most,
+                "SkipMatching": True,
+            },
+        }
+    }
+    # A target that no listener leads to is never healthy.
+    listeners = [
+        f"{balancer.id}Listener{listener.number}" for balancer in found for listener in balancer.listeners
+    ]
+    return resource(
+        "AutoScaling::AutoScalingGroup",
+        properties,
+        UpdatePolicy=policy,
+        **({"DependsOn": listeners} if listeners else {}),
+    )
+
+
+def healthy_percentages(replicas: int) -> tuple[int, int]:
+    """How many machines there are at least and at most during an update.
+
+    Counted as Kubernetes does (maxSurge rounded up, maxUnavailable down), and said so that AWS, which
+    rounds up what must be there, comes to the same machines.
+    """
+    all_ = max(1, replicas)
+    unavailable = all_ * MAX_UNAVAILABLE_PERCENT // 100
+    surge = -(-all_ * MAX_SURGE_PERCENT // 100)
+    return (all_ - unavailable) * 100 // all_, -(-(all_ + surge) * 100 // all_)
+
+
+# --- the rest ---------------------------------------------------------------------------------
+
+
+def log_group_resource(key: str) -> Data:
+    return resource(
+        "Logs::LogGroup",
+        {"LogGroupName": log_group(key), "RetentionInDays": LOG_RETENTION_DAYS},
+        DeletionPolicy="Delete",
+        UpdateReplacePolicy="Delete",
+    )
+
+
+def role(key: str) -> Data:
+    """What a machine may do: write its logs."""
+    place = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}"
+    streams = f"{place}:log-group:{log_group(key)}:log-stream:*"
+    logs = {
+        "Effect": "Allow",
+        "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+        "Resource": {"Fn::Sub": streams},
+    }
+    machines = {"Service": "ec2.amazonaws.com"}
+    return resource(
+        "IAM::Role",
+        {
+            "AssumeRolePolicyDocument": policy(
+                {"Effect": "Allow", "Principal": machines, "Action": "sts:AssumeRole"}
+            ),
+            "Policies": [{"PolicyName": "logs", "PolicyDocument": policy(logs)}],
+        },
+    )
+
+
+def policy(statement: Data) -> Data:
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def attributes(settings: Mapping[str, str]) -> list[Data]:
+    return [{"Key": key, "Value": value} for key, value in settings.items()]
+
+
+def resource(type_: str, properties: Data, **others: Any) -> Data:
+    return {"Type": f"AWS::{type_}", **others, "Properties": properties}
+
+
+def ref(id_: str) -> Data:
+    return {"Ref": id_}
+
+
+def attribute(id_: str, name: str) -> Data:
+    return {"Fn::GetAtt": [id_, name]}

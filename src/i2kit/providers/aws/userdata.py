@@ -1,0 +1,68 @@
+"""What a machine is told when it boots, as EC2's metadata service hands it out. Pure.
+
+The format is the guest's (guest/supervisor/usr/lib/i2kit/network): lines of `key=value`, the same for all
+machines of a group. Never holds secrets: whoever may describe the launch template can read it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from i2kit.model import Release, Service
+from i2kit.providers.aws.balancing import leads
+from i2kit.providers.aws.values import Zone, log_group
+
+LIMIT_BYTES = 16 << 10
+"""Of EC2, before base64."""
+
+
+def render(release: Release, zone: Zone | None, addresses: Mapping[str, str], region: str) -> str:
+    """Name, where names are looked up, when it is ready, where logs go, which services there are.
+
+    `addresses` are load balancers' names by the services' keys: what is told where there is no zone.
+    """
+    workload = release.workload
+    lines = [f"hostname={workload.name}"]
+    if zone:
+        lines.append(f"search={workload.namespace}.{zone.name} {zone.name}")
+    lines += [f"ready_port={port}" for port in ready_ports(release)]
+    lines += [f"region={region}", f"log_group={log_group(workload.key)}"]
+    found = discovery(workload.namespace, (*release.services, *release.neighbours), zone, addresses)
+    lines += [f"env={name}={value}" for name, value in found.items()]
+    return "\n".join(lines) + "\n"
+
+
+def ready_ports(release: Release) -> tuple[int, ...]:
+    """What a machine listens on when it is ready: the ports that services lead to.
+
+    The deployment's own service, which has all declared ports, counts only where there is no other.
+    """
+    explicit = [service for service in release.services if service.name != release.workload.name]
+    found = {to for service in explicit for _, to in leads(release, service)}
+    return tuple(sorted(found or {to for service in release.services for _, to in leads(release, service)}))
+
+
+def discovery(
+    namespace: str, services: Sequence[Service], zone: Zone | None, addresses: Mapping[str, str]
+) -> Mapping[str, str]:
+    """NAME_SERVICE_HOST and NAME_SERVICE_PORT of the namespace's services, as Kubernetes sets them."""
+    found = {}
+    for service in sorted(services, key=lambda one: one.key):
+        host = record_name(service, zone) if zone else addresses.get(service.key)
+        if service.namespace != namespace or not service.ports or host is None:
+            continue
+        prefix = _variable(service.name)
+        found[f"{prefix}_SERVICE_HOST"] = host
+        found[f"{prefix}_SERVICE_PORT"] = str(service.ports[0].number)
+        for port in service.ports:
+            if port.name:
+                found[f"{prefix}_SERVICE_PORT_{_variable(port.name)}"] = str(port.number)
+    return found
+
+
+def record_name(service: Service, zone: Zone) -> str:
+    """The service's name in the zone; its namespace shows unless that is the default one."""
+    middle = "" if service.namespace == "default" else f".{service.namespace}"
+    return f"{service.name}{middle}.{zone.name}"
+
+
+def _variable(name: str) -> str:
+    return name.upper().replace("-", "_")

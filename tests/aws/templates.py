@@ -1,0 +1,69 @@
+"""Deployments of every sort, by the name of their golden file."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from i2kit.model import Port, Resources
+from i2kit.providers.aws.network import network_template
+from i2kit.providers.aws.template import template
+
+from .releases import (
+    AMI,
+    CERTIFICATE,
+    NETWORK,
+    OPTIONS,
+    PRIVATE_SUBNETS,
+    PRIVATE_ZONE,
+    PUBLIC_ZONE,
+    SUBNETS,
+    release,
+    service,
+)
+
+WEB_PORTS = (Port(80, "web"), Port(8443))
+SHOP = service("shop", (80, "web", "http"), (443, 8443, None), public=True)
+
+
+def all_templates() -> Mapping[str, dict[str, Any]]:
+    with_certificate = replace(OPTIONS, certificate=CERTIFICATE)
+    private = replace(NETWORK, subnets=(*SUBNETS, *PRIVATE_SUBNETS))
+    return {
+        "nginx": template(release(), AMI, NETWORK, None, OPTIONS),
+        # TLS ends at the load balancer; the deployment's own service shares it.
+        "shop-certificate": template(
+            release(ports=WEB_PORTS, services=(SHOP, service("web", (80, 80, "web")))),
+            AMI,
+            NETWORK,
+            PUBLIC_ZONE,
+            with_certificate,
+        ),
+        # Without a certificate it is carried through; what is not public has a load balancer of its own.
+        "shop-pass-through": template(
+            release(
+                ports=WEB_PORTS,
+                services=(SHOP, service("web", (80, 80, None), (8443, 8443, None))),
+                neighbours=(service("db", (5432, 5432, "tcp-sql")),),
+                labels=(("app", "web"), ("app.kubernetes.io/part-of", "shop")),
+            ),
+            AMI,
+            private,
+            PRIVATE_ZONE,
+            OPTIONS,
+        ),
+        "database": template(
+            release("db", replicas=1, ports=(Port(5432),), namespace="shop"),
+            AMI,
+            replace(NETWORK, subnets=PRIVATE_SUBNETS[:1], security_group="sg-00000000000000001"),
+            PRIVATE_ZONE,
+            replace(OPTIONS, certificate=CERTIFICATE),
+        ),
+        "worker-arm64": template(
+            release("worker", replicas=5, ports=(), resources=Resources(memory_request_bytes=3 << 30)),
+            AMI,
+            NETWORK,
+            None,
+            replace(OPTIONS, architecture="arm64", key_pair="ops"),
+        ),
+        "network": network_template(["us-east-1b", "us-east-1a"], zone_name="i2kit.internal"),
+    }
