@@ -48,3 +48,14 @@ def test_a_missing_program_is_named_with_its_package_and_one_line_installs_all(
 
 def test_nothing_to_install_is_no_line() -> None:
     assert doctor.mend([doctor.Check("disk", "limited", "little left")], root=True) is None
+
+
+def test_a_store_that_cannot_be_used_is_one_of_the_checks(tmp_path: Path) -> None:
+    (tmp_path / "file").touch(0o600)
+    found = doctor.room(tmp_path / "file")
+    assert found.state == "missing" and found.hint and "I2KIT_STORE_DIR" in found.hint
+    assert doctor.room(tmp_path / "not" / "yet").state != "missing"
+    (tmp_path / "damaged" / "kernels").mkdir(parents=True)
+    (tmp_path / "damaged" / "blobs").touch()
+    for store in ("file", "damaged"):
+        assert doctor.kernel(tmp_path / store).detail == "the distribution's"

@@ -4,16 +4,18 @@ In: the settings. Out: one Check per thing looked at, and those as text or data.
 installs and changes nothing.
 """
 
+import os
 import platform
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from i2kit import process
-from i2kit.errors import I2kitError
+from i2kit.errors import I2kitError, OperationError
 from i2kit.settings import Settings
 
 PACKAGES_FILE = Path(__file__).with_name("packages.txt")
@@ -81,8 +83,11 @@ def distribution() -> Check:
 
 
 def room(folder: Path) -> Check:
-    """How much space is left where images are kept."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    """Whether images can be kept where they should, and how much space is left there."""
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not os.access(there, os.W_OK | os.X_OK):
+        hint = "set I2KIT_STORE_DIR to a folder that you can write to"
+        return Check("disk", "missing", f"the store {folder} cannot be written", hint)
     free = shutil.disk_usage(there).free
     detail = f"{free / 1e9:.1f} GB free for the store in {folder}"
     if free >= ROOMY_BYTES:
@@ -96,7 +101,10 @@ def kernel(folder: Path) -> Check:
     from i2kit.image.base import kernel_build, own_kernel
     from i2kit.image.store import Store
 
-    own = own_kernel.latest(Store(folder)) if (folder / "kernels").exists() else None
+    own = None
+    if os.path.lexists(folder / "kernels"):
+        with suppress(OperationError):  # of a store that cannot be used, which is told of the disk
+            own = own_kernel.latest(Store(folder))
     if own:
         return Check("kernel", "ok", f"our own, of {own.source.name} {own.source.version}")
     hint = "a smaller one boots in half the time; `i2kit kernel build` compiles it in some minutes"
