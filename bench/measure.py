@@ -23,10 +23,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from i2kit import app, image, settings
+from i2kit import app, blocks, image, settings
 from i2kit.events import ignore
 from i2kit.image import base, linuxkit, sources
-from i2kit.image.disk import blocks
 from i2kit.image.store import Store
 from i2kit.image.tree import tar
 from i2kit.model import Container, Port, Release, ResolvedImage, Workload

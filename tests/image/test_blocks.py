@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i2kit.image.disk.blocks import BLOCK_BYTES, blocks, changed
+from i2kit.blocks import BLOCK_BYTES, blocks, changed
 
 CONTENTS = st.lists(
     st.sampled_from([b"", b"\0" * BLOCK_BYTES, b"a" * BLOCK_BYTES, b"b" + b"\0" * (BLOCK_BYTES - 1)]),

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from i2kit.blocks import BLOCK_BYTES, blocks
 from i2kit.image import sources
 from i2kit.image.base import components
 from i2kit.image.base.components import File
-from i2kit.image.disk.blocks import BLOCK_BYTES, blocks
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from i2kit.model import Container, MachineImage, ResolvedImage, Resources

@@ -38,6 +38,11 @@ def blocks(disk: Path) -> Iterator[tuple[Block, bytes]]:
             index = _next(file.fileno(), index + 1)
 
 
+def read(disk: int, index: int) -> bytes:
+    """One block of the disk that is open as this descriptor; threads may share it."""
+    return os.pread(disk, BLOCK_BYTES, index * BLOCK_BYTES)
+
+
 def changed(before: Path, after: Path) -> frozenset[int]:
     """The indexes of the blocks that have to travel when `before` is there: also those that became zero."""
     old, new = ({block.index: block.sha256 for block, _ in blocks(disk)} for disk in (before, after))
