@@ -2,7 +2,9 @@
 
 from types import ModuleType
 
-MODULES: tuple[ModuleType, ...] = ()
+from tests.aws.emulator import autoscaling, cloudformation, elbv2
+
+MODULES: tuple[ModuleType, ...] = (autoscaling, cloudformation, elbv2)
 
 
 def install() -> None:

@@ -1,0 +1,251 @@
+"""Groups that are changed in place and refresh their instances, which moto's do not.
+
+An instance refresh launches before it terminates where MaxHealthyPercentage lets it, waits for the
+load balancer's checks, and fails when they do not pass. It goes one step further each time somebody
+asks. Sources: "How an instance refresh works" in the Auto Scaling User Guide, StartInstanceRefresh in
+its API Reference, UpdatePolicy attribute in the CloudFormation Template Reference.
+"""
+
+import math
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from moto.autoscaling.models import FakeAutoScalingGroup, InstanceState, autoscaling_backends
+from moto.autoscaling.responses import AutoScalingResponse
+from moto.core.exceptions import ServiceException
+from moto.core.responses import ActionResult
+
+from tests.aws.emulator import elbv2
+
+PATIENCE = 3
+"""Steps that a refresh waits for an instance before it gives up; on AWS this is an hour by default."""
+ENDED = ("Successful", "Failed", "Cancelled", "RollbackSuccessful")
+
+
+class Refused(ServiceException):
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+@dataclass
+class Refresh:
+    id: str
+    group: Any
+    preferences: dict[str, Any]
+    steps: Iterator[None] | None = None
+    status: str = "Pending"
+    reason: str | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+    left: int = 0
+    total: int = 0
+
+
+_refreshes: list[Refresh] = []
+_replace = FakeAutoScalingGroup.replace_autoscaling_group_instances
+
+
+def install() -> None:
+    FakeAutoScalingGroup.update_from_cloudformation_json = classmethod(_update)
+    FakeAutoScalingGroup.replace_autoscaling_group_instances = _launch
+    FakeAutoScalingGroup.stabilize_after_update = _stabilize_after_update
+    InstanceState.launch_template = property(_launched_from)
+    AutoScalingResponse.start_instance_refresh = start_instance_refresh
+    AutoScalingResponse.describe_instance_refreshes = describe_instance_refreshes
+    AutoScalingResponse.cancel_instance_refresh = cancel_instance_refresh
+
+
+def reset() -> None:
+    _refreshes.clear()
+
+
+def _launch(self: Any, count: int, tags: dict[str, str]) -> None:
+    """AWS: an instance keeps the version that it was launched from."""
+    before = len(self.instance_states)
+    _replace(self, count, tags)
+    for state in self.instance_states[before:]:
+        template = self.ec2_launch_template
+        if template:
+            number = template.get_version(self.launch_template_version).number
+            state.launched_from = {
+                "LaunchTemplateId": template.id,
+                "LaunchTemplateName": template.name,
+                "Version": str(number),
+            }
+
+
+def _launched_from(self: Any) -> Any:
+    return getattr(self, "launched_from", None)
+
+
+def _update(cls: Any, /, **words: Any) -> Any:
+    """AWS: size, launch template version, subnets, target groups and tags change in place."""
+    group, properties = words["original_resource"], words["cloudformation_json"]["Properties"]
+    backend = autoscaling_backends[words["account_id"]][words["region_name"]]
+    group.tags = properties.get("Tags") or []
+    group.target_group_arns = properties.get("TargetGroupARNs") or []
+    desired = properties.get("DesiredCapacity")
+    group.update(
+        availability_zones=properties.get("AvailabilityZones") or [],
+        desired_capacity=int(desired) if desired is not None else None,
+        max_size=int(properties["MaxSize"]),
+        min_size=int(properties["MinSize"]),
+        launch_config_name=properties.get("LaunchConfigurationName"),
+        launch_template=properties.get("LaunchTemplate") or {},
+        vpc_zone_identifier=",".join(properties.get("VPCZoneIdentifier") or []),
+        health_check_period=properties.get("HealthCheckGracePeriod"),
+        health_check_type=properties.get("HealthCheckType"),
+    )
+    backend.update_attached_target_groups(group.name)
+    return group
+
+
+def _stabilize_after_update(
+    self: Any, policy: dict[str, Any], before: dict[str, Any], after: dict[str, Any]
+) -> Iterator[None]:
+    """AWS: with this update policy, a changed launch template starts a refresh that the update waits for."""
+    wanted = policy.get("AutoScalingInstanceRefresh")
+    if wanted is None or before.get("LaunchTemplate") == after.get("LaunchTemplate"):
+        return
+    refresh = _start(self, wanted.get("Preferences") or {})
+    while refresh.status not in ENDED:
+        yield
+        _step(refresh)
+    if refresh.status != "Successful":
+        raise Refused("InvalidRequest", f"Instance refresh {refresh.id} failed: {refresh.reason}")
+
+
+def _start(group: Any, preferences: dict[str, Any]) -> Refresh:
+    for one in _refreshes:
+        if one.group is group and one.status not in ENDED:
+            raise Refused(
+                "InstanceRefreshInProgress",
+                "An Instance Refresh is already in progress and blocks the execution of this one.",
+            )
+    refresh = Refresh(str(uuid.uuid4()), group, preferences)
+    refresh.steps = _steps(refresh)
+    _refreshes.append(refresh)
+    return refresh
+
+
+def _step(refresh: Refresh) -> None:
+    if refresh.status in ENDED:
+        return
+    assert refresh.steps
+    try:
+        next(refresh.steps)
+    except StopIteration:
+        refresh.ended = datetime.now(UTC)
+
+
+def _healthy(group: Any, state: Any) -> bool:
+    """By the load balancer where the group has one and looks at it."""
+    if group.health_check_type != "ELB" or not group.target_group_arns:
+        return True
+    return not elbv2.is_unhealthy(state.instance.image_id)
+
+
+def _steps(refresh: Refresh) -> Iterator[None]:
+    group = refresh.group
+    backend = group.autoscaling_backend
+    size = int(group.desired_capacity)
+    most = math.floor(size * int(refresh.preferences.get("MaxHealthyPercentage", 100)) / 100)
+    least = math.ceil(size * int(refresh.preferences.get("MinHealthyPercentage", 90)) / 100)
+    old = list(group.instance_states)
+    refresh.status, refresh.started = "InProgress", datetime.now(UTC)
+    refresh.left = refresh.total = len(old)
+    yield
+    while old:
+        batch = max(1, min(len(old), most - size if most > size else size - least))
+        first = most > size
+
+        def terminate(states: list[Any]) -> None:
+            backend.ec2_backend.terminate_instances([one.instance.id for one in states])
+            group.instance_states = [one for one in group.instance_states if one not in states]
+
+        if not first:
+            terminate(old[:batch])
+        _launch(group, batch, group.get_propagated_tags())
+        new = group.instance_states[-batch:]
+        backend.update_attached_target_groups(group.name)
+        for _ in range(PATIENCE):
+            yield
+            if all(_healthy(group, one) for one in new):
+                break
+        else:
+            # AWS leaves what it launched in place; a rollback of the stack replaces it.
+            refresh.status = "Failed"
+            refresh.reason = (
+                "Instances failed to become healthy within the health check grace period. "
+                f"{refresh.left} instances still need to be replaced."
+            )
+            if first:
+                terminate(new)
+                backend.update_attached_target_groups(group.name)
+            return
+        if first:
+            terminate(old[:batch])
+        old = old[batch:]
+        refresh.left = len(old)
+        backend.update_attached_target_groups(group.name)
+        yield
+    refresh.status = "Successful"
+
+
+def _group(self: AutoScalingResponse) -> Any:
+    name = self._get_param("AutoScalingGroupName")
+    found = self.autoscaling_backend.autoscaling_groups.get(name)
+    if found is None:
+        raise Refused("ValidationError", f"AutoScalingGroup name not found - {name}")
+    return found
+
+
+def start_instance_refresh(self: AutoScalingResponse) -> Any:
+    group = _group(self)
+    wanted = self._get_param("DesiredConfiguration") or {}
+    if template := wanted.get("LaunchTemplate"):
+        if str(template.get("Version", "")).startswith("$") and self._get_param("Preferences", {}).get(
+            "AutoRollback"
+        ):
+            raise Refused("ValidationError", "AutoRollback cannot be used with $Latest or $Default")
+        group._set_launch_configuration(None, template, None)
+    return ActionResult({"InstanceRefreshId": _start(group, self._get_param("Preferences") or {}).id})
+
+
+def describe_instance_refreshes(self: AutoScalingResponse) -> Any:
+    group = _group(self)
+    wanted = self._get_param("InstanceRefreshIds") or []
+    found = [one for one in _refreshes if one.group is group and (not wanted or one.id in wanted)]
+    for one in found:
+        _step(one)
+    return ActionResult(
+        {
+            "InstanceRefreshes": [
+                {
+                    "InstanceRefreshId": one.id,
+                    "AutoScalingGroupName": group.name,
+                    "Status": one.status,
+                    "StatusReason": one.reason,
+                    "StartTime": one.started,
+                    "EndTime": one.ended,
+                    "PercentageComplete": 100 * (one.total - one.left) // max(1, one.total),
+                    "InstancesToUpdate": one.left,
+                    "Preferences": one.preferences,
+                }
+                for one in reversed(found)
+            ]
+        }
+    )
+
+
+def cancel_instance_refresh(self: AutoScalingResponse) -> Any:
+    group = _group(self)
+    for one in _refreshes:
+        if one.group is group and one.status not in ENDED:
+            one.status, one.ended = "Cancelled", datetime.now(UTC)
+            return ActionResult({"InstanceRefreshId": one.id})
+    raise Refused("ActiveInstanceRefreshNotFound", "No in progress or pending Instance Refresh found.")
