@@ -1,6 +1,8 @@
 """The use cases against a provider in memory: what is joined, in which order, and when nothing is touched."""
 
+import resource
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from i2kit import app, settings
 from i2kit.errors import InputError, NotReadyError, OperationError
 from i2kit.events import Event, Warned, Watcher, ignore
 from i2kit.image import upkeep
-from i2kit.model import Container, Deployment, Port, Service, ServicePort, Workload
+from i2kit.model import Container, Deployment, Output, OutputFile, Port, Service, ServicePort, Workload
 from i2kit.providers import Plan
 from i2kit.settings import Settings
 from tests import in_memory
@@ -205,6 +207,46 @@ def test_build_copies_whole_files(provider: InMemoryProvider, tmp_path: Path) ->
         "root": "root",
     }
     assert sorted(path.name for path in target.iterdir()) == ["initrd", "kernel", "root"]
+
+
+def an_output(folder: Path, content: str, *names: str) -> Output:
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text(content * 100_000)
+    return Output("id", "kernel+root", tuple(OutputFile(name, folder / name, 0, "") for name in names))
+
+
+def test_a_failed_copy_leaves_what_was_there(tmp_path: Path) -> None:
+    """As on a full disk: neither a part of a file nor some of the files."""
+    output, target = an_output(tmp_path / "new", "new", "kernel", "root"), tmp_path / "out"
+    target.mkdir()
+    (target / "kernel").write_text("old")
+    (target / ".kernel.part").write_text("of one that was killed")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OperationError, match=f"cannot write to {target}: File too large") as failed:
+            app.copied(output, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert failed.value.hint == "give another folder with -o, or make room there"
+    assert {path.name: path.read_text() for path in target.iterdir()} == {"kernel": "old"}
+
+    (target / "root").mkdir()
+    with pytest.raises(OperationError, match="root is a folder"):
+        app.copied(output, target)
+    assert (target / "kernel").read_text() == "old"
+
+
+def test_copies_to_one_folder_at_once_do_not_mix(tmp_path: Path) -> None:
+    outputs = [an_output(tmp_path / name, name, "kernel", "root") for name in ("a", "b", "c")]
+    target = tmp_path / "out"
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda output: app.copied(output, target), outputs * 10))
+    files = {path.name: path.read_text() for path in target.iterdir()}
+    assert files.keys() == {"kernel", "root"}
+    assert files["kernel"] == files["root"]
+    assert len(files["root"]) == 100_000
 
 
 def test_copies_of_sparse_files_are_sparse(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ of every workload is known to be right and its image is built.
 """
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
@@ -430,24 +431,51 @@ def apply(provider: Provider, plans: Sequence[Plan], watch: Watcher) -> tuple[Ou
 
 
 def copied(output: Output, folder: Path) -> Output:
-    """Copy an output's files into a folder; whole files only, and holes stay holes."""
+    """Copy an output's files into a folder: whole ones, and all of them or none; holes stay holes."""
+    asides: dict[Path, Path] = {}
+    try:
+        with occupied(folder):
+            try:
+                for file in output.files:
+                    # A hidden name first: an interrupted copy never looks like an image.
+                    aside, target = folder / f".{file.name}.part", folder / file.name
+                    if target.is_dir():
+                        raise IsADirectoryError(errno.EISDIR, f"{file.name} is a folder")
+                    aside.unlink(missing_ok=True)
+                    asides[aside] = target
+                    copy_sparse(file.path, aside)
+                for aside, target in asides.items():
+                    aside.replace(target)
+            finally:
+                for aside in asides:
+                    aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise OperationError(
+            f"cannot write to {folder}: {error.strerror or error}",
+            hint="give another folder with -o, or make room there"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            else "give another folder with -o",
+        ) from error
+    files = (replace(file, path=folder / file.name) for file in output.files)
+    return replace(output, files=tuple(files))
+
+
+@contextmanager
+def occupied(folder: Path) -> Iterator[None]:
+    """Make a folder and keep others like this one out of it."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
-    for file in output.files:
-        # A hidden name first: an interrupted copy never looks like an image.
-        aside = folder / f".{file.name}.part"
-        try:
-            copy_sparse(file.path, aside)
-            aside.replace(folder / file.name)
-        finally:
-            aside.unlink(missing_ok=True)
-        made.append(replace(file, path=folder / file.name))
-    return replace(output, files=tuple(made))
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # NFS locks no folders
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def copy_sparse(source: Path, target: Path) -> None:
     """Copy a file to a new one that takes no more room on disk, and sync it."""
-    with source.open("rb") as reading, target.open("wb") as writing:
+    with source.open("rb") as reading, target.open("xb") as writing:
         size, position = source.stat().st_size, 0
         writing.truncate(size)
         while position < size:
