@@ -372,6 +372,18 @@ def test_a_lost_kernel_is_compiled_again(project: Project) -> None:
     assert own_kernel.latest(project.store) == kernel
 
 
+def test_a_damaged_note_of_the_latest_kernel(project: Project) -> None:
+    kernel = project.build()
+    note = project.store.root / "kernels" / "latest.json"
+    for content in ("{", '{"record": {}, "sha256": ""}', ""):
+        note.write_text(content)
+        assert own_kernel.latest(project.store) == kernel
+    note.unlink()
+    assert project.ensure().kernel == kernel.image
+    assert project.build() == kernel
+    assert note.exists()
+
+
 PACKAGE = Package("crun", "1", "0" * 64)
 KERNEL = Kernel(Package("linux-source-6.1", "6.1.1-1", "1" * 64), "2" * 64, "3" * 64)
 GOOD = lock.render(Lock(packages.Distribution("debian", "bookworm", "amd64"), (PACKAGE,), KERNEL))

@@ -47,8 +47,12 @@ def choose(
 
 
 def latest(store: Store) -> Kernel | None:
-    """The kernel that was built last, if it is still in the store."""
-    return recall(store, LATEST)
+    """The kernel that was built last, of those that are still in the store."""
+    if kernel := recall(store, LATEST):
+        return kernel
+    # That one or its record may be damaged: others take its place, in an order that is always the same.
+    others = (recall(store, path.stem) for path in sorted((store.root / "kernels").glob("*.json")))
+    return next((kernel for kernel in others if kernel), None)
 
 
 def remember(store: Store, key: str, kernel: Kernel) -> None:
