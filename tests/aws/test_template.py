@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from i2kit.model import Port
+from i2kit.model import Endpoint, Port
 from i2kit.providers.aws.balancing import Balancer, balancers
 from i2kit.providers.aws.network import network_of
-from i2kit.providers.aws.template import camel, dumps, healthy_percentages, tags, template
+from i2kit.providers.aws.template import camel, dumps, endpoints_of, healthy_percentages, tags, template
 from i2kit.providers.aws.values import Network, Zone, stack_name
 from tests.golden import check as golden
 
@@ -240,6 +240,20 @@ def test_the_endpoint_of_a_public_service_is_a_name_that_outsiders_can_look_up()
 
     assert url(PUBLIC_ZONE) == "http://web.example.com"
     assert url(PRIVATE_ZONE) == url(None) == {"Fn::Sub": "http://${PublicApplicationLoadBalancer.DNSName}"}
+
+
+def test_endpoints_can_be_read_from_the_outputs_of_a_stack() -> None:
+    made = TEMPLATES["shop-certificate"]["Outputs"]
+    outputs = [
+        {"OutputKey": key, "OutputValue": str(one["Value"]), "Description": one["Description"]}
+        for key, one in made.items()
+    ]
+    assert endpoints_of(outputs) == (
+        Endpoint("http://shop.example.com", True, "default/shop", 80),
+        Endpoint("https://shop.example.com", True, "default/shop", 443),
+        Endpoint("http://web.example.com", False, "default/web", 80),
+    )
+    assert endpoints_of([{"OutputKey": "Other", "OutputValue": "x"}]) == ()
 
 
 def test_no_two_deployments_have_the_same_stack() -> None:

@@ -247,7 +247,7 @@ def _unfit(type_: instances.InstanceType, need: Need, options: Options, wanted: 
 
 def _of_sizes(release: Release, network: Network, zone: Zone | None, options: Options) -> Iterator[Problem]:
     workload = release.workload
-    fewer = "deploy with fewer services, or with shorter names"
+    fewer = "split the deployment, or have fewer services and ports"
     own = {service.key: LONGEST_BALANCER_NAME for service in release.services}
     told = userdata.render(release, zone, {**dict(options.addresses), **own}, options.region)
     if (size := len(told.encode())) > userdata.LIMIT_BYTES:

@@ -12,11 +12,10 @@ Elastic Load Balancing, guides for application and network load balancers; Route
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from i2kit.model import Release, Service
+from i2kit.model import Endpoint, Release, Service
 from i2kit.providers.aws import instances, userdata
 from i2kit.providers.aws.balancing import Balancer, Listener, Speech, Target, balancers, leads
 from i2kit.providers.aws.values import ROOT_DEVICE, Ami, Network, Options, Zone, log_group, stack_name
@@ -49,6 +48,8 @@ LOG_RETENTION_DAYS = 30
 TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 ANYWHERE = "0.0.0.0/0"
 
+_ENDPOINT = re.compile(r"(?P<service>\S+/\S+) port (?P<port>\d+), (?P<reach>public|internal)")
+
 MACHINES = "MachineSecurityGroup"
 """The logical id of the machines' security group."""
 
@@ -72,15 +73,14 @@ def template(
                 resources |= records(service, balancer, zone, release)
     resources["LaunchTemplate"] = launch_template(release, ami, network, zone, options, found)
     resources["Group"] = group(release, ami, network, found)
-    reached = tuple(endpoints(release, found, zone))
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"i2kit: the deployment {key}",
-        "Metadata": {"i2kit": metadata(release, ami, options, reached)},
+        "Metadata": {"i2kit": metadata(release, ami, options)},
         "Resources": resources,
         "Outputs": {
             "Group": {"Description": "The group of machines", "Value": ref("Group")},
-            **{one.id: {"Description": one.about, "Value": one.url} for one in reached},
+            **endpoint_outputs(release, found, zone),
         },
     }
 
@@ -95,7 +95,7 @@ def tags(release: Release) -> dict[str, str]:
     return {**dict(release.workload.labels), "i2kit:deployment": release.workload.key}
 
 
-def metadata(release: Release, ami: Ami, options: Options, reached: tuple["Endpoint", ...]) -> Data:
+def metadata(release: Release, ami: Ami, options: Options) -> Data:
     """What the stack's machines are made of, for whoever compares or lists later."""
     return {
         "Format": FORMAT,
@@ -104,32 +104,15 @@ def metadata(release: Release, ami: Ami, options: Options, reached: tuple["Endpo
         "ImageBytes": ami.size_bytes,
         "Architecture": options.architecture,
         "Containers": dict(release.image.containers),
-        "Endpoints": {
-            one.id: {"Service": one.service, "Port": one.port, "Public": one.public} for one in reached
-        },
     }
 
 
 # --- where it is reached ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A port of a service. `url` is a text or an expression of CloudFormation's."""
-
-    id: str
-    url: str | Data
-    service: str
-    port: int
-    public: bool
-
-    @property
-    def about(self) -> str:
-        return f"{self.service} port {self.port}, {'public' if self.public else 'internal'}"
-
-
-def endpoints(release: Release, found: tuple[Balancer, ...], zone: Zone | None) -> Iterator[Endpoint]:
+def endpoint_outputs(release: Release, found: tuple[Balancer, ...], zone: Zone | None) -> Data:
     """By the service's name where callers can look it up, else by the load balancer's."""
+    made: Data = {}
     for balancer in found:
         speeches = {listener.number: listener.speech for listener in balancer.listeners}
         for service in balancer.services:
@@ -138,8 +121,22 @@ def endpoints(release: Release, found: tuple[Balancer, ...], zone: Zone | None) 
                 url: str | Data = {"Fn::Sub": f"{start}${{{balancer.id}LoadBalancer.DNSName}}{end}"}
                 if zone and not (service.public and zone.private):
                     url = f"{start}{userdata.record_name(service, zone)}{end}"
-                name = f"Endpoint{camel(service.name)}{port.number}"
-                yield Endpoint(name, url, service.key, port.number, service.public)
+                reach = "public" if service.public else "internal"
+                made[f"Endpoint{camel(service.name)}{port.number}"] = {
+                    "Description": f"{service.key} port {port.number}, {reach}",
+                    "Value": url,
+                }
+    return made
+
+
+def endpoints_of(outputs: Iterable[Mapping[str, str]]) -> tuple[Endpoint, ...]:
+    """The endpoints of a stack, from its outputs as AWS tells them."""
+    found = ((_ENDPOINT.fullmatch(one.get("Description", "")), one["OutputValue"]) for one in outputs)
+    return tuple(
+        Endpoint(url, match["reach"] == "public", match["service"], int(match["port"]))
+        for match, url in found
+        if match
+    )
 
 
 def url_parts(speech: Speech, number: int) -> tuple[str, str]:
@@ -225,14 +222,14 @@ def target_group(target: Target, network: Network, *, public: bool) -> Data:
         settings["deregistration_delay.connection_termination.enabled"] = "true"
         # A machine that calls its own internal service may be sent to itself: it would see a call from its
         # own address, and never answer. Public services see who calls.
-        settings["preserve_client_ip.enabled"] = "true" if public else "false"
+        if not public:
+            settings["preserve_client_ip.enabled"] = "false"
     return resource(
         "ElasticLoadBalancingV2::TargetGroup",
         {
             "VpcId": network.vpc,
             "Port": target.number,
             "Protocol": target.protocol,
-            "TargetType": "instance",
             "HealthCheckProtocol": target.protocol if web else "TCP",
             **({"HealthCheckPath": "/", "Matcher": {"HttpCode": HEALTHY_CODES}} if web else {}),
             "HealthCheckIntervalSeconds": CHECK_INTERVAL_S,
