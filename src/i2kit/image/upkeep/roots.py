@@ -86,7 +86,7 @@ def leases(store: Store) -> tuple[Use, ...]:
     """What deploys that run need."""
     found: list[Use] = []
     for path in sorted((store.root / "leases").glob("*")):
-        with suppress(FileNotFoundError), path.open("rb") as file:
+        with suppress(FileNotFoundError, IsADirectoryError), path.open("rb") as file:
             if not _take(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB):
                 found += (Use(**use) for use in (unsealed(file.read()) or {"uses": []})["uses"])
     return tuple(found)
@@ -99,7 +99,7 @@ def dead(store: Store) -> tuple[Path, ...]:
     """
     found = [path for path, root in registered(store).items() if not exists(root.path)]
     for path in sorted((store.root / "leases").glob("*")):
-        with suppress(FileNotFoundError), path.open("rb") as file:
+        with suppress(FileNotFoundError, IsADirectoryError), path.open("rb") as file:
             if _take(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB):
                 found.append(path)
     return tuple(found)
