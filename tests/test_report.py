@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -201,6 +202,7 @@ def test_what_went_in_words() -> None:
     )
     assert report.pruned(gone, dry_run=False).endswith("\n53.0 MB became free\n")
     assert report.pruned_json(gone, dry_run=False)["freed_bytes"] == 53_012_000
+    assert report.pruned_json(replace(gone, unknown=("typo",)), dry_run=False)["unknown"] == ["typo"]
     assert report.pruned(Pruned((), (), ()), dry_run=False) == ""
 
 

@@ -350,6 +350,7 @@ def pruned_json(pruned: Pruned, *, dry_run: bool) -> dict[str, Any]:
             for share in pruned.others
         ],
         "freed_bytes": pruned.freed_bytes,
+        "unknown": list(pruned.unknown),
     }
 
 
