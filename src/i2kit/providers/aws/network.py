@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from i2kit.providers.aws.template import ANYWHERE, Data, attribute, ref, resource
+from i2kit.providers.aws.template import ANYWHERE, Data, ref, resource
 from i2kit.providers.aws.values import Network, Subnet, Zone
 
 CIDR = "10.78.0.0/16"
@@ -65,7 +65,7 @@ def network_template(zones: Sequence[str], *, zone_name: str | None = None) -> d
     if zone_name:
         vpcs = [{"VPCId": ref("Vpc"), "VPCRegion": ref("AWS::Region")}]
         resources["Zone"] = resource("Route53::HostedZone", {"Name": zone_name, "VPCs": vpcs})
-        outputs["Zone"] = {"Description": zone_name, "Value": attribute("Zone", "Id")}
+        outputs["Zone"] = {"Description": zone_name, "Value": ref("Zone")}
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "i2kit: the network that deployments share",
