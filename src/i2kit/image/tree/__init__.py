@@ -4,7 +4,7 @@ Paths are relative, without leading or trailing slash; the root directory is "".
 not UTF-8 are kept with surrogateescape. Contents stay where they are: a region of a local file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -97,9 +97,16 @@ MAX_READ_BYTES = 16 << 20
 """Most that read_file reads: files such as etc/passwd are small, a hostile one is not."""
 
 
-def find(tree: Tree, path: str) -> Entry | None:
-    """The entry at `path` (leading slash or not), symlinks followed inside the root, also the last."""
-    entries = {entry.path: entry for entry in tree}
+MAX_SYMLINKS = 40
+"""How many symlinks one path may lead through, as in Linux."""
+
+
+def real_path(entries: Mapping[str, Entry], path: str, top: str = "") -> str | None:
+    """Where `path` (leading slash or not) leads, symlinks followed inside the directory `top`, also the last.
+
+    None where there is nothing.
+    """
+    root = top.split("/") if top else []
     here: list[str] = []
     todo = path.split("/")[::-1]
     symlinks = 0
@@ -108,7 +115,8 @@ def find(tree: Tree, path: str) -> Entry | None:
         if part in ("", "."):
             continue
         if part == "..":
-            del here[-1:]
+            if len(here) > len(root):
+                here.pop()
             continue
         entry = entries.get("/".join([*here, part]))
         if entry is None:
@@ -117,12 +125,19 @@ def find(tree: Tree, path: str) -> Entry | None:
             here.append(part)
             continue
         symlinks += 1
-        if symlinks > 40:  # as in Linux
+        if symlinks > MAX_SYMLINKS:
             return None
         if entry.target.startswith("/"):
-            here.clear()
+            here = root.copy()
         todo.extend(entry.target.split("/")[::-1])
-    return entries.get("/".join(here))
+    return "/".join(here)
+
+
+def find(tree: Tree, path: str) -> Entry | None:
+    """The entry that `path` leads to, as real_path says."""
+    entries = {entry.path: entry for entry in tree}
+    led = real_path(entries, path)
+    return None if led is None else entries.get(led)
 
 
 def read_file(tree: Tree, path: str) -> bytes | None:

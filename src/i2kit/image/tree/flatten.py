@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from i2kit.errors import OperationError
-from i2kit.image.tree import Content, Entry, Kind, Tree, tar
+from i2kit.image.tree import MAX_SYMLINKS, Content, Entry, Kind, Tree, tar
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
@@ -27,8 +27,6 @@ MAX_SPECIAL_FILES = 10_000
 MAX_CONTENT_BYTES = 20 << 30
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4095
-MAX_SYMLINKS = 40
-"""How many symlinks one path may lead through, as in Linux."""
 MAX_ID = 2**32 - 2
 MAX_MTIME_S = 2**32 - 1
 """File systems such as squashfs keep 32 bits; other times are moved to the nearest that fits."""

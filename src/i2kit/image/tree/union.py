@@ -9,10 +9,7 @@ the symlink leads to; a symlink over a directory takes what was in it along.
 from collections.abc import Iterable
 from dataclasses import replace
 
-from i2kit.image.tree import Entry, Kind, Tree, sort_key
-
-MAX_SYMLINKS = 40
-"""How many symlinks one path may lead through, as in Linux."""
+from i2kit.image.tree import Entry, Kind, Tree, real_path, sort_key
 
 
 class Union:
@@ -74,31 +71,7 @@ class Union:
 
     def find(self, path: str, top: str = "") -> str | None:
         """The real path of what is at `path`, symlinks followed inside `top`; None where there is nothing."""
-        here: list[str] = []
-        todo = path.split("/")[::-1]
-        symlinks = 0
-        while todo:
-            part = todo.pop()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                if len(here) > _depth(top):
-                    here.pop()
-                continue
-            at = "/".join([*here, part])
-            entry = self.entries.get(at)
-            if entry is None:
-                return None
-            if entry.kind is not Kind.SYMLINK:
-                here.append(part)
-                continue
-            symlinks += 1
-            if symlinks > MAX_SYMLINKS:
-                return None
-            if entry.target.startswith("/"):
-                here = top.split("/") if top else []
-            todo.extend(entry.target.split("/")[::-1])
-        return "/".join(here)
+        return real_path(self.entries, path, top)
 
     def _directory(self, path: str, top: str, like: Entry) -> str:
         """The real path of a directory, which is made where it is missing."""
@@ -131,10 +104,6 @@ class Union:
                 self.lost.append(old.path)
             elif self.find(path, top) is None:
                 self.put(replace(old, path=path), top=top, keep=True)
-
-
-def _depth(top: str) -> int:
-    return top.count("/") + 1 if top else 0
 
 
 def _join(folder: str, path: str) -> str:
