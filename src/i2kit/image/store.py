@@ -6,11 +6,12 @@ disk, so a crash at any point leaves only files that the next run continues or s
 
     blobs/sha256/HEX        manifests, configs, layers (an uncompressed layer's name is its diff_id)
     partial/sha256-HEX      downloads that were interrupted; continued by the next attempt
-    machine-images/ID/      vmlinuz, kernel, initrd, root, image.json
+    machine-images/ID/      vmlinuz, kernel, initrd, root, sbom, image.json
     outputs/HEX/            a machine image in another form, such as a disk, and output.json
     builds/HEX              what a build key led to (JSON)
     names/ID/HEX            one name that a machine image was built for (JSON)
     scratch/, locks/        private folders and locks of running processes
+    apt/, base/, kernels/   of the base; roots/, leases/, use.lock, gate.lock: of upkeep
 
 What is damaged is found out by whoever reads it: it counts as absent, is told, and made anew.
 """
@@ -300,7 +301,7 @@ class Store:
         images: Collection[str] = (),
         direct: bool = False,
     ) -> MachineImage:
-        """Move the files `vmlinuz`, `initrd` and, if there, `kernel` and `root` of `folder` into the store.
+        """Move `vmlinuz`, `initrd` and, if there, `kernel`, `root` and `sbom` of `folder` into the store.
 
         The id is the SHA-256 of their contents and the kernel's command line, nothing else: the
         same bytes have the same id wherever they are built. `folder` comes from `scratch`, `images`
