@@ -457,6 +457,27 @@ files:
     ]
 
 
+def test_what_our_own_guest_does_not_do_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = """\
+init: [guest]
+services:
+  - name: a b
+    image: app
+    cgroupsPath: /x
+    runtime: {interfaces: [{name: eth0}], bindNS: {net: /run/net}, mkdir: [/run/a], cgroups: [a]}
+  - {name: plain, image: app, runtime: {mkdir: [/run/a]}}
+"""
+    monkeypatch.setitem(IMAGES, "guest", SourceImage(tree(file("init")), ImageConfig()))
+    assert assembled(text, tmp_path)[0].warnings == (), "LinuxKit's does all"
+    ours = tree(file("usr/lib/i2kit/initramfs.list"))
+    monkeypatch.setitem(IMAGES, "guest", SourceImage(ours, ImageConfig()))
+    (warning,) = assembled(text, tmp_path)[0].warnings
+    assert warning.message == (
+        "`a b`: has no effect with i2kit's own init: a name with other characters than letters, digits,"
+        " - _ and ., cgroupsPath, runtime.interfaces, runtime.bindNS"
+    )
+
+
 def test_a_layout_needs_who_gives_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"pod.yml:1:18: volumes: `v`: the format oci is not supported here"):
         assembled("volumes: [{name: v, image: app, format: oci}]", tmp_path)

@@ -127,6 +127,19 @@ def test_a_hardlink_before_its_file_is_explained(tmp_path: Path) -> None:
     assert "without --builder linuxkit" in str(raised.value.hint)
 
 
+def test_what_is_no_image(tmp_path: Path) -> None:
+    template = parse("pod.yml", "kernel: {image: k}\n")
+    archive = tmp_path / "machine.tar"
+    with pytest.raises(OperationError, match=r"without writing machine.tar"):
+        linuxkit_builder.read(archive, template)
+    archive.touch()
+    with pytest.raises(OperationError, match=r"has no boot/kernel"):
+        linuxkit_builder.read(archive, template)
+    archive.write_bytes(b"garbage")
+    with pytest.raises(OperationError, match=r"cannot be read: .* cut off"):
+        linuxkit_builder.read(archive, template)
+
+
 def test_linuxkit_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linuxkit_builder, "which", lambda _: None)
     with pytest.raises(OperationError, match="`linuxkit` is not installed"):

@@ -21,6 +21,7 @@ at fault, this is not; docs/linuxkit.md says where.
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,8 +30,8 @@ from i2kit.errors import InputError, OperationError, Problem
 from i2kit.image.linuxkit import LABEL, together
 from i2kit.image.linuxkit.spec import Json, number, oci_config, runtime_config
 from i2kit.image.linuxkit.text import as_text, expanded_reference
-from i2kit.image.linuxkit.values import ContainerEntry, FileEntry, Template, Volume
-from i2kit.image.tree import Content, Entry, Kind, Tree, find, read_file
+from i2kit.image.linuxkit.values import ContainerEntry, FileEntry, Runtime, Settings, Template, Volume
+from i2kit.image.tree import Content, Entry, Kind, Tree, find, initramfs, read_file
 from i2kit.image.tree.flatten import flatten
 from i2kit.image.tree.union import Union
 from i2kit.model import ImageConfig
@@ -164,6 +165,9 @@ def assemble(
     )
 
 
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+")
+
+
 class _Builder:
     def __init__(self, template: Template, fetch: Fetch, scratch: Path) -> None:
         self.template = template
@@ -175,6 +179,8 @@ class _Builder:
         self.ids = template.ids()
         self.volumes = {volume.name: f"/{volume.folder}/merged" for volume in template.volumes}
         self.modules: Tree = ()
+        self.own_guest = False
+        """Whether i2kit's init starts the containers, not LinuxKit's."""
         self._unpacked: dict[str, str] = {}
 
     def all_warnings(self) -> list[Problem]:
@@ -233,6 +239,7 @@ class _Builder:
         for reference in self.template.init:
             image = self.fetch(reference)
             self._unpack("", image, resolv_conf=RESOLV_CONF)
+            self.own_guest = self.own_guest or find(image.tree, initramfs.LIST) is not None
             if (database := read_file(image.tree, APK_DATABASE)) is not None:
                 databases.append(database)
         if len(databases) > 1:
@@ -255,6 +262,8 @@ class _Builder:
     def container(self, folder: str, entry: ContainerEntry) -> None:
         image = self.fetch(entry.image)
         settings = together(entry, dict(image.config.labels).get(LABEL, ""), self.template)
+        if self.own_guest and (problem := _beyond_own_guest(entry, settings)):
+            self.warnings.append(problem)
         readonly = bool(settings.readonly)
         place = f"{folder}/rootfs" if readonly else f"{folder}/lower"
         key = expanded_reference(entry.image)
@@ -315,6 +324,23 @@ class _Builder:
             self.root.put(replace(entry, path=f"{place}/{entry.path}" if place else entry.path), top=place)
         mtab = _link(f"{place}/etc/mtab" if place else "etc/mtab", "/proc/mounts", 0o755)
         self.root.put(mtab, top=place, keep=True)
+
+
+def _beyond_own_guest(entry: ContainerEntry, settings: Settings) -> Problem | None:
+    """What LinuxKit's guest does and i2kit's does not."""
+    runtime = settings.runtime or Runtime()
+    wanted = {
+        "a name with other characters than letters, digits, - _ and .": not _PLAIN.fullmatch(entry.name),
+        "cgroupsPath": settings.cgroups_path,
+        "runtime.interfaces": runtime.interfaces,
+        "runtime.bindNS": any(runtime.bind_ns.values()),
+        "runtime.namespace": runtime.namespace,
+    }
+    unmet = ", ".join(key for key, asked in wanted.items() if asked)
+    if not unmet:
+        return None
+    message = f"`{entry.name}`: has no effect with i2kit's own init: {unmet}"
+    return Problem(message, entry.position, "use LinuxKit's init, runc and containerd where it is needed")
 
 
 def _folder(path: str) -> Entry:

@@ -25,6 +25,7 @@ from i2kit.process import run, which
 
 REGISTRY = "i2kit.invalid"
 """No host can have this name (RFC 6761): should the cache lack an image, nothing is asked anywhere."""
+OTHER = "build without --builder linuxkit"
 BOOT = ("boot/kernel", "boot/cmdline", "boot/ucode.cpio")
 
 
@@ -72,14 +73,22 @@ def with_copied_sources(template: Template, folder: Path) -> Template:
 
 def read(archive: Path, template: Template) -> Assembly:
     """What LinuxKit's tar holds: later entries win, the kernel and its arguments stand in boot/."""
+    if not archive.exists():
+        raise OperationError(
+            f"linuxkit ended without an error and without writing {archive.name}", hint=OTHER
+        )
     try:
         tree = flatten([archive])
     except HostileLayer as error:
         raise OperationError(
             f"what linuxkit built cannot be read: {error.message}",
-            hint="it can write a hardlink before its file; build without --builder linuxkit",
+            hint=f"it can write a hardlink before its file: {OTHER}"
+            if "hardlink" in error.message
+            else OTHER,
         ) from error
     boot = tuple(entry for entry in tree if entry.path in BOOT)
+    if template.kernel and not any(entry.path == BOOT[0] for entry in boot):
+        raise OperationError(f"what linuxkit built has no {BOOT[0]}", hint=OTHER)
     rest = tuple(entry for entry in tree if entry.path not in BOOT)
     cmdline = next((entry.content for entry in boot if entry.path == "boot/cmdline"), None)
     if boot:
