@@ -17,8 +17,14 @@ init: [{init}]
 onboot:
   - name: fill
     image: {image}
-    command: [sh, -c, "echo from onboot >/data/index.html; cat /etc/motd"]
-    binds: ["data:/data", "/etc/motd:/etc/motd"]
+    command: [sh, -c, "echo from onboot >/data/index.html; ls /made; grep /made/ /proc/mounts; cat /etc/motd"]
+    binds: ["data:/data", "/etc/motd:/etc/motd", "/run/made:/made"]
+    runtime:
+      mkdir: ["/run/made/it's a folder"]
+      mounts:
+        - {{type: tmpfs, source: scratch, destination: /run/made/scratch, options: [nosuid, size=1m]}}
+        - {{type: bind, source: data, destination: /run/made/data, options: [ro]}}
+      cgroups: [made]
 services:
   - name: web
     image: {image}
@@ -57,6 +63,11 @@ def test_every_section(
         assert machine.get() == b"from onboot\n"
         machine.wait_for("control", "ready")
         assert "000-fill a file of the template" in machine.lines("log")
+        said = [line.split(" ", 1)[1] for line in machine.lines("log") if line.startswith("000-fill ")]
+        assert {"it's a folder", "scratch", "data"} <= set(said), "what runtime.json asks for"
+        mounts = {line.split()[1]: line.split()[2:4] for line in said if " /made/" in line}
+        assert mounts["/made/scratch"][0] == "tmpfs" and "size=1024k" in mounts["/made/scratch"][1]
+        assert mounts["/made/data"][1].startswith("ro,")
         assert any(line.startswith("web touch: /written: Read-only") for line in machine.lines("log"))
         assert machine.lines("log").count("reads hello") == 2
         machine.say("stop 5")

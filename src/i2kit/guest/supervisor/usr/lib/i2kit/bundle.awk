@@ -4,7 +4,8 @@
 #      i2kit with an indent of four spaces); $run/env with lines NAME=VALUE from the user data.
 # Out: $run/NAME/config.json with absolute root, own cgroup as its root, seccomp profile, no inheritable
 #      capabilities, the usual devices only, and the additional environment; lines for the file
-#      systems to mount in $run/fstab.tmp and $run/fstab.rootfs.
+#      systems to mount in $run/fstab.tmp and $run/fstab.rootfs; $run/NAME/prepare, a script of what
+#      runtime.json wants done before the container starts.
 
 # Of a backslash in a replacement only \\& means the same to all versions of busybox: 1.37 reads others anew.
 function json(text,    i, count, part) {
@@ -22,6 +23,46 @@ function read_file(path,    line, text) {
         text = text line "\n"
     close(path)
     return text
+}
+
+# The text of a line `"TEXT",` or `"KEY": "TEXT",`.
+function value(text) {
+    sub(/^ *("[a-zA-Z]*": )?"/, "", text)
+    sub(/",?$/, "", text)
+    return text
+}
+
+# As one word of the shell.
+function quoted(text,    i, count, part) {
+    count = split(text, part, "'")
+    text = part[1]
+    for (i = 2; i <= count; i++)
+        text = text "'\"'\"'" part[i]
+    return "'" text "'"
+}
+
+function prepare(command) {
+    print command >> (run "/" name "/prepare")
+}
+
+# A mount of runtime.json: of the container's root, which all have, or one that the template asks for.
+function mount() {
+    if (destination == directory "/rootfs") {
+        if (layers) {
+            print "tmpfs " directory "/tmp tmpfs nosuid,nodev 0 0" >> (run "/fstab.tmp")
+            print "overlay " destination " overlay " layers ",upperdir=" directory "/tmp/upper,workdir=" \
+                directory "/tmp/work 0 0" >> (run "/fstab.rootfs")
+        } else if (source != destination)
+            # A read-only root whose image another container brings.
+            print source " " destination " none bind 0 0" >> (run "/fstab.tmp")
+    } else if (destination != directory "/tmp") {
+        prepare("mkdir -p " quoted(destination))
+        prepare("mount -t " quoted(type ? type : "none") " -o " quoted((type == "bind" ? "bind" : "rw") options) \
+            " " quoted(source ? source : "none") " " quoted(destination))
+        # A bind mount takes the flags of what it shows, and others only afterwards.
+        if (options ~ /,ro(,|$)/ && (type == "bind" || options ~ /,r?bind(,|$)/))
+            prepare("mount -o remount,bind,ro " quoted(destination))
+    }
 }
 
 # The variables of the user data that the container does not set itself, each with a comma before it.
@@ -89,20 +130,30 @@ FNR == 1 {
 }
 
 FILENAME ~ /\/runtime\.json$/ {
-    if (match($0, /lowerdir=[^,"]*/)) {
-        layers = substr($0, RSTART, RLENGTH)
-        print "tmpfs " directory "/tmp tmpfs nosuid,nodev 0 0" >> (run "/fstab.tmp")
-        print "overlay " directory "/rootfs overlay " layers ",upperdir=" directory "/tmp/upper,workdir=" \
-            directory "/tmp/work 0 0" >> (run "/fstab.rootfs")
-    } else if (/"destination":/) {
+    if (match($0, /^    "[a-zA-Z]+": /)) {
         split($0, part, "\"")
-        destination = part[4]
-    } else if (/"source": *"\/containers\//) {
-        # A read-only root whose image another container brings.
-        split($0, part, "\"")
-        if (part[4] != destination)
-            print part[4] " " destination " none bind 0 0" >> (run "/fstab.tmp")
-    }
+        section = part[2]
+    } else if (/^        "/) {
+        if (section == "mkdir")
+            prepare("mkdir -p " quoted(value($0)))
+        else if (section == "cgroups")
+            prepare("mkdir -p " quoted("/sys/fs/cgroup/" value($0)))
+    } else if (section != "mounts")
+        next
+    else if (/^        \{/) {
+        type = source = options = layers = ""
+    } else if (/^            "destination": /)
+        destination = value($0)
+    else if (/^            "type": /)
+        type = value($0)
+    else if (/^            "source": /)
+        source = value($0)
+    else if (/^                "lowerdir=/)
+        layers = value($0)
+    else if (/^                "/)
+        options = options "," value($0)
+    else if (/^        \}/)
+        mount()
     next
 }
 
