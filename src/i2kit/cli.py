@@ -86,7 +86,7 @@ locked_option = click.option(
 images_option = click.option(
     "--images",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(exists=True, path_type=Path),
     metavar="PATH",
     help="An OCI layout or an image archive, looked into by name before any registry. Repeatable.",
 )
