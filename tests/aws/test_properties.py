@@ -100,7 +100,7 @@ def pairs_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(releases(), NETWORKS, ZONES, HOW)
 def test_templates(wanted: Release, network: Network, zone: Zone | None, options: Options) -> None:
     made = template(wanted, AMI, network, zone, options)
@@ -108,6 +108,12 @@ def test_templates(wanted: Release, network: Network, zone: Zone | None, options
     assert json.loads(text, object_pairs_hook=pairs_once) == made
     assert dumps(template(wanted, AMI, network, zone, options)) == text, "the same, whenever it is made"
     assert SECRET not in text
+    other_order = replace(
+        wanted,
+        services=tuple(reversed(wanted.services)),
+        neighbours=tuple(reversed(wanted.neighbours)),
+    )
+    assert json.loads(dumps(template(other_order, AMI, network, zone, options))) == made
 
     refused = problems(wanted, network, zone, options)
     if not refused:

@@ -3,8 +3,8 @@
 In: a template. Out: an Estimate with its lines. What depends on use (traffic, load balancers' capacity
 units, logs) is not in it, nor are free tiers and discounts.
 
-Prices: us-east-1, in US dollars, noted on 2026-11-21 from
-https://aws.amazon.com/{ec2/pricing/on-demand,ebs/pricing,elasticloadbalancing/pricing,vpc/pricing,route53/pricing}.
+Prices: us-east-1, in US dollars, of https://aws.amazon.com/{ebs,elasticloadbalancing,vpc,route53}/pricing as
+others quoted them in 2026, noted on 2026-11-21. Machines: see `instances`.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,8 +1,8 @@
 """Which instance type a pod gets, and what is known of the types without asking AWS. Pure.
 
 Sizes, hypervisors and boot modes: `aws ec2 describe-instance-types`, seen through moto 5.2.5's copy.
-Prices: Linux, on demand, us-east-1, https://aws.amazon.com/ec2/pricing/on-demand/, noted on 2026-11-21;
-the larger sizes of a family cost in proportion.
+Prices: Linux, on demand, us-east-1, of https://aws.amazon.com/ec2/pricing/on-demand/ as others quoted it in
+2026, noted on 2026-11-21; the sizes of a family cost in proportion.
 """
 
 from collections.abc import Iterable, Iterator

@@ -41,8 +41,8 @@ GRACE_S = 30
 STARTUP_S = 300
 """What a machine may take until its first good check, before it is replaced."""
 
-WARMUP_S = 30
-"""How long a new machine is in service before the next old one goes."""
+UNCHECKED_S = 30
+"""How long a new machine that no load balancer checks must run before the next old one goes."""
 
 LOG_RETENTION_DAYS = 30
 TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
@@ -418,7 +418,8 @@ def group(release: Release, ami: Ami, network: Network, found: tuple[Balancer, .
         },
         "HealthCheckType": "ELB" if found else "EC2",
         "HealthCheckGracePeriod": STARTUP_S if found else 0,
-        "DefaultInstanceWarmup": WARMUP_S,
+        # An update waits for the load balancers' checks of new machines, where there are any.
+        "DefaultInstanceWarmup": 0 if found else UNCHECKED_S,
         "Tags": [
             {"Key": key, "Value": value, "PropagateAtLaunch": True} for key, value in sorted(labels.items())
         ],
