@@ -34,8 +34,12 @@ def blocks(disk: Path) -> Iterator[tuple[Block, bytes]]:
             file.seek(index * BLOCK_BYTES)
             data = file.read(BLOCK_BYTES)
             if data != _ZEROS[: len(data)]:
-                yield Block(index, hashlib.sha256(data).hexdigest()), data
+                yield Block(index, digest(data)), data
             index = _next(file.fileno(), index + 1)
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def read(disk: int, index: int) -> bytes:

@@ -4,7 +4,8 @@ Levers are POSTed with their words as JSON:
 - `reset` forgets everything; `settle` lets all operations on stacks end;
 - `break_resource(resource, action, reason)` and `mend`: a stack's resource fails;
 - `unhealthy(image)`: instances of this AMI fail their load balancer's checks;
-- `fault(code, status, message, action, skip, times)`: calls are answered with this error;
+- `fault(code, status, message, action, skip, times)`: calls are answered with this error,
+  until `no_faults`;
 - `hold(after)`: the answer of this call from now on does not come until `release`; `held` tells;
 - `calls`: what was called since the last reset, as `service:Action`.
 """
@@ -26,6 +27,16 @@ Start = Callable[[str, list[tuple[str, str]]], Any]
 
 SERVICE = re.compile(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request")
 
+EBS = {
+    "StartSnapshot": re.compile(r"POST /snapshots"),
+    "CompleteSnapshot": re.compile(r"POST /snapshots/completion/[^/]+"),
+    "PutSnapshotBlock": re.compile(r"PUT /snapshots/[^/]+/blocks/\d+"),
+    "GetSnapshotBlock": re.compile(r"GET /snapshots/[^/]+/blocks/\d+"),
+    "ListSnapshotBlocks": re.compile(r"GET /snapshots/[^/]+/blocks"),
+    "ListChangedBlocks": re.compile(r"GET /snapshots/[^/]+/changedblocks"),
+}
+"""The API whose actions are in no request, only their forms."""
+
 
 class Control:
     """A WSGI application around moto's."""
@@ -41,6 +52,7 @@ class Control:
             "mend": cloudformation.mend,
             "unhealthy": elbv2.unhealthy,
             "fault": self.fault,
+            "no_faults": lambda: self._faults.clear(),
             "hold": self.hold,
             "held": self.held,
             "release": self.release,
@@ -125,7 +137,8 @@ def called(environ: Environ, body: bytes) -> str:
         return f"{service}:{target.rpartition('.')[2]}"
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
         return f"{service}:{parse_qs(body.decode()).get('Action', [''])[0]}"
-    return f"{service}:{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+    request = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+    return f"{service}:{next((name for name, form in EBS.items() if form.fullmatch(request)), request)}"
 
 
 def answer_fault(fault: Mapping[str, Any], call: str, start: Start) -> Iterable[bytes]:

@@ -2,9 +2,9 @@
 
 from types import ModuleType
 
-from tests.aws.emulator import autoscaling, cloudformation, elbv2
+from tests.aws.emulator import autoscaling, cloudformation, ec2, elbv2, images, logs, route53
 
-MODULES: tuple[ModuleType, ...] = (autoscaling, cloudformation, elbv2)
+MODULES: tuple[ModuleType, ...] = (autoscaling, cloudformation, ec2, elbv2, images, logs, route53)
 
 
 def install() -> None:
