@@ -117,9 +117,9 @@ def test_labels_that_cannot_be_tags() -> None:
     only(found(release(labels=(("a", "x?"),))), "letters, digits, blanks")
     only(found(release(labels=(("aws:a", "x"),))), "AWS's own")
     assert len(found(release(labels=(("App", "x"), ("app", "y"))))) == 2
-    many = tuple((f"label{number}", "x") for number in range(49))
-    only(found(release(labels=many)), "49 labels", "no more than 48")
-    assert found(release(labels=many[:48])) == []
+    many = tuple((f"label{number}", "x") for number in range(46))
+    only(found(release(labels=many)), "46 labels", "no more than 45")
+    assert found(release(labels=many[:45])) == []
 
 
 def ports(count: int, first: int = 9000) -> tuple[Port, ...]:

@@ -9,7 +9,15 @@ import pytest
 from i2kit.model import Endpoint, Port
 from i2kit.providers.aws.balancing import Balancer, balancers
 from i2kit.providers.aws.network import network_of
-from i2kit.providers.aws.template import camel, dumps, endpoints_of, healthy_percentages, tags, template
+from i2kit.providers.aws.template import (
+    camel,
+    dumps,
+    endpoints_of,
+    healthy_percentages,
+    labels_of,
+    tags,
+    template,
+)
 from i2kit.providers.aws.values import Network, Zone, stack_name
 from tests.golden import check as golden
 
@@ -273,11 +281,11 @@ def test_no_two_services_have_the_same_logical_id() -> None:
 
 
 def test_labels_become_tags() -> None:
-    assert tags(release(labels=(("app", "web"), ("tier", "")))) == {
-        "app": "web",
-        "tier": "",
-        "i2kit:deployment": "default/web",
-    }
+    labels = (("app", "web"), ("tier", ""))
+    found = tags(release(labels=labels))
+    # CloudFormation takes no tag without a value.
+    assert found == {"app": "web", "tier": "-", "i2kit:deployment": "default/web"}
+    assert labels_of({**found, "aws:cloudformation:stack-name": "i2kit-web"}) == labels
 
 
 def test_the_shared_network_can_be_read_back() -> None:

@@ -26,6 +26,8 @@ MAX_TEMPLATE_BYTES = 51_200
 MAX_RESOURCES = 500
 MAX_OUTPUTS = 200
 MAX_TAGS = 50
+OWN_TAGS = 5
+"""Room for what i2kit says by tags."""
 MAX_TAG_KEY = 128
 MAX_TAG_VALUE = 256
 MAX_LISTENERS = 50
@@ -140,7 +142,7 @@ def _of_names(release: Release, found: Iterable[Balancer], zone: Zone | None) ->
 
 def _of_tags(workload: Workload) -> Iterator[Problem]:
     """Labels become tags."""
-    room = MAX_TAGS - 2  # what i2kit tags the group with
+    room = MAX_TAGS - OWN_TAGS
     if len(workload.labels) > room:
         yield Problem(
             f"deployment `{workload.name}` has {len(workload.labels)} labels: as tags, no more than {room} "

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from i2kit.model import Endpoint, Release, Service
+from i2kit.model import Endpoint, Pairs, Release, Service
 from i2kit.providers.aws import instances, userdata
 from i2kit.providers.aws.balancing import Balancer, Listener, Speech, Target, balancers, leads
 from i2kit.providers.aws.values import ROOT_DEVICE, Ami, Network, Options, Zone, log_group, stack_name
@@ -47,6 +47,9 @@ UNCHECKED_S = 30
 LOG_RETENTION_DAYS = 30
 TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 ANYWHERE = "0.0.0.0/0"
+
+NO_VALUE = "-"
+"""For a label without a value, which the tag of a stack must have. No label has this one."""
 
 _ENDPOINT = re.compile(r"(?P<service>\S+/\S+) port (?P<port>\d+), (?P<reach>public|internal)")
 
@@ -92,7 +95,17 @@ def dumps(made: Mapping[str, Any]) -> str:
 
 def tags(release: Release) -> dict[str, str]:
     """What the stack is tagged with, and by CloudFormation all that is in it: services select by labels."""
-    return {**dict(release.workload.labels), "i2kit:deployment": release.workload.key}
+    labels = {key: value or NO_VALUE for key, value in release.workload.labels}
+    return {**labels, "i2kit:deployment": release.workload.key}
+
+
+def labels_of(found: Mapping[str, str]) -> Pairs:
+    """The inverse of `tags`: the labels of a deployment, from the tags of its stack."""
+    return tuple(
+        (key, "" if value == NO_VALUE else value)
+        for key, value in found.items()
+        if not key.startswith(("i2kit:", "aws:"))
+    )
 
 
 def metadata(release: Release, ami: Ami, options: Options) -> Data:
