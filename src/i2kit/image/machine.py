@@ -347,7 +347,7 @@ def write(assembly: Assembly, folder: Path, *, uuid: bytes, unpacked: Callable[[
     if document := read_file(assembly.tree, sbom.PATH):
         (folder / "sbom").write_bytes(document)
     if assembly.ucode:
-        (folder / "initrd").write_bytes(assembly.ucode.read())
+        (folder / "initrd").write_bytes(initramfs.padded(assembly.ucode.read()))
     rooted = initramfs.LIST in paths
     early = select(assembly.tree) if rooted else assembly.tree
     write_cpio(early, folder / "initrd", behind=assembly.ucode is not None)
