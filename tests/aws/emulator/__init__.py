@@ -45,10 +45,13 @@ class Emulator:
 
 
 @contextmanager
-def running(environ: Mapping[str, str] = os.environ) -> Iterator[Emulator]:
-    """A server on a free port of loopback. It ends with this process, however that ends."""
+def running(*, corrected: bool = True, environ: Mapping[str, str] = os.environ) -> Iterator[Emulator]:
+    """A server on a free port of loopback. It ends with this process, however that ends.
+
+    Without corrections it is moto's own, for tests of whether they are needed still.
+    """
     with subprocess.Popen(
-        [sys.executable, "-m", __name__],
+        [sys.executable, "-m", __name__, *([] if corrected else ["--as-is"])],
         cwd=PROJECT,
         env={"PATH": environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", **ENVIRONMENT},
         stdin=subprocess.PIPE,

@@ -13,7 +13,8 @@ from tests.aws.emulator.control import Control
 
 
 def main() -> None:
-    corrections.install()
+    if sys.argv[1:] != ["--as-is"]:
+        corrections.install()
     # One line per request is noise; what goes wrong is logged above this.
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     application = Control(DomainDispatcherApplication(create_backend_app))

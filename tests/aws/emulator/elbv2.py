@@ -44,7 +44,7 @@ def health_for(self: Any, target: dict[str, Any], ec2: Any) -> Any:
     """AWS: State `unhealthy` with the reason, for targets that fail their checks."""
     found = _health_for(self, target, ec2)
     instance = ec2.get_instance_by_id(target["Id"])
-    if found.state == "healthy" and instance and instance.image_id in _unhealthy:
+    if found.status == "healthy" and instance and instance.image_id in _unhealthy:
         return FakeHealthStatus(
             target["Id"],
             found.port,

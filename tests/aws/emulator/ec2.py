@@ -1,0 +1,59 @@
+"""Security groups whose rules hold as given and change in place.
+
+Source: AWS::EC2::SecurityGroup in the CloudFormation Template Reference.
+"""
+
+from typing import Any
+
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.security_groups import SecurityGroup
+
+
+def install() -> None:
+    SecurityGroup.create_from_cloudformation_json = classmethod(_create)
+    SecurityGroup.update_from_cloudformation_json = classmethod(_update)
+
+
+def _create(cls: Any, name: str, definition: dict[str, Any], account: str, region: str, /, **_: Any) -> Any:
+    properties = definition["Properties"]
+    backend = ec2_backends[account][region]
+    group = backend.create_security_group(
+        name=name, description=properties["GroupDescription"], vpc_id=properties.get("VpcId")
+    )
+    _apply(backend, group, properties)
+    return group
+
+
+def _update(cls: Any, /, **words: Any) -> Any:
+    """AWS: rules and tags change in place; moto makes another group under another id."""
+    group = words["original_resource"]
+    backend = ec2_backends[words["account_id"]][words["region_name"]]
+    _apply(backend, group, words["cloudformation_json"]["Properties"])
+    return group
+
+
+def _apply(backend: Any, group: Any, properties: dict[str, Any]) -> None:
+    """AWS: rules keep their descriptions; rules for what goes out replace the one that lets all out."""
+    backend.create_tags([group.id], {one["Key"]: one["Value"] for one in properties.get("Tags") or []})
+    group.ingress_rules.clear()
+    for rule in properties.get("SecurityGroupIngress") or []:
+        _authorize(backend.authorize_security_group_ingress, group, rule, "Source")
+    if "SecurityGroupEgress" in properties:
+        group.egress_rules.clear()
+        for rule in properties["SecurityGroupEgress"]:
+            _authorize(backend.authorize_security_group_egress, group, rule, "Destination")
+
+
+def _authorize(authorize: Any, group: Any, rule: dict[str, Any], side: str) -> None:
+    about = {"Description": rule["Description"]} if "Description" in rule else {}
+    ranges = [{key: rule[key], **about} for key in ("CidrIp", "CidrIpv6") if key in rule]
+    other = rule.get(f"{side}SecurityGroupId")
+    authorize(
+        group_name_or_id=group.id,
+        ip_protocol=str(rule["IpProtocol"]),
+        from_port=rule.get("FromPort", -1),
+        to_port=rule.get("ToPort", -1),
+        ip_ranges=ranges,
+        source_groups=[{"GroupId": other, **about}] if other else [],
+        vpc_id=group.vpc_id,
+    )
