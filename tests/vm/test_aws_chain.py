@@ -1,0 +1,67 @@
+"""What AWS was given boots: the AMI of a disk, followed down to the blocks of its snapshot."""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from i2kit.blocks import BLOCK_BYTES
+from i2kit.image import disk
+from i2kit.image.base import boot
+from i2kit.image.store import Store
+from i2kit.image.template import Base
+from i2kit.providers.aws import ami
+from tests.aws import emulator
+from tests.aws.conftest import REGION, environment
+from tests.vm.conftest import Build
+from tests.vm.machine import booted_disk, container
+
+pytestmark = pytest.mark.vm
+
+WEB = "hostname; cat /proc/cmdline; cat /proc/partitions; httpd -f -p 80 -h /www"
+
+
+def test_an_ami_boots(
+    build: Build, store: Store, the_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Disk → blocks → AMI → its root device's snapshot → blocks → a volume → UEFI, NVMe, an answer."""
+    built = build(container("web", WEB))
+    identity = bytes.fromhex(built.id)[:16]
+    cmdline = f"{built.arguments(f'PARTLABEL={disk.label(identity)}')} rootwait"
+    loader = boot.load(store, the_base.boot)
+    initrd = None if built.direct else built.initrd
+    raw = disk.write(
+        "raw", disk.Parts(built.vmlinuz, initrd, built.root, cmdline, identity, loader), tmp_path
+    )
+    with emulator.running() as server:
+        for name, value in environment(server).items():
+            monkeypatch.setenv(name, value)
+        clients = ami.clients(boto3.Session("key", "secret", region_name=REGION))
+        made = ami.publish(clients, raw, image=built.id, architecture="x86_64")
+        (image,) = clients.ec2.describe_images(ImageIds=[made.ami.id])["Images"]
+        root = image["RootDeviceName"]
+        (device,) = [one["Ebs"] for one in image["BlockDeviceMappings"] if one["DeviceName"] == root]
+        volume = downloaded(clients.ebs, device, tmp_path / "volume.raw")
+    with booted_disk([volume], tmp_path, "hostname=in-ec2\n", firmware="uefi", bus="nvme") as machine:
+        assert machine.get() == b"hello\n"
+        said = machine.console.read_text(errors="replace")
+        assert "web in-ec2" in said, "it has reached the metadata service"
+        assert f"{1 << 20} nvme0n1\n" in said, "it is on the volume of one GiB"
+
+
+def downloaded(ebs: Any, device: dict[str, Any], path: Path) -> Path:
+    """The volume that EC2 makes of a block device's snapshot."""
+    snapshot = device["SnapshotId"]
+    with path.open("xb") as file:
+        file.truncate(device["VolumeSize"] << 30)
+        # The disk of a test has fewer blocks than a page holds.
+        for block in ebs.list_snapshot_blocks(SnapshotId=snapshot)["Blocks"]:
+            answer = ebs.get_snapshot_block(SnapshotId=snapshot, **block)
+            data: bytes = answer["BlockData"].read()
+            assert base64.b64decode(answer["Checksum"]) == hashlib.sha256(data).digest()
+            file.seek(block["BlockIndex"] * BLOCK_BYTES)
+            file.write(data)
+    return path
