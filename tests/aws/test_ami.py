@@ -9,7 +9,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from i2kit.blocks import BLOCK_BYTES
@@ -17,7 +16,8 @@ from i2kit.errors import OperationError
 from i2kit.events import Event, Finished, Progress
 from i2kit.providers.aws import ami, calls
 from i2kit.providers.aws.ami import Clients, Published
-from tests.aws.conftest import REGION, Aws
+from i2kit.providers.aws.session import connect
+from tests.aws.conftest import Aws, environment
 
 IMAGE = "a" * 64
 DISK_BLOCKS = 40
@@ -29,7 +29,7 @@ HELD = 24
 def clients(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Clients:
     # Pauses are for AWS; here they would only take time.
     monkeypatch.setattr(calls, "FIRST_PAUSE_S", 0.001)
-    return ami.clients(aws.session)
+    return ami.clients(connect())
 
 
 @pytest.fixture
@@ -248,17 +248,16 @@ def test_ctrl_c(clients: Clients, disk: Path) -> None:
     assert not snapshots(clients)
 
 
-def run_and_die(endpoint: str, disk: Path, number: int) -> None:
+def run_and_die(environ: dict[str, str], disk: Path, number: int) -> None:
     """Publish, and be gone where the n-th call begins: as by kill -9, nothing is cleaned up."""
-    os.environ["AWS_ENDPOINT_URL"] = endpoint
-    session = boto3.Session("key", "secret", region_name=REGION)
+    os.environ.update(environ)
     calls = itertools.count(1)
 
     def before(**_: Any) -> None:
         if next(calls) == number:
             os._exit(9)
 
-    clients = ami.clients(session)
+    clients = ami.clients(connect())
     for client in (clients.ec2, clients.ebs):
         client.meta.events.register("before-call", before)
     publish(clients, disk)
@@ -276,7 +275,7 @@ def test_killed_between_any_two_calls(aws: Aws, clients: Clients, disk: Path, bu
         if built_upon:
             publish(clients, disk)
             patch(disk, 1, b"%d" % number)
-        run = context.Process(target=run_and_die, args=(aws.endpoint, disk, number))
+        run = context.Process(target=run_and_die, args=(environment(aws.emulator), disk, number))
         run.start()
         run.join(60)
         publish(clients, disk)
@@ -309,7 +308,7 @@ def test_two_at_once(aws: Aws, clients: Clients, disk: Path) -> None:
 
     def meanwhile(**_: Any) -> None:
         if next(began) == 0:
-            theirs.append(publish(ami.clients(aws.session), disk))
+            theirs.append(publish(ami.clients(connect()), disk))
 
     clients.ebs.meta.events.register("before-call.ebs.CompleteSnapshot", meanwhile)
     assert publish(clients, disk).ami == theirs[0].ami

@@ -5,7 +5,6 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from i2kit.blocks import BLOCK_BYTES
@@ -14,8 +13,9 @@ from i2kit.image.base import boot
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from i2kit.providers.aws import ami
+from i2kit.providers.aws.session import connect
 from tests.aws import emulator
-from tests.aws.conftest import REGION, environment
+from tests.aws.conftest import environment
 from tests.vm.conftest import Build
 from tests.vm.machine import booted_disk, container
 
@@ -39,7 +39,7 @@ def test_an_ami_boots(
     with emulator.running() as server:
         for name, value in environment(server).items():
             monkeypatch.setenv(name, value)
-        clients = ami.clients(boto3.Session("key", "secret", region_name=REGION))
+        clients = ami.clients(connect())
         made = ami.publish(clients, raw, image=built.id, architecture="x86_64")
         (image,) = clients.ec2.describe_images(ImageIds=[made.ami.id])["Images"]
         root = image["RootDeviceName"]

@@ -21,7 +21,6 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import Any, Literal
 
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from i2kit import blocks
@@ -32,6 +31,7 @@ from i2kit.model import Pairs
 from i2kit.providers.aws import blockmap, snapshot
 from i2kit.providers.aws.blockmap import BlockMap
 from i2kit.providers.aws.calls import code, explained
+from i2kit.providers.aws.session import Session
 from i2kit.providers.aws.values import BOOT_MODES, ROOT_DEVICE, Ami, Architecture
 
 DISK_TAG = "i2kit:disk"
@@ -66,7 +66,7 @@ GONE = frozenset({"InvalidSnapshot.NotFound", "InvalidAMIID.NotFound", "InvalidA
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """Of boto3, for one region."""
+    """Of the SDK, for one region."""
 
     ec2: Any
     ebs: Any
@@ -92,18 +92,14 @@ class Owned:
     tags: Pairs
 
 
-def clients(session: Any) -> Clients:
+def clients(session: Session) -> Clients:
     """The clients that the rest of this module takes."""
     # The many threads' retries are in `calls`.
-    many = Config(
-        retries={"total_max_attempts": 1},
-        max_pool_connections=snapshot.WORKERS,
-        connect_timeout=10,
-        read_timeout=30,
-    )
-    patient = Config(retries={"mode": "standard", "total_max_attempts": 8})
-    with explained("reach AWS"):
-        return Clients(session.client("ec2", config=patient), session.client("ebs", config=many))
+    with explained("connecting to AWS"):
+        ebs = session.client(
+            "ebs", retries={"total_max_attempts": 1}, max_pool_connections=snapshot.WORKERS, read_timeout=30
+        )
+        return Clients(session.client("ec2"), ebs)
 
 
 def survey(disk: Path, architecture: Architecture) -> BlockMap:
@@ -121,14 +117,14 @@ def ami_name(wanted: BlockMap) -> str:
 
 def find(aws: Clients, wanted: BlockMap) -> Ami | None:
     """The AMI of this disk, once it is available; None where there is none."""
-    with explained("look for the AMI"):
+    with explained("looking for the AMI"):
         found = _named(aws.ec2, ami_name(wanted))
         return _ami(found) if found else None
 
 
 def owned(aws: Clients) -> tuple[Owned, ...]:
     """All AMIs of ours in this account and region, oldest first."""
-    with explained("list AMIs"):
+    with explained("listing the AMIs"):
         found = [
             Owned(_ami(image), image["Name"], _snapshots(image), image["CreationDate"], _pairs(image))
             for image in _images(aws.ec2, [{"Name": "tag-key", "Values": [DISK_TAG]}])
@@ -153,7 +149,7 @@ def publish(
     wanted = survey(disk, architecture)
     work = _Work(aws, disk, wanted, image, tags, watch, f"ami {image[:12]}")
     watch(Started(work.key, "upload the machine image as an AMI"))
-    with explained("make the AMI"):
+    with explained("making the AMI"):
         found = work.make()
         work.sweep(found)
     sent = f"{work.sent_bytes / 1e6:.1f} MB sent" if work.sent_bytes else "nothing to send"
@@ -183,7 +179,7 @@ def remove(aws: Clients, ami: str, *, watch: Watcher = ignore) -> None:
 
     Raises OperationError for one that is in use or not ours, and then touches nothing.
     """
-    with explained(f"remove {ami}"):
+    with explained(f"removing {ami}"):
         image = _image(aws.ec2, ami)
         if image is None:
             return

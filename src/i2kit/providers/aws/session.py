@@ -42,18 +42,18 @@ class Session:
         self._sdk = sdk
         self.region = region
 
-    def client(self, service: str) -> Any:
-        """The SDK's client of a service. AWS_ENDPOINT_URL, which the SDK reads, leads it elsewhere."""
-        return self._sdk.client(
-            service,
-            region_name=self.region,
-            config=Config(
-                retries=RETRIES,
-                connect_timeout=10,
-                read_timeout=60,
-                user_agent_extra=f"i2kit/{i2kit.__version__}",
-            ),
-        )
+    def client(self, service: str, **config: object) -> Any:
+        """The SDK's client of a service. AWS_ENDPOINT_URL, which the SDK reads, leads it elsewhere.
+
+        `config` is what of botocore's Config differs for this one.
+        """
+        words = {
+            "retries": RETRIES,
+            "connect_timeout": 10,
+            "read_timeout": 60,
+            "user_agent_extra": f"i2kit/{i2kit.__version__}",
+        }
+        return self._sdk.client(service, region_name=self.region, config=Config(**{**words, **config}))
 
 
 def connect(environ: Mapping[str, str] = os.environ) -> Session:
