@@ -11,6 +11,7 @@ API Reference.
 """
 
 import contextlib
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,8 +38,8 @@ SERVING = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IM
 DEAD = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
 """Nothing of these ever served: they can only be removed, and then made again."""
 
-CONSEQUENCES = ("cancelled", "canceled")
-"""In the reasons of what AWS gave up because something else had failed."""
+CONSEQUENCE = re.compile(r"Resource \w+ cancell?ed")
+"""The reason of what AWS gave up because something else had failed."""
 
 NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 
@@ -163,6 +164,7 @@ def deploy(
             change_set = _create_change_set(client, name, template, tags, stack)
             if change_set is None or not _compared(client, change_set, pace):
                 if change_set and stack and stack.serves:
+                    _forget_change_sets(client, stack)
                     watch(Note(f"the stack {name} needs no change"))
                     return stack
                 continue  # somebody else was faster: what they do comes first
@@ -421,7 +423,7 @@ class Outcome:
 
 
 def _is_consequence(event: Mapping[str, Any]) -> bool:
-    return any(word in (event.get("ResourceStatusReason") or "") for word in CONSEQUENCES)
+    return bool(CONSEQUENCE.match(event.get("ResourceStatusReason") or ""))
 
 
 def _is_of_stack(event: Mapping[str, Any]) -> bool:
