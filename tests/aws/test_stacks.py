@@ -15,8 +15,12 @@ from i2kit.events import Event, Finished, Note, Started, Warned, ignore
 from i2kit.providers.aws import stacks
 from i2kit.providers.aws.session import connect
 from i2kit.providers.aws.stacks import Pace
+from i2kit.providers.aws.template import dumps
+from i2kit.providers.aws.template import template as made
 from tests.aws.conftest import Aws, environment
 from tests.aws.emulator import PROJECT
+from tests.aws.releases import OPTIONS, release
+from tests.aws.test_templates_made import ami, network
 
 NAME = "i2kit-web"
 TAGS = {"i2kit:deployment": "default/web", "app": "web"}
@@ -129,9 +133,10 @@ def test_removal_leaves_nothing_but_what_is_kept(aws: Aws, cloud: Any) -> None:
 
 def test_stacks_of_others_are_neither_listed_nor_touched(aws: Aws, cloud: Any) -> None:
     deploy(cloud, template())
+    stacks.deploy(cloud, "i2kit-network", template(), {"i2kit:network": "shared"}, ignore, pace=PACE)
     cloud.create_stack(StackName="theirs", TemplateBody=template())
     aws.emulator.control("settle")
-    assert [one.name for one in stacks.owned(cloud)] == [NAME]
+    assert [one.name for one in stacks.deployments(cloud)] == [NAME]
     with pytest.raises(OperationError, match="did not make"):
         stacks.delete(cloud, "theirs", ignore, pace=PACE)
     with pytest.raises(OperationError, match="did not make"):
@@ -171,6 +176,19 @@ def test_an_update_that_fails_is_rolled_back_and_the_previous_one_serves(aws: Aw
     assert leftovers(aws) == before
     aws.emulator.control("mend")
     assert deploy(cloud, template(30, "Group")).status == "UPDATE_COMPLETE"
+
+
+def test_an_update_whose_image_never_gets_healthy_is_rolled_back(aws: Aws, cloud: Any) -> None:
+    first, second = ami(aws, "first"), ami(aws, "second")
+    where, zone = network(aws)
+    bodies = [dumps(made(release(), image, where, zone, OPTIONS)) for image in (first, second)]
+    deploy(cloud, bodies[0])
+    aws.emulator.control("unhealthy", image=second.id)
+    with pytest.raises(RolloutError, match=r"group of machines Group: .*failed to become healthy"):
+        deploy(cloud, bodies[1])
+    found = aws.client("ec2").describe_instances()["Reservations"]
+    instances = [one for each in found for one in each["Instances"] if one["State"]["Name"] == "running"]
+    assert [one["ImageId"] for one in instances] == [first.id] * 3
 
 
 def test_what_holds_a_removal_is_named_and_the_next_one_goes_on(aws: Aws, cloud: Any) -> None:

@@ -28,8 +28,11 @@ from i2kit.providers.aws.difference import KINDS
 CAPABILITIES = ("CAPABILITY_IAM",)
 """Templates have roles; none has a name of its own."""
 
-OWNER = "i2kit:deployment"
-"""The tag that every stack of ours has."""
+OURS = "i2kit:"
+"""What the key of at least one tag of each stack of ours starts with."""
+
+DEPLOYMENT = "i2kit:deployment"
+"""The tag of stacks that are deployments."""
 
 CHANGE_SET = "i2kit-"
 """What our change sets' names start with."""
@@ -123,12 +126,12 @@ def find(client: Any, name: str) -> Stack | None:
     return None if found["StackStatus"] == "DELETE_COMPLETE" else _stack(found)
 
 
-def owned(client: Any) -> Sequence[Stack]:
-    """All stacks that i2kit made in this region, by name."""
+def deployments(client: Any) -> Sequence[Stack]:
+    """The stacks of all deployments in this region, by name."""
     with explained("listing the stacks"):
         pages = client.get_paginator("describe_stacks").paginate()
         found = [_stack(one) for page in pages for one in page["Stacks"]]
-    return sorted((one for one in found if OWNER in one.tags), key=lambda one: one.name)
+    return sorted((one for one in found if DEPLOYMENT in one.tags), key=lambda one: one.name)
 
 
 def resources(client: Any, stack: Stack) -> Sequence[Resource]:
@@ -225,9 +228,10 @@ def _made_ready(client: Any, name: str, watch: Watcher, pace: Pace) -> Stack | N
 
 def _refuse_foreign(stack: Stack) -> None:
     # A stack that awaits review may have lost its tags with its change set.
-    if OWNER not in stack.tags and stack.status != "REVIEW_IN_PROGRESS":
+    ours = any(key.startswith(OURS) for key in stack.tags)
+    if not ours and stack.status != "REVIEW_IN_PROGRESS":
         raise OperationError(
-            f"there is a stack {stack.name} that i2kit did not make: it lacks the tag {OWNER}",
+            f"there is a stack {stack.name} that i2kit did not make: no tag of it starts with {OURS}",
             hint="give the deployment another name, or remove that stack yourself",
         )
 
