@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from i2kit.model import Endpoint, Port
+from i2kit.providers.aws import userdata
 from i2kit.providers.aws.balancing import Balancer, balancers
 from i2kit.providers.aws.network import network_of
 from i2kit.providers.aws.template import (
@@ -140,6 +141,19 @@ def test_a_port_is_never_public_because_another_service_is() -> None:
         "PublicApplication": ["site", "web"],
         "InternalNetwork": ["admin"],
     }
+
+
+def test_what_was_written_decides_what_is_spoken() -> None:
+    """Not the service that each deployment has, of which nobody said anything."""
+    own, written = service("web", (80, 80, None)), service("z-raw", (80, 80, "tcp"))
+    found = balancers(release(services=(own, written)), NETWORK, None)
+    assert [(one.kind, one.listeners[0].protocol) for one in found] == [("network", "TCP")]
+
+
+def test_a_machine_is_ready_when_it_listens_where_written_services_lead() -> None:
+    own, written = service("web", (80, 80, None), (8080, 8080, None)), service("site", (80, 8080, None))
+    assert userdata.ready_ports(release(services=(own, written))) == (8080,)
+    assert userdata.ready_ports(release(services=(own,))) == (80, 8080)
 
 
 def test_what_cannot_change_in_place_has_another_name() -> None:
