@@ -165,12 +165,15 @@ def users(aws: Clients, ami: str) -> tuple[str, ...]:
     found = [
         one["InstanceId"] for page in pages for group in page["Reservations"] for one in group["Instances"]
     ]
-    for template in _pages(aws.ec2, "describe_launch_templates", "LaunchTemplates"):
-        answer = aws.ec2.describe_launch_template_versions(
-            LaunchTemplateId=template["LaunchTemplateId"], Versions=["$Latest", "$Default"]
-        )
-        if any(one["LaunchTemplateData"].get("ImageId") == ami for one in answer["LaunchTemplateVersions"]):
-            found.append(template["LaunchTemplateName"])
+    # Without the name of a template this asks for those of all.
+    versions = _pages(
+        aws.ec2,
+        "describe_launch_template_versions",
+        "LaunchTemplateVersions",
+        Versions=["$Latest", "$Default"],
+        Filters=uses,
+    )
+    found += sorted({version["LaunchTemplateName"] for version in versions})
     return tuple(found)
 
 
