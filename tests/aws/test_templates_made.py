@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from i2kit.model import Port
-from i2kit.providers.aws.network import network_of, network_template
+from i2kit.providers.aws.network import TAGS, network_of, network_template
 from i2kit.providers.aws.template import dumps, endpoints_of, tags, template
-from i2kit.providers.aws.values import Ami, Network, Zone
+from i2kit.providers.aws.values import NETWORK_STACK, Ami, Network, Zone
 
 from .conftest import Aws
 from .releases import OPTIONS, release, service
@@ -69,7 +69,8 @@ def failures(aws: Aws, stack: str) -> list[str]:
 
 def network(aws: Aws) -> tuple[Network, Zone | None]:
     made = network_template(["us-east-1a", "us-east-1b"], zone_name="i2kit.internal")
-    outputs = create(aws, "i2kit-network", made)["Outputs"]
+    given = [{"Key": key, "Value": value} for key, value in TAGS.items()]
+    outputs = create(aws, NETWORK_STACK, made, Tags=given)["Outputs"]
     return network_of(made, {one["OutputKey"]: one["OutputValue"] for one in outputs})
 
 

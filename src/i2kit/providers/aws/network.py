@@ -23,6 +23,9 @@ SUBNET_BITS = 4
 
 MAX_ZONES = 3
 
+TAGS = {"i2kit:network": "shared"}
+"""What its stack is tagged with, and by CloudFormation all that is in it."""
+
 
 def network_template(zones: Sequence[str], *, zone_name: str | None = None) -> dict[str, Any]:
     """VPC, a public subnet in each of these zones (three at most), and a private hosted zone if named."""
