@@ -13,7 +13,7 @@ help:
 
 setup:
 	@.ci/install-packages
-	@.ci/install-python $(VENV)
+	@.ci/install-python $(VENV) dev
 
 lint: setup
 	$(VENV)/bin/ruff check
