@@ -178,7 +178,10 @@ def test_encryption_by_default(clients: Clients, disk: Path) -> None:
     assert_arrived(clients, disk, made)
     clients.ec2.disable_ebs_encryption_by_default()
     patch(disk, 0, b"y")
-    assert publish(clients, disk).sent_bytes == 2 * BLOCK_BYTES, "upon the one that isn't encrypted"
+    last = publish(clients, disk)
+    assert last.sent_bytes == 2 * BLOCK_BYTES
+    (found,) = clients.ec2.describe_snapshots(SnapshotIds=[snapshot_of(clients, last)])["Snapshots"]
+    assert not found["Encrypted"], "built upon the one that isn't either"
 
 
 @pytest.mark.parametrize("action", ["GetSnapshotBlock", "ListSnapshotBlocks", "GetEbsEncryptionByDefault"])
@@ -298,6 +301,20 @@ def test_an_ami_that_somebody_else_registers_meanwhile(clients: Clients, disk: P
     clients.ec2.meta.events.register("before-call.ec2.RegisterImage", meanwhile)
     ours = publish(clients, disk)
     assert ours.ami == theirs[0].ami
+    assert len(images(clients)) == len(snapshots(clients)) == 1
+
+
+def test_two_that_start_at_the_same_moment(clients: Clients, disk: Path) -> None:
+    """Each has a snapshot of its own, and the one that no AMI has goes."""
+    theirs: list[Published] = []
+    began = itertools.count()
+
+    def meanwhile(**_: Any) -> None:
+        if next(began) == 0:
+            theirs.append(publish(clients, disk))
+
+    clients.ebs.meta.events.register("before-call.ebs.StartSnapshot", meanwhile)
+    assert publish(clients, disk).ami == theirs[0].ami
     assert len(images(clients)) == len(snapshots(clients)) == 1
 
 

@@ -105,7 +105,9 @@ def start_snapshot(self: Any) -> ActionResult:
     ec2.delete_volume(snapshot.volume.id)
     snapshot.volume.id = "vol-ffffffff"
     snapshot.status = "pending"
-    snapshot.encrypted = bool(self._get_param("Encrypted")) or ec2.get_ebs_encryption_by_default()
+    inherited = bool(parent_id) and ec2.snapshots[parent_id].encrypted
+    asked_for = bool(self._get_param("Encrypted"))
+    snapshot.encrypted = asked_for or inherited or ec2.get_ebs_encryption_by_default()
     made.token, made.asked, made.parent = token, asked, parent_id
     made.lineage = parent.lineage if parent else made.snapshot_id
     made.block_size, made.written = BLOCK_BYTES, {}
