@@ -63,6 +63,15 @@ def test_a_machine_image(tmp_path: Path) -> None:
     assert b'"additionalGids": [\n                7\n' in root["containers/services/web/config.json"].data
 
 
+def test_the_name_of_an_images_folder_is_no_part_of_the_machine(tmp_path: Path) -> None:
+    reference = write_app(tmp_path)
+    shutil.copytree(tmp_path / "app", tmp_path / "copy")
+    one = build(pod(reference), settings=settings(tmp_path / "1"))
+    other = build(pod(f"oci:{tmp_path / 'copy'}"), settings=settings(tmp_path / "2"))
+    assert one.id == other.id
+    assert [name.partition("@")[0] for _, name in other.containers] == ["localhost/copy"]
+
+
 def test_render_pins_images_and_resolves_the_user(tmp_path: Path) -> None:
     text = render(pod(write_app(tmp_path, user="web")), settings=settings(tmp_path))
     document = yaml.safe_load(text)

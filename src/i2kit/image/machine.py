@@ -35,7 +35,7 @@ from i2kit.settings import Settings
 
 PLATFORM = "linux/amd64"
 
-FORMAT = 5
+FORMAT = 6
 """Counts up when the same template leads to other bytes than before."""
 
 Builder = Literal["i2kit", "linuxkit"]
@@ -144,7 +144,7 @@ class _Stage:
                 problems += error.problems
         if problems:
             raise InputError(problems)
-        pinned = {reference: image.pinned for reference, image in images.items()}
+        pinned = {reference: sources.nameless(image.pinned) for reference, image in images.items()}
         data = [hashlib.sha256(file.data).hexdigest() if file.data else "" for file in found.files]
         content = [FORMAT, sbom, builder, as_text(found, "json", pinned), data]
         return _Recipe(
@@ -325,7 +325,7 @@ def build_key(
     digests, so a template without them tells as much.
     """
     anyone = {reference: ContainerImage(image, Identity()) for reference, image in images.items()}
-    text = template.render(workload, anyone, base)
+    text = sources.nameless(template.render(workload, anyone, base))
     return hashlib.sha256(f"{FORMAT}\n{sbom} {builder}\n{text}".encode()).hexdigest()
 
 

@@ -17,6 +17,7 @@ from i2kit.image.assemble import MTIME_S, Assembly, SourceImage
 from i2kit.image.linuxkit.values import Template
 from i2kit.image.sbom import installed
 from i2kit.image.sbom.installed import Distribution, Installed, Inventory
+from i2kit.image.sources import nameless
 from i2kit.image.store import canonical_json
 from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
 from i2kit.model import ResolvedImage
@@ -65,7 +66,7 @@ def carried(
     """The same machine with its document in it. `images` and `fetch` are by reference in the template."""
 
     def part(role: str, name: str, reference: str) -> Part:
-        return Part(role, name, images[reference].pinned, fetch(reference).tree)
+        return Part(role, name, nameless(images[reference].pinned), fetch(reference).tree)
 
     parts = [part("init", "", reference) for reference in template.init]
     if template.kernel:

@@ -5,6 +5,7 @@ Out: a ResolvedImage pinned by digest; then its layers. A tag is asked for every
 the store has is never fetched again. Nothing here looks inside layers.
 """
 
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -26,6 +27,12 @@ OWN = "i2kit"
 """The repository folder of base components, which exist in the store only."""
 LOCAL = "localhost"
 """The registry name of images that came from local files, as with podman."""
+_LOCAL_NAME = re.compile(rf"\b{LOCAL}/[^@\s]+@")
+
+
+def nameless(text: str) -> str:
+    """The text with local images told by their digest alone: a file's name is no part of its image."""
+    return _LOCAL_NAME.sub(f"{LOCAL}/image@", text)
 
 
 def resolve(
