@@ -62,14 +62,14 @@ def test_every_section(
     with booted(made, tmp_path, "ready_port=80\n", initrd=files.get("initrd.img"), memory_mb=160) as machine:
         assert machine.get() == b"from onboot\n"
         machine.wait_for("control", "ready")
-        assert "000-fill a file of the template" in machine.lines("log")
+        machine.wait_for("log", "000-fill a file of the template")
         said = [line.split(" ", 1)[1] for line in machine.lines("log") if line.startswith("000-fill ")]
         assert {"it's a folder", "scratch", "data"} <= set(said), "what runtime.json asks for"
         mounts = {line.split()[1]: line.split()[2:4] for line in said if " /made/" in line}
         assert mounts["/made/scratch"][0] == "tmpfs" and "size=1024k" in mounts["/made/scratch"][1]
         assert mounts["/made/data"][1].startswith("ro,")
-        assert any(line.startswith("web touch: /written: Read-only") for line in machine.lines("log"))
-        assert machine.lines("log").count("reads hello") == 2
+        machine.wait_for("log", "web touch: /written: Read-only")
+        machine.wait_for("log", lambda _: machine.lines("log").count("reads hello") == 2)
         machine.say("stop 5")
         assert machine.process.wait(30) == 0
         machine.wait_for("log", "onshutdown-000-fill from onboot")
