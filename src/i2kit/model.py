@@ -13,6 +13,9 @@ from i2kit.errors import Position
 Pairs = tuple[tuple[str, str], ...]
 """An ordered mapping of strings, as a value."""
 
+Architecture = Literal["amd64", "arm64"]
+"""As OCI and Debian name them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
@@ -65,6 +68,10 @@ class Workload:
     replicas: int = 1
     namespace: str = "default"
     labels: Pairs = ()
+    instance_type: str | None = None
+    """Which machines a cloud should take, such as t4g.micro; None for the smallest that holds the pod."""
+    certificate: str | None = None
+    """What a cloud's load balancer ends TLS with: there the ARN of a certificate."""
     position: Position | None = field(default=None, compare=False)
 
     @property
@@ -107,12 +114,10 @@ class Service:
         """`namespace/name`, unique among the services of a provider."""
         return f"{self.namespace}/{self.name}"
 
-    def selects(self, workload: Workload) -> bool:
-        """Whether the workload's pods stand behind this service."""
+    def selects(self, one: "Workload | Deployment") -> bool:
+        """Whether the pods of a workload, or of a deployment that runs, stand behind this service."""
         return (
-            bool(self.selector)
-            and self.namespace == workload.namespace
-            and set(self.selector) <= set(workload.labels)
+            bool(self.selector) and self.namespace == one.namespace and set(self.selector) <= set(one.labels)
         )
 
 
@@ -250,6 +255,47 @@ class Release:
     image: MachineImage
     services: tuple[Service, ...]
     neighbours: tuple[Service, ...] = ()
+    disk: Path | None = field(default=None, compare=False)
+    """The machine image in the form that the provider asked for, where that is a single file."""
+    manifest: str = field(default="", compare=False)
+    """A hash of what the files say of it: tells apart what was asked for, where images are the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a deployment was at a time. Only those that are `kept` can be gone back to."""
+
+    number: int
+    image: str
+    """The machine image's id."""
+    containers: Pairs
+    """Container name → pinned image reference."""
+    manifest: str
+    """Release.manifest."""
+    created_at: str
+    """RFC 3339, UTC."""
+    outcome: Literal["serving", "rolling out", "superseded", "failed"]
+    kept: bool = True
+    reason: str = ""
+    """Why it failed, as far as that is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedImage:
+    """A machine image as a provider keeps it outside of the store, such as an AMI."""
+
+    id: str
+    """As its place names it."""
+    image: str
+    """The machine image's id."""
+    created_at: str
+    """RFC 3339, UTC."""
+    size_bytes: int
+    architecture: Architecture
+    keys: tuple[str, ...] = ()
+    """The deployments that it was made for."""
+    used_by: tuple[str, ...] = ()
+    """What would miss it: deployments that run it or can go back to it, machines, launch templates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +342,10 @@ class Deployment:
     """The same for the VM alone: another one means that every VM is replaced."""
     containers: tuple[str, ...] = ()
     """The names of the containers in each VM."""
+    labels: Pairs = ()
+    """Its workload's, by which services select."""
+    services: tuple[Service, ...] = ()
+    """Those in front of it, as far as they were written and not implied."""
 
     @property
     def key(self) -> str:

@@ -12,9 +12,28 @@ from pathlib import Path
 from typing import Literal, cast
 
 from i2kit.errors import InputError, Problem
+from i2kit.model import Architecture
 
 NetworkMode = Literal["auto", "namespace", "user"]
 Accelerator = Literal["auto", "kvm", "tcg"]
+
+
+@dataclass(frozen=True, slots=True)
+class AwsSettings:
+    """What provider `aws` is given. None or empty: found, made, or left to AWS's SDK."""
+
+    region: str | None = None
+    credentials: Path | None = None
+    """A file as `aws configure` writes it."""
+    hosted_zone: str | None = None
+    """The name of a hosted zone of Route 53, or its id; without one names are in no zone. A name that ends
+    in .internal is made as a private zone where there is none."""
+    vpc: str | None = None
+    subnets: tuple[str, ...] = ()
+    security_group: str | None = None
+    key_pair: str | None = None
+    instance_type: str | None = None
+    certificate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +55,10 @@ class Settings:
     """Local files that hold images under their names, looked at before any registry."""
     network: NetworkMode = "auto"
     accelerator: Accelerator = "auto"
+    provider: str = "local"
+    architecture: Architecture = "amd64"
+    """Of the machine images that are built."""
+    aws: AwsSettings = AwsSettings()
 
 
 def load(

@@ -8,9 +8,9 @@ others quoted them in 2026, noted on 2026-11-21. Machines: see `instances`.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from i2kit.providers import CostLine, Estimate
 from i2kit.providers.aws.instances import PRICES_AS_OF, PRICES_REGION, TYPES
 
 HOURS = 730
@@ -26,51 +26,15 @@ NOT_COUNTED = "traffic, load balancers' capacity units, logs"
 SOURCE = "https://aws.amazon.com/pricing"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """`usd` is for all of them in a month; None where the price is not known."""
-
-    count: int
-    what: str
-    usd: float | None
-
-    def __str__(self) -> str:
-        return f"{self.count} × {self.what}: {'unknown' if self.usd is None else f'${self.usd:.2f}'}"
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """`as_of`, `region`: when and where these prices held."""
-
-    lines: tuple[Line, ...]
-    as_of: str = PRICES_AS_OF
-    region: str = PRICES_REGION
-
-    @property
-    def usd(self) -> float:
-        """Of all lines whose price is known."""
-        return round(sum(line.usd or 0 for line in self.lines), 2)
-
-    @property
-    def complete(self) -> bool:
-        return all(line.usd is not None for line in self.lines)
-
-    def __str__(self) -> str:
-        least = "" if self.complete else "at least "
-        return (
-            f"{least}${self.usd:.2f} a month (prices of {self.region}, {self.as_of}, {SOURCE}; "
-            f"without {NOT_COUNTED})"
-        )
-
-
 def estimate(template: Mapping[str, Any]) -> Estimate:
     """Of a stack with this template."""
     resources = template["Resources"]
     made = [*_machines(resources), *_balancers(resources), *_rest(template)]
-    return Estimate(tuple(line for line in made if line.count))
+    lines = tuple(line for line in made if line.count)
+    return Estimate(lines, PRICES_AS_OF, PRICES_REGION, SOURCE, NOT_COUNTED)
 
 
-def _machines(resources: Mapping[str, Any]) -> Iterator[Line]:
+def _machines(resources: Mapping[str, Any]) -> Iterator[CostLine]:
     for resource in _of(resources, "AutoScaling::AutoScalingGroup"):
         count = int(resource["MinSize"])
         id_ = resource["LaunchTemplate"]["LaunchTemplateId"]["Ref"]
@@ -85,7 +49,7 @@ def _machines(resources: Mapping[str, Any]) -> Iterator[Line]:
             yield _line(count, "public IPv4 address of a machine", ADDRESS_USD_PER_HOUR * HOURS)
 
 
-def _balancers(resources: Mapping[str, Any]) -> Iterator[Line]:
+def _balancers(resources: Mapping[str, Any]) -> Iterator[CostLine]:
     for resource in _of(resources, "ElasticLoadBalancingV2::LoadBalancer"):
         yield _line(1, f"{resource['Type']} load balancer", BALANCER_USD_PER_HOUR * HOURS)
         if resource["Scheme"] == "internet-facing":
@@ -93,14 +57,14 @@ def _balancers(resources: Mapping[str, Any]) -> Iterator[Line]:
             yield _line(len(resource["Subnets"]), what, ADDRESS_USD_PER_HOUR * HOURS)
 
 
-def _rest(template: Mapping[str, Any]) -> Iterator[Line]:
+def _rest(template: Mapping[str, Any]) -> Iterator[CostLine]:
     yield _line(sum(1 for _ in _of(template["Resources"], "Route53::HostedZone")), "hosted zone", ZONE_USD)
     if size := template.get("Metadata", {}).get("i2kit", {}).get("ImageBytes"):
         yield _line(1, "image's snapshot, at most", size / (1 << 30) * SNAPSHOT_USD_PER_GIB)
 
 
-def _line(count: int, what: str, usd_each: float | None) -> Line:
-    return Line(count, what, None if usd_each is None else round(count * usd_each, 2))
+def _line(count: int, what: str, usd_each: float | None) -> CostLine:
+    return CostLine(count, what, None if usd_each is None else round(count * usd_each, 2))
 
 
 def _of(resources: Mapping[str, Any], type_: str) -> Iterator[Mapping[str, Any]]:

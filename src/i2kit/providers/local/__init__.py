@@ -21,8 +21,17 @@ from typing import Any
 from i2kit import events
 from i2kit.errors import NotReadyError, OperationError, RolloutError
 from i2kit.events import Finished, Note, Progress, Started, Warned, Watcher
-from i2kit.model import Deployment, Endpoint, Instance, Release
-from i2kit.providers import Plan
+from i2kit.model import (
+    Architecture,
+    Deployment,
+    Endpoint,
+    Instance,
+    PlacedImage,
+    Release,
+    Revision,
+    Workload,
+)
+from i2kit.providers import Plan, Wanted
 from i2kit.providers.local import desired, plan
 from i2kit.providers.local.client import Client
 from i2kit.settings import Settings
@@ -38,8 +47,10 @@ class LocalProvider:
     """Implements `i2kit.providers.Provider`."""
 
     name = "local"
+    form = "kernel+root"
 
     def __init__(self, settings: Settings) -> None:
+        self._architecture: Architecture = settings.architecture
         self._client = Client(settings)
 
     def observe(self, key: str) -> Deployment | None:
@@ -50,8 +61,14 @@ class LocalProvider:
         """Everything that runs here, by key."""
         return [_deployment(data) for data in self._client.deployments(events.ignore)]
 
-    def plan(self, key: str, wanted: Release | None, found: Deployment | None) -> Plan:
+    def architecture(self, workload: Workload) -> Architecture:
+        """This machine's."""
+        return self._architecture
+
+    def plan(self, key: str, wanted: Wanted | None, found: Deployment | None) -> Plan:
         """Compare wanted with found. Pure."""
+        if not isinstance(wanted, Release | None):
+            raise OperationError("provider local cannot do this yet: deploy a changed manifest instead")
         return plan.plan(key, wanted, found)
 
     def apply(self, plan: Plan, watch: Watcher) -> Deployment | None:
@@ -60,6 +77,7 @@ class LocalProvider:
             if plan.wanted is None:
                 self._remove(plan.key, watch)
                 return None
+            assert isinstance(plan.wanted, Release)
             order = desired.order_of(plan.wanted)
             _check_that_it_fits(order)
             self._client.deployments(watch)  # brings back the others first
@@ -129,6 +147,17 @@ class LocalProvider:
             hint=f"see `i2kit logs {order.name}`; mend the image or the manifest and deploy again,"
             f" or remove it with `i2kit destroy {order.name}`",
         )
+
+    def history(self, key: str) -> Sequence[Revision]:
+        """None are kept yet."""
+        return ()
+
+    def images(self) -> Sequence[PlacedImage]:
+        """Its machines use the store's."""
+        return ()
+
+    def remove_image(self, image: PlacedImage, watch: Watcher) -> None:
+        """There is none to remove."""
 
     def logs(
         self, key: str, *, container: str | None, replica: int | None, follow: bool
