@@ -1,0 +1,295 @@
+"""What a stack's template says of the deployment in its `Metadata`, and that read back. Pure.
+
+All that a template is made of again: so rollback, scale and more services in front need nothing but the
+stack. Never has environment variables or commands: those are in the machine image, and may be private.
+The machine image of a release that was read back has no files.
+"""
+
+import base64
+import binascii
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from i2kit.errors import OperationError
+from i2kit.model import (
+    Container,
+    MachineImage,
+    Port,
+    Release,
+    Resources,
+    Service,
+    ServicePort,
+    Workload,
+)
+from i2kit.providers.aws.values import Ami, Network, Options, Subnet, Zone
+
+FORMAT = 1
+"""Counts up when an older i2kit could not read it."""
+
+MAX_HISTORY = 10
+"""Earlier revisions that can be gone back to."""
+
+Data = dict[str, Any]
+
+_RESOURCES = (
+    ("cpu_request_millis", "CpuRequestMillis"),
+    ("cpu_limit_millis", "CpuLimitMillis"),
+    ("memory_request_bytes", "MemoryRequestBytes"),
+    ("memory_limit_bytes", "MemoryLimitBytes"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One revision of a deployment. `created_at` is RFC 3339, UTC.
+
+    `release` has the deployment's own services, `attached` are those of other files that select it.
+    `history` are earlier ones, oldest first, each without a history of its own.
+    """
+
+    revision: int
+    created_at: str
+    release: Release
+    ami: Ami
+    options: Options
+    network: Network
+    zone: Zone | None = None
+    attached: tuple[Service, ...] = ()
+    implied: bool = True
+    """Whether the service of the deployment's name came by itself."""
+    history: tuple["Record", ...] = field(default=())
+
+    @property
+    def key(self) -> str:
+        return self.release.workload.key
+
+    @property
+    def manifest(self) -> str:
+        return self.release.manifest
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """All that are in front of it. What its own files say of a service counts."""
+        own = {service.key for service in self.release.services}
+        return (*self.release.services, *(one for one in self.attached if one.key not in own))
+
+    @property
+    def written(self) -> tuple[Service, ...]:
+        """All but the one that came by itself."""
+        return tuple(one for one in self.services if not (self.implied and one.key == self.key))
+
+    @property
+    def whole(self) -> Release:
+        """What it is with all services in front."""
+        return replace(self.release, services=self.services)
+
+
+def is_implied(release: Release) -> bool:
+    """Whether the service of its name, if there is one, was not written."""
+    own = [service for service in release.services if service.key == release.workload.key]
+    return all(
+        service.position is None
+        and not service.public
+        and service.selector == release.workload.labels
+        and [(port.number, port.target) for port in service.ports]
+        == [(port.number, port.number) for port in release.workload.ports]
+        for service in own
+    )
+
+
+def metadata(record: Record) -> Data:
+    """As the template has it, with as much history as there is."""
+    made = _data(record)
+    made["Network"] = {
+        "Vpc": record.network.vpc,
+        "Cidrs": list(record.network.cidrs),
+        "Subnets": [[one.id, one.zone, one.public] for one in record.network.subnets],
+        "SecurityGroup": record.network.security_group,
+    }
+    made["Zone"] = record.zone and {
+        "Id": record.zone.id,
+        "Name": record.zone.name,
+        "Private": record.zone.private,
+    }
+    if record.history:
+        text = json.dumps([_data(one) for one in record.history], separators=(",", ":"))
+        made["History"] = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+    return made
+
+
+def of(template: Mapping[str, Any]) -> Record:
+    """The record in a stack's template. Raises OperationError where it can't be read."""
+    found = template.get("Metadata", {}).get("i2kit")
+    if not isinstance(found, Mapping) or "Format" not in found:
+        raise OperationError(
+            "a stack that is tagged as a deployment has no record of i2kit in its template",
+            hint="remove the tag i2kit:deployment if it is not one of i2kit's",
+        )
+    key = found.get("Deployment", "of this stack")
+    if found["Format"] != FORMAT:
+        raise OperationError(
+            f"the deployment {key} was deployed by another version of i2kit: its record has format "
+            f"{found['Format']}, and this version knows {FORMAT}",
+            hint="use that version, or update i2kit",
+        )
+    try:
+        network, zone = found["Network"], found.get("Zone")
+        record = replace(
+            _record(found),
+            network=Network(
+                network["Vpc"],
+                tuple(network["Cidrs"]),
+                tuple(Subnet(*one) for one in network["Subnets"]),
+                network["SecurityGroup"],
+            ),
+            zone=Zone(zone["Id"], zone["Name"], zone["Private"]) if zone else None,
+        )
+        if packed := found.get("History"):
+            past = json.loads(zlib.decompress(base64.b64decode(packed)))
+            record = replace(
+                record,
+                history=tuple(
+                    replace(_record(one), network=record.network, zone=record.zone) for one in past
+                ),
+            )
+        return record
+    except (LookupError, TypeError, ValueError, AttributeError, zlib.error, binascii.Error) as error:
+        raise OperationError(
+            f"the record of the deployment {key} in its stack's template can't be read: {error!r}",
+            hint="deploy it again, from its files",
+        ) from error
+
+
+def after(before: Record | None, record: Record) -> Record:
+    """The record as the next revision of what was there before."""
+    if before is None:
+        return replace(record, revision=1, history=())
+    past = (*before.history, replace(before, history=()))[-MAX_HISTORY:]
+    return replace(record, revision=before.revision + 1, history=past)
+
+
+def _data(record: Record) -> Data:
+    """One revision. What differences and lists read comes first."""
+    release, options = record.release, record.options
+    workload, image = release.workload, release.image
+    return {
+        "Format": FORMAT,
+        "Deployment": record.key,
+        "Revision": record.revision,
+        "CreatedAt": record.created_at,
+        "Manifest": release.manifest,
+        "Image": image.id,
+        "ImageBytes": record.ami.size_bytes,
+        "Architecture": options.architecture,
+        "Containers": dict(image.containers),
+        "Ami": record.ami.id,
+        "MemoryFloorBytes": image.memory_floor_bytes,
+        "Workload": {
+            "Labels": dict(workload.labels),
+            "Replicas": workload.replicas,
+            "InstanceType": workload.instance_type,
+            "Certificate": workload.certificate,
+            "Containers": [_container(one) for one in workload.containers],
+        },
+        "Options": {
+            "Region": options.region,
+            "InstanceType": options.instance_type,
+            "KeyPair": options.key_pair,
+            "Certificate": options.certificate,
+            "Addresses": dict(options.addresses),
+        },
+        "Implied": record.implied,
+        "Services": [_service(one) for one in release.services],
+        "Attached": [_service(one) for one in record.attached],
+        "Neighbours": [_service(one) for one in release.neighbours],
+    }
+
+
+def _container(one: Container) -> Data:
+    given = {name: getattr(one.resources, field_) for field_, name in _RESOURCES}
+    return {
+        "Name": one.name,
+        "Image": one.image,
+        "Ports": [[port.number, port.name] for port in one.ports],
+        "Resources": {name: value for name, value in given.items() if value is not None},
+    }
+
+
+def _service(one: Service) -> Data:
+    return {
+        "Name": one.name,
+        "Namespace": one.namespace,
+        "Selector": dict(one.selector),
+        "Ports": [[port.number, port.target, port.name] for port in one.ports],
+        "Public": one.public,
+    }
+
+
+def _record(data: Mapping[str, Any]) -> Record:
+    """One revision, its place aside."""
+    namespace, name = data["Deployment"].split("/")
+    said, options = data["Workload"], data["Options"]
+    workload = Workload(
+        name=name,
+        namespace=namespace,
+        containers=tuple(_container_of(one) for one in said["Containers"]),
+        replicas=said["Replicas"],
+        labels=tuple(said["Labels"].items()),
+        instance_type=said["InstanceType"],
+        certificate=said["Certificate"],
+    )
+    nowhere = Path()
+    image = MachineImage(
+        id=data["Image"],
+        vmlinuz=nowhere,
+        kernel=nowhere,
+        initrd=nowhere,
+        root=None,
+        cmdline="",
+        memory_floor_bytes=data["MemoryFloorBytes"],
+        containers=tuple(data["Containers"].items()),
+    )
+    services, attached, neighbours = (
+        tuple(_service_of(one) for one in data[what]) for what in ("Services", "Attached", "Neighbours")
+    )
+    return Record(
+        revision=data["Revision"],
+        created_at=data["CreatedAt"],
+        release=Release(workload, image, services, neighbours, manifest=data["Manifest"]),
+        ami=Ami(data["Ami"], data["Image"], data["ImageBytes"]),
+        options=Options(
+            options["Region"],
+            data["Architecture"],
+            options["InstanceType"],
+            options["KeyPair"],
+            options["Certificate"],
+            tuple(options["Addresses"].items()),
+        ),
+        network=Network("", (), ()),
+        attached=attached,
+        implied=data["Implied"],
+    )
+
+
+def _container_of(data: Mapping[str, Any]) -> Container:
+    given = data["Resources"]
+    return Container(
+        name=data["Name"],
+        image=data["Image"],
+        ports=tuple(Port(number, name) for number, name in data["Ports"]),
+        resources=Resources(**{field_: given.get(name) for field_, name in _RESOURCES}),
+    )
+
+
+def _service_of(data: Mapping[str, Any]) -> Service:
+    return Service(
+        name=data["Name"],
+        selector=tuple(data["Selector"].items()),
+        ports=tuple(ServicePort(number, target, name) for number, target, name in data["Ports"]),
+        namespace=data["Namespace"],
+        public=data["Public"],
+    )
