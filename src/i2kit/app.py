@@ -374,7 +374,7 @@ def services_of(workload: Workload, services: Sequence[Service]) -> tuple[Servic
     """The services in front of a workload. Pure.
 
     A deployment is always found by its name: where no service of that name is written, it gets
-    one with the ports of its containers, which is not public.
+    one with the ports of its containers, which is public only if the workload says so.
     """
     selecting = tuple(service for service in services if service.selects(workload))
     if not workload.ports or any(service.key == workload.key for service in services):
@@ -384,6 +384,7 @@ def services_of(workload: Workload, services: Sequence[Service]) -> tuple[Servic
         namespace=workload.namespace,
         selector=workload.labels,
         ports=tuple(ServicePort(port.number, port.number, port.name) for port in workload.ports),
+        public=workload.public,
     )
     return (implicit, *selecting)
 

@@ -68,6 +68,8 @@ class Workload:
     replicas: int = 1
     namespace: str = "default"
     labels: Pairs = ()
+    public: bool = False
+    """Whether the service that every deployment has is meant for callers outside the network."""
     instance_type: str | None = None
     """Which machines a cloud should take, such as t4g.micro; None for the smallest that holds the pod."""
     certificate: str | None = None

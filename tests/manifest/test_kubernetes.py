@@ -268,13 +268,30 @@ def test_a_service_without_pods_is_refused_for_its_type_alone() -> None:
     assert problem(POD, text + "  ports: [{port: 80}]").startswith("b.yml:5:9: spec.type: `ExternalName`")
 
 
-def test_a_load_balancer_that_is_meant_to_be_internal_is_not_made_public() -> None:
-    note = "service.beta.kubernetes.io/aws-load-balancer-internal"
-    text = SERVICE.replace("name: web}", f'name: web, annotations: {{{note}: "true"}}}}')
-    assert problem(POD, text + "  ports: [{port: 80}]\n  type: LoadBalancer") == (
-        f'b.yml:3:37: metadata.annotations."{note}": is not supported yet\n'
-        "  hint: use type: ClusterIP for a Service that is not public"
-    )
+@pytest.mark.parametrize(
+    ("note", "value", "public"),
+    [
+        ("service.beta.kubernetes.io/aws-load-balancer-internal", "true", False),
+        ("service.beta.kubernetes.io/aws-load-balancer-internal", "0.0.0.0/0", False),
+        ("service.beta.kubernetes.io/aws-load-balancer-internal", "false", True),
+        ("service.beta.kubernetes.io/aws-load-balancer-scheme", "internal", False),
+        ("service.beta.kubernetes.io/aws-load-balancer-scheme", "internet-facing", True),
+        ("example.com/other", "x", True),
+    ],
+)
+def test_a_load_balancer_that_is_meant_to_be_internal_is_not_made_public(
+    note: str, value: str, public: bool
+) -> None:
+    text = SERVICE.replace("name: web}", f'name: web, annotations: {{{note}: "{value}"}}}}')
+    text += "  ports: [{port: 80}]\n  type: LoadBalancer"
+    (found,) = parse([("a.yml", POD.encode()), ("b.yml", text.encode())]).services
+    assert found.public is public
+
+
+def test_the_instance_type_that_a_pod_selects() -> None:
+    for word in ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type"):
+        text = POD + f"      nodeSelector: {{{word}: t4g.micro}}"
+        assert parse([("a.yml", text.encode())]).workloads[0].instance_type == "t4g.micro"
 
 
 @pytest.mark.parametrize("value", ["null", "[]", "{}", '""'])

@@ -5,6 +5,7 @@
 import pytest
 
 from i2kit.errors import Position
+from i2kit.manifest import parse
 from i2kit.model import Container, Port, Resources, Workload
 from tests.manifest.reading import manifest, problem, problems
 
@@ -132,9 +133,11 @@ def with_container(rest: str) -> str:
         ("labels: {a/b/c: x}", "a.yml:5:10: labels: `a/b` before the `/` is not a DNS name\n  hint: such as example.com/role"),
         ("labels: {a: b c}", "a.yml:5:13: labels.a: `b c` is not a label value: only letters, digits, and `-`, `_`, `.` between them\n  hint: use `b-c`"),
         ("labels: {a: 1.10}", 'a.yml:5:13: labels.a: must be text and is the number 1.10 to YAML\n  hint: put it in quotes: "1.10"'),
-        ("public: true", "a.yml:5:1: public: is not supported yet\n  hint: write a Service of type LoadBalancer beside it"),
+        ("public: yes please", "a.yml:5:9: public: must be true or false and is the text `yes please`"),
+        ("instanceType: big", "a.yml:5:15: instanceType: `big` is not an instance type\n  hint: such as t4g.micro"),
+        ("certificate: mine", "a.yml:5:14: certificate: `mine` is not the ARN of a certificate\n  hint: such as arn:aws:acm:us-east-1:123456789012:certificate/…"),
         ("replica: 3", "a.yml:5:1: replica: is not a known field\n  hint: did you mean `replicas`?"),
-        ("port: 3", "a.yml:5:1: port: is not a known field\n  hint: the fields here are name, namespace, labels, replicas, containers, securityContext"),
+        ("port: 3", "a.yml:5:1: port: is not a known field\n  hint: the fields here are name, namespace, labels, replicas, containers, public, certificate, instanceType, securityContext"),
     ],
 )  # fmt: skip
 def test_one_mistake_is_one_message(rest: str, message: str) -> None:
@@ -220,3 +223,11 @@ def test_memory_in_thousandths_of_a_byte_is_warned_about() -> None:
         "a.yml:5:34: containers.web.resources.limits.memory: "
         "`128974848000m` is in thousandths of a byte; M or Mi was probably meant",
     )
+
+
+def test_what_a_cloud_is_told() -> None:
+    arn = "arn:aws:acm:us-east-1:123456789012:certificate/1"
+    (found,) = parse(
+        [("a.yml", with_container(f"public: true\ncertificate: {arn}\ninstanceType: t4g.micro").encode())]
+    ).workloads
+    assert (found.public, found.certificate, found.instance_type) == (True, arn, "t4g.micro")

@@ -41,6 +41,8 @@ def later(name: str, hint: str | None = None, *unless: str | int | bool) -> Fiel
 
 
 NAME = Text(names.dns_label, names.DNS_LABEL, names.LABEL_LENGTH, "DNS label")
+INSTANCE_TYPE = Text(names.instance_type, names.INSTANCE_TYPE, 64, "instance type")
+CERTIFICATE = Text(names.certificate, names.CERTIFICATE, 2048, "ARN")
 PORT = Whole(1, 65535)
 PORT_NAME = Text(names.port_name, names.PORT_NAME, 15, "port name")
 LABELS = MapOf(
@@ -259,6 +261,8 @@ NODE_SELECTOR = Object(
             "machines run Linux",
             LINUX,
         ),
+        accepted("node.kubernetes.io/instance-type", INSTANCE_TYPE, "which machines a cloud takes"),
+        accepted("beta.kubernetes.io/instance-type", INSTANCE_TYPE, "the same, by its old name"),
         refused(
             "cloud.google.com/gke-accelerator", "is not possible: the machine image has no driver for it"
         ),

@@ -5,7 +5,9 @@ Nothing is computed here either.
 
 from i2kit.manifest import names
 from i2kit.manifest.fields import (
+    CERTIFICATE,
     CONTAINER_FIELDS,
+    INSTANCE_TYPE,
     LABELS,
     LATER,
     NAME,
@@ -123,22 +125,26 @@ DEPLOYMENT = Object(
 )
 
 _INTERNAL = "use type: ClusterIP for a Service that is not public"
+AWS_INTERNAL = "service.beta.kubernetes.io/aws-load-balancer-internal"
+AWS_SCHEME = "service.beta.kubernetes.io/aws-load-balancer-scheme"
 SERVICE_NOTES = Object(
     "ServiceAnnotations",
-    tuple(
-        later(name, _INTERNAL)
-        for name in (
-            "service.beta.kubernetes.io/aws-load-balancer-internal",
-            "service.beta.kubernetes.io/aws-load-balancer-scheme",
-            "service.beta.kubernetes.io/azure-load-balancer-internal",
-            "networking.gke.io/load-balancer-type",
-            "cloud.google.com/load-balancer-type",
-        )
+    (
+        accepted(AWS_INTERNAL, Choice(("true", "false", "0.0.0.0/0")), "anything but `false`: not public"),
+        accepted(AWS_SCHEME, Choice(("internal", "internet-facing")), "whether it is public"),
+        *(
+            later(name, _INTERNAL)
+            for name in (
+                "service.beta.kubernetes.io/azure-load-balancer-internal",
+                "networking.gke.io/load-balancer-type",
+                "cloud.google.com/load-balancer-type",
+            )
+        ),
     ),
     others=silent("", "notes for other tools", Text(null=True)),
 )
 SERVICE_METADATA = Object(
-    "ServiceMetadata", (*_META, silent("annotations", "notes for other tools", SERVICE_NOTES))
+    "ServiceMetadata", (*_META, accepted("annotations", SERVICE_NOTES, "its parts decide"))
 )
 SERVICE_PORT = Object(
     "ServicePort",
@@ -252,9 +258,9 @@ NATIVE = Object(
         ),
         *POD_LATER,
         *_DEPLOYMENT_LATER,
-        later("public", "write a Service of type LoadBalancer beside it", False),
-        later("certificate"),
-        later("instanceType", "say what the containers need in resources.requests"),
+        accepted("public", Flag(), "whether callers from outside reach it on a cloud (default: false)"),
+        accepted("certificate", CERTIFICATE, "what a cloud's load balancer ends TLS with: on AWS its ARN"),
+        accepted("instanceType", INSTANCE_TYPE, "which machines a cloud takes, such as t4g.micro"),
         accepted("securityContext", POD_SECURITY, "its parts decide"),
     ),
 )

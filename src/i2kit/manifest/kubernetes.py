@@ -136,9 +136,16 @@ def _deployment(node: MappingNode, reading: Reading, log: Log) -> None:
                 pod.container(holder, holder.text("name") or "", _env(holder, log), log)
                 for holder in containers
             ),
+            instance_type=_instance_type(body.record("nodeSelector")),
             position=metadata.place("name"),
         )
     )
+
+
+def _instance_type(nodes: Record | None) -> str | None:
+    """What a pod's node selector says of the machines that it wants."""
+    words = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
+    return next((found for word in words if nodes and (found := nodes.text(word))), None)
 
 
 def _env(holder: Record, log: Log) -> Sequence[tuple[str, str]]:
@@ -245,11 +252,20 @@ def _service(node: MappingNode, reading: Reading, log: Log) -> None:
         namespace=metadata.text("namespace") or "default",
         selector=spec.pairs("selector"),
         ports=tuple(port for port, _ in read),
-        public=spec.text("type") == "LoadBalancer",
+        public=spec.text("type") == "LoadBalancer" and not _is_internal(metadata.record("annotations")),
         position=metadata.place("name"),
     )
     targets = tuple(place for _, place in read)
     reading.services.append(FoundService(service, spec.place("selector"), targets))
+
+
+def _is_internal(notes: Record | None) -> bool:
+    """Whether a Service's annotations keep its load balancer within the network."""
+    if notes is None:
+        return False
+    return (
+        notes.text(kinds.AWS_INTERNAL) in ("true", "0.0.0.0/0") or notes.text(kinds.AWS_SCHEME) == "internal"
+    )
 
 
 def _check_service_ports(ports: Sequence[Record], log: Log) -> None:

@@ -22,6 +22,8 @@ DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 PORT_NAME = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 LABEL_VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?"
 LABEL_KEY = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+INSTANCE_TYPE = r"[a-z0-9-]+\.[a-z0-9-]+"
+CERTIFICATE = r"arn:aws[a-z-]*:(acm|iam):[a-z0-9-]*:\d{12}:.+"
 VARIABLE = r"[-._A-Za-z][-._A-Za-z0-9]*"
 
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$[A-Za-z_]\w*|<[A-Za-z][^<>]*>|\b(?:YOUR|CHANGE|REPLACE)[_-]\w+")
@@ -151,3 +153,18 @@ def no_nul(text: str) -> Complaint | None:
     return (
         ("contains a NUL character, which no argument or variable can hold", None) if "\0" in text else None
     )
+
+
+def instance_type(text: str) -> Complaint | None:
+    """Family and size, such as t4g.micro."""
+    if re.fullmatch(INSTANCE_TYPE, text):
+        return None
+    return placeholder(text) or (f"`{shown(text)}` is not an instance type", "such as t4g.micro")
+
+
+def certificate(text: str) -> Complaint | None:
+    """The ARN of a certificate."""
+    if re.fullmatch(CERTIFICATE, text):
+        return None
+    hint = "such as arn:aws:acm:us-east-1:123456789012:certificate/…"
+    return placeholder(text) or (f"`{shown(text)}` is not the ARN of a certificate", hint)

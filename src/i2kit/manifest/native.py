@@ -35,6 +35,9 @@ def read(node: Node, reading: Reading, log: Log) -> None:
             containers=tuple(
                 pod.container(holder, key, holder.items("env"), log) for key, holder in containers.items()
             ),
+            public=record.flag("public") or False,
+            certificate=record.text("certificate"),
+            instance_type=record.text("instanceType"),
             position=record.place("name"),
         )
     )

@@ -70,6 +70,10 @@ class Record:
         value = self.values.get(name)
         return value if isinstance(value, int) else None
 
+    def flag(self, name: str) -> bool | None:
+        value = self.values.get(name)
+        return value if isinstance(value, bool) else None
+
     def record(self, name: str) -> "Record | None":
         value = self.values.get(name)
         return value if isinstance(value, Record) else None
