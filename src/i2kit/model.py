@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from i2kit.errors import Position
+from i2kit.errors import Position, Problem
 
 Pairs = tuple[tuple[str, str], ...]
 """An ordered mapping of strings, as a value."""
@@ -125,11 +125,16 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All that a set of files says, checked as a whole. `warnings` are for the user, in order."""
+    """All that a set of files says, checked as a whole. `warnings` are for the user, in order.
+
+    `lonely` are services that select no workload of these files, each with the problem that this is
+    unless they select a deployment that runs.
+    """
 
     workloads: tuple[Workload, ...]
     services: tuple[Service, ...] = ()
     warnings: tuple[str, ...] = ()
+    lonely: tuple[tuple[Service, Problem], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

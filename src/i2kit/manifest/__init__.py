@@ -35,12 +35,13 @@ _OPEN = re.compile(r"/dev/stdin|(/dev|/proc/self)/fd/[0-9]+")
 """What is open already: a shell's `<(command)` is the reading end of a pipe under such a name."""
 
 
-def read(paths: Sequence[str], stdin: bytes | None = None) -> Manifest:
+def read(paths: Sequence[str], stdin: bytes | None = None, *, others: bool = False) -> Manifest:
     """Read files, folders (the .yml, .yaml and .json directly in them, by name) and `-` as one manifest.
 
-    `stdin` is what stands for `-`. Raises InputError with every problem of every file.
+    `stdin` is what stands for `-`. Raises InputError with every problem of every file. Where `others` run
+    that a Service may be meant for, one that selects nothing here is none of these: see Manifest.lonely.
     """
-    return _parse(*_sources(paths, stdin))
+    return _parse(*_sources(paths, stdin), others=others)
 
 
 def texts(paths: Sequence[str], stdin: bytes | None = None) -> tuple[tuple[str, str], ...]:
@@ -93,7 +94,9 @@ def _sources(paths: Sequence[str], stdin: bytes | None) -> tuple[list[tuple[str,
     return list(sources.values()), problems
 
 
-def _parse(sources: Sequence[tuple[str, bytes]], unreadable: Iterable[Problem]) -> Manifest:
+def _parse(
+    sources: Sequence[tuple[str, bytes]], unreadable: Iterable[Problem], *, others: bool = False
+) -> Manifest:
     log = Log()
     log.problems.extend(unreadable)
     reading = Reading(complete=not log.problems)
@@ -108,8 +111,10 @@ def _parse(sources: Sequence[tuple[str, bytes]], unreadable: Iterable[Problem]) 
                 kubernetes.read(document, reading, log)
             else:
                 native.read(document, reading, log)
-    checks.whole(reading, log)
-    if not log.problems and not reading.workloads:
+    lonely = checks.whole(reading, log)
+    for _, problem in () if others or log.full else lonely:
+        log.problem(problem.position, "", problem.message, problem.hint)
+    if not log.problems and not reading.workloads and not lonely:
         where = Position(sources[0][0], 1, 1) if sources else None
         message = "there are no documents in it" if where else "no manifest was given"
         if count:
@@ -122,6 +127,7 @@ def _parse(sources: Sequence[tuple[str, bytes]], unreadable: Iterable[Problem]) 
         workloads=tuple(reading.workloads),
         services=tuple(found.service for found in reading.services),
         warnings=log.warnings,
+        lonely=lonely,
     )
 
 

@@ -5,22 +5,22 @@ In: what was read from all files. Out: problems in the log. Pure.
 
 from collections.abc import Iterable
 
-from i2kit.errors import Position
+from i2kit.errors import Position, Problem
 from i2kit.manifest.log import Log
 from i2kit.manifest.reading import FoundService, Reading
-from i2kit.model import Pairs, Workload
+from i2kit.model import Pairs, Service, Workload
 
 MAX_DOCUMENTS = 2000
 """Deployments and Services at once: far above what is deployed together, and every pair is looked at."""
 
 
-def whole(reading: Reading, log: Log) -> None:
-    """Check everything that was read against each other."""
+def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Problem], ...]:
+    """Check everything that was read against each other. Gives the services that select nothing here."""
     if len(reading.workloads) + len(reading.services) > MAX_DOCUMENTS:
         log.problem(
             None, "", f"more than {MAX_DOCUMENTS:,} deployments and services at once", "deploy them in parts"
         )
-        return
+        return ()
     _unique(
         "deployment",
         ((workload.name, workload.key, workload.position) for workload in reading.workloads),
@@ -28,8 +28,11 @@ def whole(reading: Reading, log: Log) -> None:
     )
     services = [found.service for found in reading.services]
     _unique("service", ((service.name, service.key, service.position) for service in services), log)
-    for found in reading.services:
-        _leads_somewhere(found, reading, log)
+    lonely = [
+        (found.service, problem)
+        for found in reading.services
+        if (problem := _leads_somewhere(found, reading, log))
+    ]
     grants = {grant.account: grant.binding for grant in reading.grants}
     for account in reading.accounts:
         if binding := grants.get(account.key):
@@ -37,6 +40,7 @@ def whole(reading: Reading, log: Log) -> None:
             log.problem(
                 account.position, account.path, message, "leave the binding out if they can do without"
             )
+    return tuple(lonely)
 
 
 def _unique(kind: str, found: Iterable[tuple[str, str, Position | None]], log: Log) -> None:
@@ -51,14 +55,16 @@ def _unique(kind: str, found: Iterable[tuple[str, str, Position | None]], log: L
             first[key] = position
 
 
-def _leads_somewhere(found: FoundService, reading: Reading, log: Log) -> None:
+def _leads_somewhere(found: FoundService, reading: Reading, log: Log) -> Problem | None:
+    """The problem where it leads nowhere, as far as these files tell."""
     service = found.service
     if not service.selector:
-        return
+        return None
     selected = [workload for workload in reading.workloads if service.selects(workload)]
     if not selected and reading.complete:
         message = f"service `{service.name}`: no deployment here has pods with {_written(service.selector)}"
-        log.problem(found.selector, "spec.selector", message, _nearest(found, reading.workloads))
+        hint = _nearest(found, reading.workloads)
+        return Problem(f"spec.selector: {message}", found.selector, hint)
     for port, place in zip(service.ports, found.targets, strict=True):
         for workload in selected:
             names = [known.name for known in workload.ports if known.name]
@@ -66,6 +72,7 @@ def _leads_somewhere(found: FoundService, reading: Reading, log: Log) -> None:
                 message = f"deployment `{workload.name}` has no port named `{port.target}`"
                 hint = f"its named ports: {', '.join(names)}" if names else "give the port's number"
                 log.problem(place, "spec.ports", message, hint)
+    return None
 
 
 def _nearest(found: FoundService, workloads: Iterable[Workload]) -> str:
