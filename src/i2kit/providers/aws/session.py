@@ -1,8 +1,8 @@
 """Who we are on AWS, and where: credentials, region, and clients that do not give up early.
 
-In: the environment. Out: a Session that makes the SDK's clients. Never stores or says credentials.
-Credentials come by the SDK's usual chain (variables, profiles, single sign-on, an instance's role), or
-from the file that I2KIT_CREDENTIALS names. The region is I2KIT_REGION's, else the SDK's.
+In: settings and the environment. Out: a Session that makes the SDK's clients. Never stores or says
+credentials. They come by the SDK's usual chain (variables, profiles, single sign-on, an instance's role),
+or from the file that was given. The region is the given one, else the SDK's.
 
 Sources: boto3 documentation, "Credentials", "Configuration" and "Retries".
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 import i2kit
 from i2kit.errors import InputError, OperationError, Problem
+from i2kit.settings import AwsSettings
 
 try:
     import boto3
@@ -25,8 +26,12 @@ except ImportError as error:
         "provider aws needs boto3, which is not installed", hint="pip install 'i2kit[aws]'"
     ) from error
 
+from i2kit.providers.aws.calls import hint_of
+
 RETRIES = {"mode": "adaptive", "max_attempts": 10}
 """Throttling slows the client down as a whole instead of failing it after the default of three tries."""
+
+NOTHING_GIVEN = AwsSettings()
 
 REGION_HINT = "say which, for example: export I2KIT_REGION=us-east-1"
 CREDENTIALS_HINT = (
@@ -56,28 +61,22 @@ class Session:
         return self._sdk.client(service, region_name=self.region, config=Config(**{**words, **config}))
 
 
-def connect(environ: Mapping[str, str] = os.environ) -> Session:
+def connect(given: AwsSettings = NOTHING_GIVEN, environ: Mapping[str, str] = os.environ) -> Session:
     """Find credentials and region without calling anything. Raises InputError with all that is missing."""
-    problems: list[Problem] = []
     try:
         core = botocore.session.Session()
-        if given := environ.get("I2KIT_CREDENTIALS"):
-            problems += _use_file(core, Path(given).expanduser())
+        unread = _use_file(core, given.credentials.expanduser()) if given.credentials else []
         sdk = boto3.Session(botocore_session=core)
         region = (
-            environ.get("I2KIT_REGION")
-            or environ.get("AWS_REGION")
-            or environ.get("AWS_DEFAULT_REGION")
-            or sdk.region_name
+            given.region or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or sdk.region_name
         )
-        problems += _of_region(sdk, region)
-        if not problems and sdk.get_credentials() is None:
-            problems.append(Problem("there are no credentials for AWS", hint=CREDENTIALS_HINT))
+        problems = [*unread, *_of_region(sdk, region)]
     except ProfileNotFound as error:
         hint = "see `aws configure list-profiles`, or unset AWS_PROFILE"
         raise InputError([Problem(str(error), hint=hint)]) from error
-    except BotoCoreError as error:  # files that do not parse, half a pair of keys, single sign-on
-        raise InputError([Problem(f"the credentials for AWS: {error}", hint=CREDENTIALS_HINT)]) from error
+    except BotoCoreError as error:  # a configuration that does not parse
+        raise InputError([Problem(f"the configuration for AWS: {error}", hint=CREDENTIALS_HINT)]) from error
+    problems += [] if unread else _of_credentials(sdk)
     if problems or region is None:
         raise InputError(problems)
     return Session(sdk, region)
@@ -97,6 +96,15 @@ def _use_file(core: Any, file: Path) -> list[Problem]:
     core.set_config_variable("credentials_file", str(file))
     core.get_component("credential_provider").remove("env")
     return []
+
+
+def _of_credentials(sdk: Any) -> list[Problem]:
+    try:
+        if sdk.get_credentials() is not None:
+            return []
+    except BotoCoreError as error:  # half a pair of keys, single sign-on that is not set up, a broken file
+        return [Problem(f"the credentials for AWS: {error}", hint=hint_of(error) or CREDENTIALS_HINT)]
+    return [Problem("there are no credentials for AWS", hint=CREDENTIALS_HINT)]
 
 
 def _of_region(sdk: Any, region: str | None) -> list[Problem]:
