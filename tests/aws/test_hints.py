@@ -6,7 +6,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from i2kit.errors import OperationError
 from i2kit.providers.aws.calls import explained, hint_for, hint_of
 
-RESOURCE = 'Resource handler returned message: "{} (Service: Ec2, Status Code: 400, Request ID: 1)" ({})'
+RESOURCE = 'Resource handler returned message: "{} (Service: Ec2, Status Code: 400, Request ID: 1)" (HandlerErrorCode: {})'
 
 # What AWS says, and a word of what to do. Sources as in `calls`.
 CASES = {
@@ -22,9 +22,7 @@ CASES = {
     "Your requested instance type (t3.micro) is not supported in your requested Availability Zone "
     "(us-east-1e).": "subnets in other zones",
     "The specified instance type is not eligible for Free Tier.": "free-tier-eligible",
-    RESOURCE.format(
-        "The maximum number of VPCs has been reached.", "HandlerErrorCode: ServiceLimitExceeded"
-    ): ("I2KIT_SUBNET"),
+    RESOURCE.format("The maximum number of VPCs has been reached.", "ServiceLimitExceeded"): ("I2KIT_SUBNET"),
     "VpcLimitExceeded": "I2KIT_SUBNET",
     "The maximum number of internet gateways has been reached.": "I2KIT_SUBNET",
     "TooManyLoadBalancers": "Elastic Load Balancing",
@@ -39,7 +37,7 @@ CASES = {
     "Limit for stack has been exceeded": "Service Quotas",
     "ServiceQuotaExceededException": "Service Quotas",
     "RulesPerSecurityGroupLimitExceeded": "Service Quotas",
-    RESOURCE.format("You have too many", "HandlerErrorCode: ServiceLimitExceeded"): "Service Quotas",
+    RESOURCE.format("You have too many", "ServiceLimitExceeded"): "Service Quotas",
     "OptInRequired": "enable-region",
     "AuthFailure": "must be enabled",
     "AWS was not able to validate the provided access credentials": "must be enabled",
@@ -91,7 +89,9 @@ def test_what_passes_by_itself_is_to_be_tried_again() -> None:
         assert "run this again later" in str(hint_of(error))
     unreachable = EndpointConnectionError(endpoint_url="https://ec2.mars-north-1.amazonaws.com/")
     assert "the region is right" in str(hint_of(unreachable))
-    with pytest.raises(OperationError, match="starting: Unable to locate credentials") as raised:
-        with explained("starting"):
-            raise NoCredentialsError
+    with (
+        pytest.raises(OperationError, match="starting: Unable to locate credentials") as raised,
+        explained("starting"),
+    ):
+        raise NoCredentialsError
     assert "AWS_PROFILE" in str(raised.value.hint)
