@@ -6,7 +6,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from i2kit.errors import OperationError
 from i2kit.providers.aws.calls import explained, hint_for, hint_of
 
-RESOURCE = 'Resource handler returned message: "{} (Service: Ec2, Status Code: 400, Request ID: 1)" (HandlerErrorCode: {})'
+RESOURCE = 'Resource handler returned message: "{} (Service: Ec2, Request ID: 1)" (HandlerErrorCode: {})'
 
 # What AWS says, and a word of what to do. Sources as in `calls`.
 CASES = {
@@ -22,7 +22,7 @@ CASES = {
     "Your requested instance type (t3.micro) is not supported in your requested Availability Zone "
     "(us-east-1e).": "subnets in other zones",
     "The specified instance type is not eligible for Free Tier.": "free-tier-eligible",
-    RESOURCE.format("The maximum number of VPCs has been reached.", "ServiceLimitExceeded"): ("I2KIT_SUBNET"),
+    RESOURCE.format("The maximum number of VPCs has been reached.", "ServiceLimitExceeded"): "I2KIT_SUBNET",
     "VpcLimitExceeded": "I2KIT_SUBNET",
     "The maximum number of internet gateways has been reached.": "I2KIT_SUBNET",
     "TooManyLoadBalancers": "Elastic Load Balancing",
