@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,20 @@ import pytest
 from i2kit import image, providers
 from i2kit.errors import InputError, NotReadyError, OperationError, Problem, RolloutError
 from i2kit.events import Finished, Started, Watcher
-from i2kit.model import Deployment, Endpoint, Instance, MachineImage, Output, OutputFile, Release, Workload
-from i2kit.providers import Action, Plan
+from i2kit.model import (
+    Architecture,
+    Deployment,
+    Endpoint,
+    Instance,
+    MachineImage,
+    Output,
+    OutputFile,
+    PlacedImage,
+    Release,
+    Revision,
+    Workload,
+)
+from i2kit.providers import Action, Front, Plan, Rollback, Scale, Wanted
 from i2kit.settings import Settings
 
 STARTED_AT = "2026-01-02T03:04:05Z"
@@ -24,9 +37,13 @@ class InMemoryProvider:
     """
 
     name = "local"
+    form = "kernel+root"
 
     def __init__(self) -> None:
         self.deployments: dict[str, Deployment] = {}
+        self.releases: dict[str, list[Release]] = {}
+        """The releases of each deployment's revisions."""
+        self.placed: list[PlacedImage] = []
         self.applied: list[Plan] = []
         self.lines: list[tuple[str, str, str]] = []
 
@@ -42,22 +59,46 @@ class InMemoryProvider:
     def list(self) -> Sequence[Deployment]:
         return [self.deployments[key] for key in sorted(self.deployments)]
 
-    def plan(self, key: str, wanted: Release | None, found: Deployment | None) -> Plan:
+    def architecture(self, workload: Workload) -> Architecture:
+        return "arm64" if workload.instance_type == "t4g.micro" else "amd64"
+
+    def plan(self, key: str, wanted: Wanted | None, found: Deployment | None) -> Plan:
         actions: tuple[Action, ...] = ()
         if wanted is None:
             actions = (Action("remove", key),) if found else ()
         elif found is None:
             actions = (Action("create", key),)
-        elif found.fingerprint != fingerprint(wanted):
-            actions = (Action("replace", key, "the release differs"),)
-        return Plan(key, wanted, found, actions)
+        elif found.fingerprint != fingerprint(self.release(key, wanted)):
+            actions = (
+                Action("scale" if isinstance(wanted, Scale) else "replace", key, "the release differs"),
+            )
+        return Plan(key, wanted, found, actions, notes=("as far as it remembers",) if found else ())
+
+    def release(self, key: str, wanted: Wanted) -> Release:
+        """What is wanted, as a whole release."""
+        if isinstance(wanted, Release):
+            return wanted
+        revisions = self.releases[key]
+        now = revisions[-1]
+        match wanted:
+            case Scale(replicas):
+                return replace(now, workload=replace(now.workload, replicas=replicas))
+            case Front(services, without):
+                stay = tuple(one for one in now.services if one.key not in without and one not in services)
+                return replace(now, services=(*stay, *services))
+            case Rollback(to):
+                number = to or len(revisions) - 1
+                if not 0 < number <= len(revisions):
+                    raise OperationError(f"{key} has no revision {number}")
+                return revisions[number - 1]
 
     def apply(self, plan: Plan, watch: Watcher) -> Deployment | None:
         self.applied.append(plan)
         if plan.wanted is None:
             self.deployments.pop(plan.key, None)
+            self.releases.pop(plan.key, None)
             return None
-        release = plan.wanted
+        release = self.release(plan.key, plan.wanted)
         replicas = release.workload.replicas
         watch(Started(plan.key, f"starting {plan.key}"))
         for container in release.workload.containers:
@@ -67,11 +108,15 @@ class InMemoryProvider:
                 case ("false",) | ("needs", _):
                     failed = f"{plan.key} did not become ready"
                     raise RolloutError(failed) if plan.found else NotReadyError(failed)
+        revisions = self.releases.setdefault(plan.key, [])
+        if isinstance(plan.wanted, Scale | Front):
+            revisions.pop()
+        revisions.append(release)
         deployment = Deployment(
             name=release.workload.name,
             namespace=release.workload.namespace,
             provider=self.name,
-            revision=plan.found.revision + 1 if plan.found else 1,
+            revision=len(revisions),
             image=release.image.id,
             endpoints=tuple(
                 Endpoint(f"http://127.0.0.1:{30000 + port.number}", service.public, service.name, port.number)
@@ -93,6 +138,8 @@ class InMemoryProvider:
             ),
             fingerprint=fingerprint(release),
             containers=tuple(container.name for container in release.workload.containers),
+            labels=release.workload.labels,
+            services=tuple(one for one in release.services if one.name != release.workload.name),
         )
         self.lines = [
             (one.id, release.workload.containers[0].name, "serving") for one in deployment.instances
@@ -100,6 +147,26 @@ class InMemoryProvider:
         watch(Finished(plan.key, f"{replicas} of {replicas} ready"))
         self.deployments[plan.key] = deployment
         return deployment
+
+    def history(self, key: str) -> Sequence[Revision]:
+        releases = self.releases[key]
+        return [
+            Revision(
+                number,
+                release.image.id,
+                release.image.containers,
+                release.manifest,
+                STARTED_AT,
+                "serving" if number == len(releases) else "superseded",
+            )
+            for number, release in enumerate(releases, start=1)
+        ]
+
+    def images(self) -> Sequence[PlacedImage]:
+        return self.placed
+
+    def remove_image(self, image: PlacedImage, watch: Watcher) -> None:
+        self.placed.remove(image)
 
     def logs(
         self, key: str, *, container: str | None, replica: int | None, follow: bool

@@ -10,11 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i2kit import app, settings
+from i2kit import app, image, settings
 from i2kit.errors import InputError, NotReadyError, OperationError
 from i2kit.events import Event, Warned, Watcher, ignore
 from i2kit.image import upkeep
-from i2kit.model import Container, Deployment, Output, OutputFile, Port, Service, ServicePort, Workload
+from i2kit.model import (
+    Container,
+    Deployment,
+    MachineImage,
+    Output,
+    OutputFile,
+    PlacedImage,
+    Port,
+    Release,
+    Service,
+    ServicePort,
+    Workload,
+)
 from i2kit.providers import Plan
 from i2kit.settings import Settings
 from tests import in_memory
@@ -159,7 +171,7 @@ def test_each_workload_is_told_the_services_of_the_others(provider: InMemoryProv
     deploy(f"{WEB}---\n{WEB.replace('web', 'db')}---\n{WORKER}---\n{front}")
     told = {}
     for plan in provider.applied:
-        assert plan.wanted
+        assert isinstance(plan.wanted, Release)
         told[plan.wanted.workload.name] = (
             [service.name for service in plan.wanted.services],
             [service.name for service in plan.wanted.neighbours],
@@ -169,6 +181,84 @@ def test_each_workload_is_told_the_services_of_the_others(provider: InMemoryProv
         "db": (["db"], ["web", "front"]),
         "worker": ([], ["web", "front", "db"]),
     }
+
+
+FRONT = (
+    "{kind: Service, apiVersion: v1, metadata: {name: front},"
+    " spec: {selector: {app: web}, ports: [{port: 80}]}}\n"
+)
+
+
+def test_a_service_of_another_file_comes_in_front_of_what_runs_and_goes_again(
+    provider: InMemoryProvider, deploy: Deploy, tmp_path: Path
+) -> None:
+    deploy(WEB)
+    (outcome,) = deploy(FRONT)
+    assert outcome.deployment
+    assert {endpoint.service for endpoint in outcome.deployment.endpoints} == {"web", "front"}
+    app.destroy(
+        (),
+        [str(tmp_path / "manifest.yml")],
+        settings=settings.load(),
+        provider_name="local",
+        watch=ignore,
+    )
+    (found,) = provider.list()
+    assert {endpoint.service for endpoint in found.endpoints} == {"web"}
+
+
+def test_a_service_that_leads_nowhere_here_nor_there_is_refused(
+    provider: InMemoryProvider, deploy: Deploy
+) -> None:
+    deploy(WORKER)
+    with pytest.raises(InputError, match="no deployment here has pods with app: web"):
+        deploy(FRONT)
+    assert len(provider.applied) == 1
+
+
+def test_a_workload_is_built_for_the_machines_that_it_gets(
+    provider: InMemoryProvider, deploy: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    build = image.build
+
+    def looking(workload: Workload, *, settings: Settings, watch: Watcher) -> MachineImage:
+        built.append((workload.name, settings.architecture))
+        return build(workload, settings=settings, watch=watch)
+
+    monkeypatch.setattr(image, "build", looking)
+    deploy(f"{WEB}instanceType: t4g.micro\n---\n{WORKER}")
+    assert built == [("web", "arm64"), ("worker", "amd64")]
+
+
+def test_the_hash_of_what_was_asked_for_forgets_where_it_was_written(
+    provider: InMemoryProvider, deploy: Deploy
+) -> None:
+    deploy(WEB)
+    deploy("# moved down\n" + WEB)
+    deploy(WEB + "replicas: 2\n")
+    found = [plan.wanted.manifest for plan in provider.applied if isinstance(plan.wanted, Release)]
+    assert found[0] == found[1] != found[2]
+
+
+def test_images_kept_elsewhere_are_pruned_by_what_uses_them(provider: InMemoryProvider) -> None:
+    unused = PlacedImage("ami-1", "a" * 64, in_memory.STARTED_AT, 1, "amd64", ("default/web",))
+    used = replace(unused, id="ami-2", image="b" * 64, used_by=("default/web",))
+
+    def prune(*words: str, dry_run: bool = False) -> tuple[list[str], list[str]]:
+        gone, unknown = app.prune_placed(
+            words, settings=settings.load(), provider_name="local", watch=ignore, dry_run=dry_run
+        )
+        return [one.id for one in gone], list(unknown)
+
+    provider.placed = [unused, used]
+    assert prune(dry_run=True) == (["ami-1"], [])
+    assert provider.placed == [unused, used]
+    assert prune("c" * 12, "ami-1") == (["ami-1"], ["c" * 12])
+    with pytest.raises(OperationError, match="ami-2 is in use by default/web"):
+        prune("b" * 12)
+    assert prune() == ([], [])
+    assert provider.placed == [used]
 
 
 def test_destroy_removes_and_can_be_repeated(provider: InMemoryProvider, deploy: Deploy) -> None:

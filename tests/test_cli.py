@@ -52,8 +52,10 @@ def i2kit(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> I2kit:
-    """Run a command line in a folder with two manifests; gives exit code, stdout and stderr."""
+    """Run a command line in a folder with manifests and settings; gives exit code, stdout and stderr."""
     (tmp_path / "web.yml").write_text(WEB)
+    (tmp_path / "newer.yml").write_text(WEB.replace("nginx", "nginx:2"))
+    (tmp_path / "i2kit.toml").write_text('[env.staging]\nprovider = "local"\n')
     (tmp_path / "worker.yml").write_text(WORKER)
     (tmp_path / "wrong.yml").write_text("name: web\nreplica: 3\ncontainers: { web: { image: nginx } }\n")
     (tmp_path / "absent.yml").write_text("name: lost\ncontainers: { lost: { image: absent } }\n")
@@ -107,6 +109,31 @@ def session(i2kit: I2kit, *command_lines: str) -> str:
                 "status --output json",
                 "destroy -q web",
                 "status --output json",
+            ],
+        ),
+        (
+            "revisions",
+            [
+                "plan -f web.yml",
+                "deploy -q -f web.yml",
+                "plan -f web.yml",
+                "plan -f newer.yml --output json",
+                "deploy -q -f newer.yml",
+                "history web",
+                "rollback web",
+                "history web --output json",
+                "rollback web --to 9",
+                "scale web 4",
+                "scale web 4 --output json",
+                "scale web -1",
+                "scale absent 1",
+            ],
+        ),
+        (
+            "settings",
+            [
+                "status --env staging",
+                "status --env stagin",
             ],
         ),
         (

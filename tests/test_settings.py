@@ -48,3 +48,83 @@ def test_what_is_given_counts(monkeypatch: pytest.MonkeyPatch, uid: int) -> None
 def test_a_value_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(InputError, match="I2KIT_ACCEL is `hvf`"):
         settings.load({"I2KIT_ACCEL": "hvf", "HOME": "/"})
+
+
+TOML = """\
+region = "eu-west-1"
+accelerator = "tcg"
+
+[env.staging]
+provider = "aws"
+hosted_zone = "staging.example.com"
+subnet = ["subnet-1", "subnet-2"]
+credentials = "secrets/aws"
+
+[env.production]
+provider = "aws"
+region = "us-east-1"
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "i2kit.toml").write_text(TOML)
+    return tmp_path
+
+
+def test_the_file_of_a_folder_has_environments(here: Path) -> None:
+    plain = settings.load({})
+    assert (plain.provider, plain.accelerator, plain.aws.region) == ("local", "tcg", "eu-west-1")
+    staging = settings.load({}, env="staging")
+    assert (staging.provider, staging.accelerator) == ("aws", "tcg")
+    assert staging.aws == settings.AwsSettings(
+        region="eu-west-1",
+        hosted_zone="staging.example.com",
+        subnets=("subnet-1", "subnet-2"),
+        credentials=here / "secrets/aws",
+    )
+    assert settings.load({"I2KIT_ENV": "production"}).aws.region == "us-east-1"
+
+
+def test_flags_win_over_variables_and_these_over_the_file(here: Path) -> None:
+    environ = {"I2KIT_ENV": "production", "I2KIT_REGION": "eu-north-1", "I2KIT_SUBNET": "subnet-7"}
+    found = settings.load(environ, env="staging", provider="local")
+    assert (found.provider, found.aws.region, found.aws.subnets) == ("local", "eu-north-1", ("subnet-7",))
+
+
+def test_everything_that_is_wrong_with_the_file_is_said_at_once_with_its_line(here: Path) -> None:
+    (here / "i2kit.toml").write_text('regoin = "x"\n\n[env.a]\nvpc = 5\nprovider = "moon"\n')
+    with pytest.raises(InputError) as caught:
+        settings.load({"I2KIT_ACCEL": "hvf"}, env="a")
+    assert [str(problem) for problem in caught.value.problems] == [
+        "i2kit.toml:1:1: `regoin` is not a setting\n  hint: did you mean `region`?",
+        "i2kit.toml:4:1: vpc must be text",
+        "I2KIT_ACCEL is `hvf`\n  hint: use auto or kvm or tcg",
+        "provider of i2kit.toml is `moon`\n  hint: use local or aws",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("region = ", "i2kit.toml is not TOML: Invalid value (at end of document)"),
+        ("env = 5", "i2kit.toml: `env` holds tables"),
+        ("[env.b]", "i2kit.toml has no environment `a`"),
+        (b"\xff", "cannot read i2kit.toml"),
+        (None, "there is no file i2kit.toml"),
+    ],
+)
+def test_a_file_that_cannot_be_used(here: Path, text: str | bytes | None, message: str) -> None:
+    file = here / "i2kit.toml"
+    file.unlink()
+    if text is not None:
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError) as caught:
+        settings.load({}, env="a")
+    assert message in str(caught.value)
+
+
+def test_without_a_file_nothing_is_asked_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert settings.load({}).aws == settings.AwsSettings()

@@ -7,10 +7,12 @@ of every workload is known to be right and its image is built.
 
 import errno
 import fcntl
+import hashlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -21,15 +23,17 @@ from i2kit.model import (
     MachineImage,
     Manifest,
     Output,
+    PlacedImage,
     Pruned,
     Release,
+    Revision,
     Service,
     ServicePort,
     Stock,
     Use,
     Workload,
 )
-from i2kit.providers import Plan, Provider
+from i2kit.providers import Front, Plan, Provider, Rollback, Scale, Wanted
 from i2kit.settings import Settings
 
 if TYPE_CHECKING:
@@ -88,17 +92,19 @@ def deploy(
 ) -> tuple[Outcome, ...]:
     """Make what the files say true, workload by workload in their order; with `dry_run`, only plan it.
 
-    Raises InputError (nothing was touched), OperationError or RolloutError (what had been deployed
-    before the failure stays, and was told to `watch`).
+    Services of the files come in front of deployments that run already, too. Raises InputError (nothing
+    was touched), OperationError or RolloutError (what had been deployed before the failure stays, and was
+    told to `watch`).
     """
-    manifest = read(paths, watch=watch, stdin=stdin)
+    manifest = read(paths, watch=watch, stdin=stdin, others=True)
     provider = load(provider_name, settings)
     with ExitStack() as until_applied:
         with building(settings, watch):
-            wanted = releases(manifest, settings=settings, watch=watch)
+            wanted = releases(manifest, provider, settings=settings, watch=watch)
             if not dry_run:
                 until_applied.enter_context(kept(wanted, provider_name, settings))
-        plans = [plan(provider, release.workload.key, release) for release in wanted]
+        fronts = in_front_of_others(manifest, provider)
+        plans = planned(provider, [*((one.workload.key, one) for one in wanted), *fronts])
         if dry_run:
             return tuple(Outcome(plan, plan.found) for plan in plans)
         return apply(provider, plans, watch)
@@ -113,12 +119,63 @@ def destroy(
     watch: Watcher,
     stdin: IO[bytes] | None = None,
 ) -> tuple[Outcome, ...]:
-    """Take down the named deployments and those that the files name. What does not run is no error."""
+    """Take down the named deployments and those that the files name. What does not run is no error.
+
+    Services of the files go from in front of deployments that stay.
+    """
     keys = [key_of(name) for name in names]
+    services: Sequence[Service] = ()
     if paths:
-        keys += [workload.key for workload in read(paths, watch=watch, stdin=stdin).workloads]
+        manifest = read(paths, watch=watch, stdin=stdin, others=True)
+        keys += [workload.key for workload in manifest.workloads]
+        services = manifest.services
     provider = load(provider_name, settings)
-    return apply(provider, [plan(provider, key, None) for key in dict.fromkeys(keys)], watch)
+    wanted: list[tuple[str, Wanted | None]] = [(key, None) for key in dict.fromkeys(keys)]
+    for found in provider.list() if services else ():
+        there = {service.key for service in found.services}
+        gone = tuple(service.key for service in services if service.key in there)
+        if gone and found.key not in keys:
+            wanted.append((found.key, Front(without=gone)))
+    return apply(provider, planned(provider, wanted), watch)
+
+
+def plan(
+    paths: Sequence[str],
+    *,
+    settings: Settings,
+    provider_name: str,
+    watch: Watcher,
+    stdin: IO[bytes] | None = None,
+) -> tuple[Outcome, ...]:
+    """What deploy would change, as exactly as the provider can tell."""
+    return deploy(
+        paths, settings=settings, provider_name=provider_name, watch=watch, dry_run=True, stdin=stdin
+    )
+
+
+def rollback(name: str, to: int | None, *, settings: Settings, provider_name: str, watch: Watcher) -> Outcome:
+    """Make an earlier revision of a deployment run again, the one before where none is named."""
+    return change(name, Rollback(to), settings=settings, provider_name=provider_name, watch=watch)
+
+
+def scale(name: str, replicas: int, *, settings: Settings, provider_name: str, watch: Watcher) -> Outcome:
+    """Run more or fewer machines of a deployment; those that run and stay are not touched."""
+    return change(name, Scale(replicas), settings=settings, provider_name=provider_name, watch=watch)
+
+
+def change(
+    name: str, wanted: Rollback | Scale, *, settings: Settings, provider_name: str, watch: Watcher
+) -> Outcome:
+    provider = load(provider_name, settings)
+    found = running(provider, key_of(name))
+    (outcome,) = apply(provider, [provider.plan(found.key, wanted, found)], watch)
+    return outcome
+
+
+def history(name: str, *, settings: Settings, provider_name: str) -> Sequence[Revision]:
+    """The revisions of a deployment, oldest first."""
+    provider = load(provider_name, settings)
+    return provider.history(running(provider, key_of(name)).key)
 
 
 def status(name: str | None, *, settings: Settings, provider_name: str) -> tuple[Deployment, ...]:
@@ -214,6 +271,20 @@ def render_linuxkit(
     return "---\n".join(text for _, text in texts)
 
 
+def render_cloudformation(
+    paths: Sequence[str], *, settings: Settings, watch: Watcher, stdin: IO[bytes] | None = None
+) -> str:
+    """The CloudFormation templates of all workloads, one after the other."""
+    from i2kit.providers import aws
+
+    manifest = read(paths, watch=watch, stdin=stdin)
+    provider = aws.AwsProvider(settings)
+    with building(settings, watch):
+        return "".join(
+            provider.render(one) for one in releases(manifest, provider, settings=settings, watch=watch)
+        )
+
+
 def build_kernel(*, settings: Settings, watch: Watcher) -> "Kernel":
     """Compile a kernel of our own, unless the store has it; machine images have it from then on."""
     from i2kit.image.base import kernel_build
@@ -253,6 +324,43 @@ def prune(words: Sequence[str], *, settings: Settings, watch: Watcher, dry_run: 
     return upkeep.clean(words, settings=settings, uses=uses, dry_run=dry_run, watch=watch)
 
 
+def placed_images(*, settings: Settings, provider_name: str) -> Sequence[PlacedImage]:
+    """The machine images that a provider keeps outside of the store, oldest first."""
+    return load(provider_name, settings).images()
+
+
+def prune_placed(
+    words: Sequence[str], *, settings: Settings, provider_name: str, watch: Watcher, dry_run: bool = False
+) -> tuple[Sequence[PlacedImage], Sequence[str]]:
+    """Remove those that nothing uses; with `words`, those that these name. Also the words that name none.
+
+    Raises OperationError, and removes nothing, where one of those that were named is in use.
+    """
+    provider = load(provider_name, settings)
+    found = provider.images()
+    chosen = [one for one in found if not one.used_by] if not words else []
+    unknown = []
+    for word in words:
+        named = [one for one in found if is_named(one, word)]
+        for one in named:
+            if one.used_by:
+                raise OperationError(
+                    f"{one.id} is in use by {', '.join(one.used_by)}", hint="destroy or update that first"
+                )
+        chosen += [one for one in named if one not in chosen]
+        if not named:
+            unknown.append(word)
+    for one in () if dry_run else chosen:
+        provider.remove_image(one, watch)
+    return chosen, unknown
+
+
+def is_named(image: PlacedImage, word: str) -> bool:
+    """Whether a word is an image's id there, begins its machine image's, or names its deployment."""
+    begins = len(word) >= 12 and image.image.startswith(word)
+    return word == image.id or begins or (bool(word) and key_of(word) in image.keys)
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema of the i2kit manifest."""
     from i2kit import manifest
@@ -263,11 +371,14 @@ def schema() -> dict[str, Any]:
 # --- the steps of the use cases ---------------------------------------------------------------
 
 
-def read(paths: Sequence[str], *, watch: Watcher, stdin: IO[bytes] | None) -> Manifest:
-    """Read every file and pass its warnings on; InputError carries the problems of all of them."""
+def read(paths: Sequence[str], *, watch: Watcher, stdin: IO[bytes] | None, others: bool = False) -> Manifest:
+    """Read every file and pass its warnings on; InputError carries the problems of all of them.
+
+    With `others`, services may be meant for deployments that run already.
+    """
     from i2kit import manifest
 
-    found = manifest.read(paths, stdin=given(paths, stdin))
+    found = manifest.read(paths, stdin=given(paths, stdin), others=others)
     for warning in found.warnings:
         watch(Warned(warning))
     return found
@@ -329,11 +440,23 @@ def load(provider_name: str, settings: Settings) -> Provider:
     return providers.load(provider_name, settings)
 
 
-def releases(manifest: Manifest, *, settings: Settings, watch: Watcher) -> tuple[Release, ...]:
-    """Build the image of every workload and join it with its services and those of the others."""
+def releases(
+    manifest: Manifest, provider: Provider, *, settings: Settings, watch: Watcher
+) -> tuple[Release, ...]:
+    """Build the image of every workload as the provider needs it, and join it with all services."""
     from i2kit import image
 
-    made = of_each(manifest.workloads, image.build, settings=settings, watch=watch)
+    def step(
+        workload: Workload, /, *, settings: Settings, watch: Watcher
+    ) -> tuple[MachineImage, Path | None]:
+        settings = replace(settings, architecture=provider.architecture(workload))
+        if provider.form == "kernel+root":
+            return image.build(workload, settings=settings, watch=watch), None
+        made, output = image.output(workload, provider.form, settings=settings, watch=watch)
+        assert made, "the image of a workload has a kernel"
+        return made, output.files[0].path
+
+    made = of_each(manifest.workloads, step, settings=settings, watch=watch)
     in_front = {workload.key: services_of(workload, manifest.services) for workload in manifest.workloads}
     everyones = dict.fromkeys(service for services in in_front.values() for service in services)
     return tuple(
@@ -342,9 +465,43 @@ def releases(manifest: Manifest, *, settings: Settings, watch: Watcher) -> tuple
             built,
             in_front[workload.key],
             neighbours=tuple(each for each in everyones if each not in in_front[workload.key]),
+            disk=disk,
+            manifest=hash_of(workload, in_front[workload.key]),
         )
-        for workload, built in made
+        for workload, (built, disk) in made
     )
+
+
+def hash_of(workload: Workload, services: Sequence[Service]) -> str:
+    """A hash of what was asked for, wherever it was written. Pure."""
+
+    def told(value: object) -> object:
+        if is_dataclass(value):
+            return {one.name: told(getattr(value, one.name)) for one in fields(value) if one.compare}
+        return [told(one) for one in value] if isinstance(value, tuple) else value
+
+    text = json.dumps([told(workload), [told(service) for service in services]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def in_front_of_others(manifest: Manifest, provider: Provider) -> Sequence[tuple[str, Front]]:
+    """What the files' services mean for deployments that run and are not in the files.
+
+    Raises InputError with all services that lead nowhere, neither here nor there.
+    """
+    if not manifest.services:
+        return ()
+    ours = {workload.key for workload in manifest.workloads}
+    others = [found for found in provider.list() if found.key not in ours]
+    nowhere = [
+        problem for service, problem in manifest.lonely if not any(service.selects(one) for one in others)
+    ]
+    if nowhere:
+        raise InputError(nowhere)
+    selecting = (
+        (one.key, tuple(service for service in manifest.services if service.selects(one))) for one in others
+    )
+    return [(key, Front(services)) for key, services in selecting if services]
 
 
 class Step(Protocol[Made]):
@@ -389,8 +546,18 @@ def services_of(workload: Workload, services: Sequence[Service]) -> tuple[Servic
     return (implicit, *selecting)
 
 
-def plan(provider: Provider, key: str, wanted: Release | None) -> Plan:
-    return provider.plan(key, wanted, provider.observe(key))
+def planned(provider: Provider, wanted: Sequence[tuple[str, Wanted | None]]) -> tuple[Plan, ...]:
+    """A plan for each key; the InputErrors of all become one."""
+    made: list[Plan] = []
+    problems: list[Problem] = []
+    for key, one in wanted:
+        try:
+            made.append(provider.plan(key, one, provider.observe(key)))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(dict.fromkeys(problems))
+    return tuple(made)
 
 
 def apply(provider: Provider, plans: Sequence[Plan], watch: Watcher) -> tuple[Outcome, ...]:

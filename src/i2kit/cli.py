@@ -1,7 +1,8 @@
 """The command line: words in, an exit code out.
 
 In: arguments. Out: data on stdout, everything else on stderr, and the exit code: 0 done, 1 failed,
-2 wrong input or usage, 3 the rollout failed and the previous revision serves, 130 interrupted.
+2 wrong input or usage, 3 the rollout failed and the previous revision serves, 10 `plan` found changes,
+130 interrupted.
 Never joins stages itself: each command calls one use case of `app` and shows what comes back.
 """
 
@@ -25,10 +26,11 @@ import click
 from i2kit import __version__, app, providers, report, settings
 from i2kit.errors import I2kitError, OperationError
 from i2kit.events import Watcher
-from i2kit.model import FORMATS
+from i2kit.model import FORMATS, Architecture
 
 INTERRUPTED = 130
 READER_GONE = 128 + 13  # as a program that SIGPIPE ends
+CHANGES = 10  # of plan: something would change
 
 
 @dataclass(slots=True)
@@ -73,13 +75,24 @@ def files_option(required: bool) -> Callable[[Command], Command]:
     )
 
 
-provider_option = click.option(
-    "--provider",
-    type=click.Choice(providers.NAMES),
-    default=providers.NAMES[0],
-    show_default=True,
-    help="Where the virtual machines run.",
-)
+def place_options(command: Command) -> Command:
+    """--provider and --env."""
+    for option in (
+        click.option(
+            "--env",
+            metavar="NAME",
+            help="An environment of i2kit.toml, with its provider and settings.  [env var: I2KIT_ENV]",
+        ),
+        click.option(
+            "--provider",
+            type=click.Choice(providers.NAMES),
+            help="Where the virtual machines run.  [default: by I2KIT_PROVIDER or i2kit.toml, else local]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 locked_option = click.option(
     "--locked", is_flag=True, help="Fail rather than take newer base packages than i2kit.lock records."
 )
@@ -115,7 +128,7 @@ def cli() -> None:
 
 @cli.command()
 @files_option(required=True)
-@provider_option
+@place_options
 @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
 @images_option
 @locked_option
@@ -125,7 +138,8 @@ def cli() -> None:
 def deploy(
     tone: Tone,
     files: tuple[str, ...],
-    provider: str,
+    provider: str | None,
+    env: str | None,
     dry_run: bool,
     images: tuple[Path, ...],
     locked: bool,
@@ -139,55 +153,75 @@ def deploy(
     Examples:
       i2kit deploy -f examples/nginx.yml
       i2kit deploy -f web.yml -f workers/ --dry-run
-      kustomize build | i2kit deploy -f -
+      i2kit deploy -f web.yml --provider aws
+      kustomize build | i2kit deploy -f - --env staging
     """
+    given = settings.load(env=env, provider=provider, locked=locked, images=images)
     with told(tone) as watch:
         outcomes = app.deploy(
             files,
-            settings=settings.load(locked=locked, images=images),
-            provider_name=provider,
+            settings=given,
+            provider_name=given.provider,
             watch=watch,
             dry_run=dry_run,
             stdin=sys.stdin.buffer,
         )
     if dry_run:
-        if output == "json":
-            write_json([report.plan_json(outcome.plan) for outcome in outcomes])
-        else:
-            write("".join(report.plan(outcome.plan) for outcome in outcomes))
+        show_plans(outcomes, output)
         return
-    if output == "json":
-        write_json(
-            [
-                {**report.status_json(outcome.deployment), **report.plan_json(outcome.plan)}
-                for outcome in outcomes
-                if outcome.deployment
-            ]
+    show_outcomes(tone, outcomes, output)
+
+
+@cli.command()
+@files_option(required=True)
+@place_options
+@images_option
+@locked_option
+@output_option
+@tone_options
+@click.pass_obj
+def plan(
+    tone: Tone,
+    files: tuple[str, ...],
+    provider: str | None,
+    env: str | None,
+    images: tuple[Path, ...],
+    locked: bool,
+    output: str,
+) -> int:
+    """Say what deploy would change, and what it would cost a month where that is known.
+
+    Exits with 0 when there is nothing to change and with 10 when there is. Changes nothing, except that
+    machine images are built into the store.
+
+    \b
+    Examples:
+      i2kit plan -f examples/nginx.yml
+      i2kit plan -f web.yml --provider aws
+      i2kit plan -f web.yml --env production --output json | jq '.[].cost.usd_per_month'
+    """
+    given = settings.load(env=env, provider=provider, locked=locked, images=images)
+    with told(tone) as watch:
+        outcomes = app.plan(
+            files,
+            settings=given,
+            provider_name=given.provider,
+            watch=watch,
+            stdin=sys.stdin.buffer,
         )
-        return
-    for outcome in outcomes:
-        if not outcome.plan.actions:
-            say(tone, f"{outcome.plan.key}: nothing to change")
-        if outcome.deployment is None:
-            continue
-        if not outcome.deployment.replicas_wanted:
-            say(tone, f"{outcome.plan.key} has no replicas, so nothing answers")
-            continue
-        if not outcome.deployment.endpoints:
-            say(tone, f"{outcome.plan.key} runs; it has no ports to answer on")
-        for endpoint in outcome.deployment.endpoints:
-            name = endpoint.service.removeprefix(f"{outcome.deployment.namespace}/")
-            say(tone, f"{outcome.plan.key} answers as {name}:{endpoint.port} at")
-            write(f"{endpoint.url}\n")
+    show_plans(outcomes, output)
+    return CHANGES if any(outcome.plan.actions for outcome in outcomes) else 0
 
 
 @cli.command()
 @click.argument("names", nargs=-1, metavar="[[NAMESPACE/]NAME]...")
 @files_option(required=False)
-@provider_option
+@place_options
 @tone_options
 @click.pass_obj
-def destroy(tone: Tone, names: tuple[str, ...], files: tuple[str, ...], provider: str) -> None:
+def destroy(
+    tone: Tone, names: tuple[str, ...], files: tuple[str, ...], provider: str | None, env: str | None
+) -> None:
     """Take deployments down: their machines, addresses and names.
 
     What does not run is said and is no error, so that it can be repeated.
@@ -200,12 +234,13 @@ def destroy(tone: Tone, names: tuple[str, ...], files: tuple[str, ...], provider
     """
     if not names and not files:
         raise click.UsageError("name a deployment, or give its manifest with -f")
+    given = settings.load(env=env, provider=provider)
     with told(tone) as watch:
         outcomes = app.destroy(
             names,
             files,
-            settings=settings.load(),
-            provider_name=provider,
+            settings=given,
+            provider_name=given.provider,
             watch=watch,
             stdin=sys.stdin.buffer,
         )
@@ -216,11 +251,11 @@ def destroy(tone: Tone, names: tuple[str, ...], files: tuple[str, ...], provider
 
 @cli.command()
 @click.argument("name", required=False, metavar="[[NAMESPACE/]NAME]")
-@provider_option
+@place_options
 @output_option
 @tone_options
 @click.pass_obj
-def status(tone: Tone, name: str | None, provider: str, output: str) -> None:
+def status(tone: Tone, name: str | None, provider: str | None, env: str | None, output: str) -> None:
     """Show what runs and where; of one deployment, its machines too.
 
     \b
@@ -229,7 +264,8 @@ def status(tone: Tone, name: str | None, provider: str, output: str) -> None:
       i2kit status nginx-deployment
       i2kit status --output json | jq '.[].endpoints[].url'
     """
-    deployments = app.status(name, settings=settings.load(), provider_name=provider)
+    given = settings.load(env=env, provider=provider)
+    deployments = app.status(name, settings=given, provider_name=given.provider)
     if output == "json":
         write_json([report.status_json(deployment) for deployment in deployments])
     elif deployments:
@@ -243,11 +279,17 @@ def status(tone: Tone, name: str | None, provider: str, output: str) -> None:
 @click.argument("container", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Wait for further lines, until interrupted.")
 @click.option("--replica", type=click.IntRange(min=0), metavar="I", help="Only this replica, from 0.")
-@provider_option
+@place_options
 @output_option
 @tone_options
 def logs(
-    name: str, container: str | None, follow: bool, replica: int | None, provider: str, output: str
+    name: str,
+    container: str | None,
+    follow: bool,
+    replica: int | None,
+    provider: str | None,
+    env: str | None,
+    output: str,
 ) -> int | None:
     """Print what the containers wrote, oldest first.
 
@@ -259,13 +301,14 @@ def logs(
       i2kit logs nginx-deployment nginx --replica 0
       i2kit logs nginx-deployment -f --output json
     """
+    given = settings.load(env=env, provider=provider)
     lines = app.logs(
         name,
         container=container,
         replica=replica,
         follow=follow,
-        settings=settings.load(),
-        provider_name=provider,
+        settings=given,
+        provider_name=given.provider,
     )
     alone = container is not None and replica is not None
     try:
@@ -279,6 +322,76 @@ def logs(
             raise
         return INTERRUPTED  # the way to end --follow: nothing to explain
     return None
+
+
+@cli.command()
+@click.argument("name", metavar="[NAMESPACE/]NAME")
+@place_options
+@output_option
+@tone_options
+@click.pass_obj
+def history(tone: Tone, name: str, provider: str | None, env: str | None, output: str) -> None:
+    """List the revisions of a deployment: what ran when, from which images, and what came of it.
+
+    \b
+    Examples:
+      i2kit history nginx-deployment
+      i2kit history nginx-deployment --output json | jq '.[] | select(.kept) | .revision'
+    """
+    given = settings.load(env=env, provider=provider)
+    revisions = app.history(name, settings=given, provider_name=given.provider)
+    if output == "json":
+        write_json([report.revision_json(revision) for revision in revisions])
+    elif revisions:
+        write(report.history(revisions))
+    else:
+        say(tone, "no revisions are kept")
+
+
+@cli.command()
+@click.argument("name", metavar="[NAMESPACE/]NAME")
+@click.option(
+    "--to", type=click.IntRange(min=1), metavar="N", help="A revision of history.  [default: the one before]"
+)
+@place_options
+@output_option
+@tone_options
+@click.pass_obj
+def rollback(
+    tone: Tone, name: str, to: int | None, provider: str | None, env: str | None, output: str
+) -> None:
+    """Make an earlier revision run again, as a new one. Nothing is built; as many replicas stay.
+
+    \b
+    Examples:
+      i2kit rollback nginx-deployment
+      i2kit rollback nginx-deployment --to 3
+    """
+    given = settings.load(env=env, provider=provider)
+    with told(tone) as watch:
+        outcome = app.rollback(name, to, settings=given, provider_name=given.provider, watch=watch)
+    show_outcomes(tone, (outcome,), output)
+
+
+@cli.command()
+@click.argument("name", metavar="[NAMESPACE/]NAME")
+@click.argument("replicas", type=click.IntRange(min=0), metavar="N")
+@place_options
+@output_option
+@tone_options
+@click.pass_obj
+def scale(tone: Tone, name: str, replicas: int, provider: str | None, env: str | None, output: str) -> None:
+    """Run N machines of a deployment, until the next deploy of its manifest. Replaces none.
+
+    \b
+    Examples:
+      i2kit scale nginx-deployment 5
+      i2kit scale shop/web 0
+    """
+    given = settings.load(env=env, provider=provider)
+    with told(tone) as watch:
+        outcome = app.scale(name, replicas, settings=given, provider_name=given.provider, watch=watch)
+    show_outcomes(tone, (outcome,), output)
 
 
 @cli.command()
@@ -309,6 +422,11 @@ def logs(
     show_default=True,
     help="What puts the images together: i2kit, or the real linuxkit where it is installed.",
 )
+@click.option(
+    "--arch",
+    type=click.Choice(("amd64", "arm64")),
+    help="Of the machines.  [default: by I2KIT_ARCHITECTURE or i2kit.toml, else amd64]",
+)
 @images_option
 @locked_option
 @output_option
@@ -322,6 +440,7 @@ def build(
     directory: Path | None,
     sbom: bool | None,
     builder: Literal["i2kit", "linuxkit"],
+    arch: Architecture | None,
     images: tuple[Path, ...],
     locked: bool,
     output: str,
@@ -344,6 +463,7 @@ def build(
       i2kit build -f examples/nginx.yml -o out
       i2kit build -f examples/nginx.yml --output json | jq .id
       i2kit build -f examples/nginx.yml --format raw -o out
+      i2kit build -f examples/nginx.yml --format raw --arch arm64 -o out
       i2kit build -f examples/nginx.yml --sbom | jq '.packages[].name'
       i2kit build linuxkit.yml --images components/ -o out
     """
@@ -353,7 +473,7 @@ def build(
         shared: dict[str, Any] = {
             "sbom": sbom is not False,
             "builder": builder,
-            "settings": settings.load(locked=locked, images=images),
+            "settings": settings.load(architecture=arch, locked=locked, images=images),
             "watch": watch,
             "output": directory,
             "stdin": sys.stdin.buffer,
@@ -375,28 +495,43 @@ def build(
 
 @cli.command()
 @files_option(required=True)
-@click.option("--as", "form", type=click.Choice(("linuxkit",)), required=True, help="What to render.")
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(("linuxkit", "cloudformation")),
+    required=True,
+    help="What to render.",
+)
+@click.option("--env", metavar="NAME", help="An environment of i2kit.toml.  [env var: I2KIT_ENV]")
 @images_option
 @locked_option
 @tone_options
 @click.pass_obj
-def render(tone: Tone, files: tuple[str, ...], form: str, images: tuple[Path, ...], locked: bool) -> None:
+def render(
+    tone: Tone,
+    files: tuple[str, ...],
+    form: str,
+    env: str | None,
+    images: tuple[Path, ...],
+    locked: bool,
+) -> None:
     """Print what the manifests become on their way to virtual machines.
 
-    linuxkit: the LinuxKit template of each workload's machine image.
+    \b
+    linuxkit        the LinuxKit template of each workload's machine image
+    cloudformation  the template of each workload's stack on AWS; where AWS cannot be asked for the network
+                    and the machine image, with made-up ids for them
 
     \b
     Examples:
       i2kit render -f examples/nginx.yml --as linuxkit
       i2kit render -f app.yml --as linuxkit > app.linuxkit.yml
+      i2kit render -f examples/nginx.yml --as cloudformation | jq .Resources
     """
+    use_case = app.render_linuxkit if form == "linuxkit" else app.render_cloudformation
+    given = settings.load(env=env, locked=locked, images=images)
     with told(tone) as watch:
-        text = app.render_linuxkit(
-            files,
-            settings=settings.load(locked=locked, images=images),
-            watch=watch,
-            stdin=sys.stdin.buffer,
-        )
+        text = use_case(files, settings=given, watch=watch, stdin=sys.stdin.buffer)
     write(text)
 
 
@@ -443,21 +578,34 @@ def images() -> None:
 
 
 @images.command("ls")
+@place_options
 @output_option
 @tone_options
 @click.pass_obj
-def list_images(tone: Tone, output: str) -> None:
+def list_images(tone: Tone, provider: str | None, env: str | None, output: str) -> None:
     """List machine images, and what takes how much room.
 
-    SIZE is what an image takes on disk with its other formats, SHARED what it has in common with others.
+    Locally those of the store: SIZE is what an image takes on disk with its other formats, SHARED what it
+    has in common with others. With --provider aws the AMIs that i2kit has made.
 
     \b
     Examples:
       i2kit images ls
       i2kit images ls --output json | jq '.images[] | select(.used_by == []) | .id'
+      i2kit images ls --provider aws
     """
+    given = settings.load(env=env, provider=provider)
+    if given.provider != "local":
+        placed = app.placed_images(settings=given, provider_name=given.provider)
+        if output == "json":
+            write_json([report.placed_json(image) for image in placed])
+        elif placed:
+            write(report.placed(placed, datetime.now(UTC)))
+        else:
+            say(tone, "there are none")
+        return
     with told(tone) as watch:
-        stock = app.images(settings=settings.load(), watch=watch)
+        stock = app.images(settings=given, watch=watch)
     if output == "json":
         write_json(report.stock_json(stock))
     else:
@@ -467,24 +615,49 @@ def list_images(tone: Tone, output: str) -> None:
 @images.command()
 @click.argument("words", nargs=-1, metavar="[IMAGE]...")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@place_options
 @output_option
 @tone_options
 @click.pass_obj
-def prune(tone: Tone, words: tuple[str, ...], dry_run: bool, output: str) -> None:
+def prune(
+    tone: Tone,
+    words: tuple[str, ...],
+    dry_run: bool,
+    provider: str | None,
+    env: str | None,
+    output: str,
+) -> None:
     """Remove what no deployment uses and nothing else needs.
 
     What a deployment runs, and what it ran before and could go back to, stays; so do the packages
     that lock files name. IMAGE is an id, its first 12 or more digits, or what it was built for: then
     only that is removed, unless it is in use. What is missing later is fetched and built again.
+    With --provider aws it is about AMIs and their snapshots.
 
     \b
     Examples:
       i2kit images prune --dry-run
       i2kit images prune
       i2kit images prune shop/web 0123456789ab
+      i2kit images prune --provider aws --dry-run
     """
+    given = settings.load(env=env, provider=provider)
+    if given.provider != "local":
+        with told(tone) as watch:
+            gone, unknown = app.prune_placed(
+                words, settings=given, provider_name=given.provider, watch=watch, dry_run=dry_run
+            )
+        for word in unknown:
+            say(tone, f"no machine image there is named {word}")
+        if output == "json":
+            write_json(report.pruned_placed_json(gone, unknown, dry_run=dry_run))
+        elif gone:
+            write(report.pruned_placed(gone, dry_run=dry_run))
+        elif not unknown:
+            say(tone, "nothing to remove")
+        return
     with told(tone) as watch:
-        pruned = app.prune(words, settings=settings.load(), watch=watch, dry_run=dry_run)
+        pruned = app.prune(words, settings=given, watch=watch, dry_run=dry_run)
     for word in pruned.unknown:
         say(tone, f"no machine image is named {word}, or has an id that begins so in 12 digits or more")
     if output == "json":
@@ -535,6 +708,43 @@ def schema() -> None:
       i2kit schema | jq '."$defs" | keys'
     """
     write_json(app.schema())
+
+
+# --- what several commands show -----------------------------------------------------------------
+
+
+def show_plans(outcomes: Sequence[app.Outcome], output: str) -> None:
+    if output == "json":
+        write_json([report.plan_json(outcome.plan) for outcome in outcomes])
+    else:
+        write("".join(report.plan(outcome.plan) for outcome in outcomes))
+
+
+def show_outcomes(tone: Tone, outcomes: Sequence[app.Outcome], output: str) -> None:
+    """Where what was deployed answers: addresses on stdout, the rest for people."""
+    if output == "json":
+        write_json(
+            [
+                {**report.status_json(outcome.deployment), **report.plan_json(outcome.plan)}
+                for outcome in outcomes
+                if outcome.deployment
+            ]
+        )
+        return
+    for outcome in outcomes:
+        if not outcome.plan.actions:
+            say(tone, f"{outcome.plan.key}: nothing to change")
+        if outcome.deployment is None:
+            continue
+        if not outcome.deployment.replicas_wanted:
+            say(tone, f"{outcome.plan.key} has no replicas, so nothing answers")
+            continue
+        if not outcome.deployment.endpoints:
+            say(tone, f"{outcome.plan.key} runs; it has no ports to answer on")
+        for endpoint in outcome.deployment.endpoints:
+            name = endpoint.service.removeprefix(f"{outcome.deployment.namespace}/")
+            say(tone, f"{outcome.plan.key} answers as {name}:{endpoint.port} at")
+            write(f"{endpoint.url}\n")
 
 
 # --- writing ----------------------------------------------------------------------------------

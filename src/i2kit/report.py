@@ -16,7 +16,16 @@ from typing import Any, TextIO
 
 from i2kit.errors import I2kitError, InputError
 from i2kit.events import Event, Finished, Note, Progress, Started, Warned, Watcher
-from i2kit.model import Deployment, MachineImage, Output, Pruned, Stock, StoredImage
+from i2kit.model import (
+    Deployment,
+    MachineImage,
+    Output,
+    PlacedImage,
+    Pruned,
+    Revision,
+    Stock,
+    StoredImage,
+)
 from i2kit.providers import Plan
 
 PROGRESS_EVERY_S = 2.0
@@ -374,16 +383,107 @@ def age(created_at: str, now: datetime) -> str:
 
 
 def plan(plan: Plan) -> str:
-    """A plan as one line per action, or one that says that there is none."""
-    if not plan.actions:
-        return f"{plan.key}: nothing to change\n"
-    text = f"{plan.key}:\n"
+    """A plan as one line per action, or one that says that there is none; then images, cost and notes."""
+    text = f"{plan.key}:\n" if plan.actions else f"{plan.key}: nothing to change\n"
     for action in plan.actions:
         reason = f" ({action.reason})" if action.reason else ""
         text += f"  {action.verb} {action.subject}{reason}\n"
-    return text
+    for line in plan.images:
+        text += f"  {line}\n"
+    if plan.cost:
+        text += f"  costs {plan.cost}\n"
+        text += "".join(f"    {line}\n" for line in plan.cost.lines)
+    return text + "".join(f"  note: {note}\n" for note in plan.notes)
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
+    """The shape that `plan --output json` promises: fields are added, never changed."""
     namespace, name = plan.key.split("/", 1)
-    return {"name": name, "namespace": namespace, "actions": [asdict(action) for action in plan.actions]}
+    cost = plan.cost
+    return {
+        "name": name,
+        "namespace": namespace,
+        "actions": [asdict(action) for action in plan.actions],
+        "images": list(plan.images),
+        "cost": cost
+        and {
+            "usd_per_month": cost.usd,
+            "complete": cost.complete,
+            "lines": [asdict(line) for line in cost.lines],
+            "as_of": cost.as_of,
+            "region": cost.region,
+            "source": cost.source,
+            "not_counted": cost.not_counted,
+        },
+        "notes": list(plan.notes),
+    }
+
+
+def history(revisions: Sequence[Revision]) -> str:
+    """The table of revisions, oldest first."""
+    rows = [("REVISION", "CREATED", "IMAGE", "CONTAINERS", "MANIFEST", "OUTCOME")]
+    rows += [
+        (
+            str(one.number),
+            one.created_at,
+            short(one.image),
+            " ".join(f"{name}={short_reference(reference)}" for name, reference in one.containers),
+            short(one.manifest),
+            f"{one.outcome}: {one.reason}" if one.reason else one.outcome,
+        )
+        for one in revisions
+    ]
+    return table(rows)
+
+
+def revision_json(revision: Revision) -> dict[str, Any]:
+    """The shape that `history --output json` promises: fields are added, never changed."""
+    return {
+        "revision": revision.number,
+        "created_at": revision.created_at,
+        "image": revision.image,
+        "containers": dict(revision.containers),
+        "manifest": revision.manifest,
+        "outcome": revision.outcome,
+        "reason": revision.reason,
+        "kept": revision.kept,
+    }
+
+
+def placed(images: Sequence[PlacedImage], now: datetime) -> str:
+    """The table of machine images that a provider keeps."""
+    rows = [("ID", "IMAGE", "BUILT FOR", "ARCH", "SIZE", "AGE", "USED BY")]
+    rows += [
+        (
+            one.id,
+            short(one.image),
+            " ".join(one.keys),
+            one.architecture,
+            megabytes(one.size_bytes),
+            age(one.created_at, now),
+            " ".join(one.used_by),
+        )
+        for one in images
+    ]
+    return table(rows)
+
+
+def placed_json(image: PlacedImage) -> dict[str, Any]:
+    """The shape that `images ls --provider aws --output json` promises: fields are added, never changed."""
+    return asdict(image)
+
+
+def pruned_placed(images: Sequence[PlacedImage], *, dry_run: bool) -> str:
+    verb = "would remove" if dry_run else "removed"
+    made_for = ((one, f" of {', '.join(one.keys)}" if one.keys else "") for one in images)
+    return "".join(f"{verb} {one.id}{names}: {megabytes(one.size_bytes)}\n" for one, names in made_for)
+
+
+def pruned_placed_json(
+    images: Sequence[PlacedImage], unknown: Sequence[str], *, dry_run: bool
+) -> dict[str, Any]:
+    return {
+        "dry_run": dry_run,
+        "images": [placed_json(one) for one in images],
+        "unknown": list(unknown),
+    }

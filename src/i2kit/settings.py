@@ -1,21 +1,43 @@
-"""Where things are kept and how this run differs from the defaults: flags > I2KIT_* variables > defaults.
+"""Where things are kept and how this run differs from the defaults: flags > I2KIT_* > i2kit.toml > defaults.
 
-In: an environment and what the command line gave. Out: one frozen Settings that is passed down.
-Never reads files that belong to a deployment.
+In: an environment, what the command line gave, and the folder's i2kit.toml. Out: one frozen Settings that
+is passed down. Never reads files that belong to a deployment.
 """
 
 import os
 import pwd
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from i2kit.errors import InputError, Problem
+from i2kit.errors import InputError, Position, Problem
 from i2kit.model import Architecture
 
 NetworkMode = Literal["auto", "namespace", "user"]
 Accelerator = Literal["auto", "kvm", "tcg"]
+
+PROVIDERS = ("local", "aws")
+
+SETTINGS_FILE = "i2kit.toml"
+
+VARIABLES = {
+    "provider": "I2KIT_PROVIDER",
+    "region": "I2KIT_REGION",
+    "credentials": "I2KIT_CREDENTIALS",
+    "hosted_zone": "I2KIT_HOSTED_ZONE",
+    "vpc": "I2KIT_VPC",
+    "subnet": "I2KIT_SUBNET",
+    "security_group": "I2KIT_SECURITY_GROUP",
+    "keypair": "I2KIT_KEYPAIR",
+    "instance_type": "I2KIT_INSTANCE_TYPE",
+    "certificate": "I2KIT_CERTIFICATE",
+    "architecture": "I2KIT_ARCHITECTURE",
+    "network": "I2KIT_LOCAL_NETWORK",
+    "accelerator": "I2KIT_ACCEL",
+}
+"""Settings by their names in i2kit.toml, and the variables that win over it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +84,39 @@ class Settings:
 
 
 def load(
-    environ: Mapping[str, str] = os.environ, *, locked: bool = False, images: Sequence[Path] = ()
+    environ: Mapping[str, str] = os.environ,
+    *,
+    env: str | None = None,
+    provider: str | None = None,
+    architecture: Architecture | None = None,
+    locked: bool = False,
+    images: Sequence[Path] = (),
 ) -> Settings:
-    """Read the settings of this run. Raises InputError for a variable whose value makes no sense."""
+    """Read the settings of this run; `env` is one of i2kit.toml's environments.
+
+    Raises InputError with every variable and every line of i2kit.toml that makes no sense.
+    """
+    problems: list[Problem] = []
+    file = _settings_file(environ, env, problems)
+
+    def given(name: str, fallback: str | None = None) -> str | None:
+        return environ.get(VARIABLES[name]) or file.get(name) or fallback
+
+    def chosen(name: str, allowed: Sequence[str]) -> str:
+        value = given(name, allowed[0])
+        assert value is not None
+        if value not in allowed:
+            where = VARIABLES[name] if environ.get(VARIABLES[name]) else f"{name} of {SETTINGS_FILE}"
+            problems.append(Problem(f"{where} is `{value}`", hint=f"use {' or '.join(allowed)}"))
+        return value
+
+    network = cast(NetworkMode, chosen("network", ("auto", "namespace", "user")))
+    accelerator = cast(Accelerator, chosen("accelerator", ("auto", "kvm", "tcg")))
+    where = provider or chosen("provider", PROVIDERS)
+    built = architecture or cast(Architecture, chosen("architecture", ("amd64", "arm64")))
+    if problems:
+        raise InputError(problems)
+
     root = os.geteuid() == 0
     home = Path(environ.get("HOME") or _home_of_user())
 
@@ -76,23 +128,12 @@ def load(
         base = environ.get(xdg)
         return (Path(base) if base else fallback) / "i2kit"
 
-    problems = []
-    choices = {"I2KIT_LOCAL_NETWORK": ("auto", "namespace", "user"), "I2KIT_ACCEL": ("auto", "kvm", "tcg")}
-    for variable, allowed in choices.items():
-        if (value := environ.get(variable, "auto")) not in allowed:
-            problems.append(
-                Problem(
-                    f"the environment variable {variable} is `{value}`", hint=f"use {' or '.join(allowed)}"
-                )
-            )
-    if problems:
-        raise InputError(problems)
-
     state_dir = directory("I2KIT_STATE_DIR", "/var/lib/i2kit", "XDG_STATE_HOME", home / ".local/state")
     # Not XDG_RUNTIME_DIR: that goes away at logout, while the machines run on.
     run_dir = Path("/run/i2kit") if root and not environ.get("I2KIT_STATE_DIR") else state_dir / "run"
-    if given := environ.get("I2KIT_RUN_DIR"):
-        run_dir = Path(given).absolute()
+    if run := environ.get("I2KIT_RUN_DIR"):
+        run_dir = Path(run).absolute()
+    credentials = given("credentials")
     return Settings(
         state_dir=state_dir,
         run_dir=run_dir,
@@ -103,9 +144,95 @@ def load(
         locked=locked,
         docker_config=environ.get("I2KIT_DOCKER_CONFIG"),
         images=tuple(images),
-        network=cast(NetworkMode, environ.get("I2KIT_LOCAL_NETWORK", "auto")),
-        accelerator=cast(Accelerator, environ.get("I2KIT_ACCEL", "auto")),
+        network=network,
+        accelerator=accelerator,
+        provider=where,
+        architecture=built,
+        aws=AwsSettings(
+            region=given("region"),
+            credentials=Path(credentials).expanduser().absolute() if credentials else None,
+            hosted_zone=given("hosted_zone"),
+            vpc=given("vpc"),
+            subnets=tuple(word for word in (given("subnet") or "").replace(",", " ").split()),
+            security_group=given("security_group"),
+            key_pair=given("keypair"),
+            instance_type=given("instance_type"),
+            certificate=given("certificate"),
+        ),
     )
+
+
+def _settings_file(environ: Mapping[str, str], env: str | None, problems: list[Problem]) -> Mapping[str, str]:
+    """What i2kit.toml says of this environment, over what it says for all."""
+    path = Path(environ.get("I2KIT_CONFIG") or SETTINGS_FILE)
+    env = env or environ.get("I2KIT_ENV")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        if env or environ.get("I2KIT_CONFIG"):
+            problems.append(
+                Problem(
+                    f"there is no file {path}", hint="write one, with a table [env.NAME] for each environment"
+                )
+            )
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Problem(f"cannot read {path}: {getattr(error, 'strerror', None) or error}"))
+        return {}
+    import tomllib
+
+    try:
+        whole = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        problems.append(Problem(f"{path} is not TOML: {error}"))
+        return {}
+    environments = whole.pop("env", {})
+    if not isinstance(environments, dict) or not all(isinstance(one, dict) for one in environments.values()):
+        problems.append(Problem(f"{path}: `env` holds tables", hint="write [env.NAME]"))
+        return {}
+    found = _of_table(whole, text, path, "", problems)
+    for name, table in environments.items():
+        own = _of_table(table, text, path, f"env.{name}", problems)
+        if name == env:
+            found |= own
+    if env and env not in environments:
+        names = ", ".join(environments) or "none"
+        problems.append(Problem(f"{path} has no environment `{env}`", hint=f"it has {names}"))
+    return found
+
+
+def _of_table(
+    table: Mapping[str, object], text: str, path: Path, header: str, problems: list[Problem]
+) -> dict[str, str]:
+    """A table's settings; a list is what a variable has with commas."""
+    found = {}
+    for key, value in table.items():
+        words = value if isinstance(value, list) and key == "subnet" else [value]
+        if key not in VARIABLES:
+            import difflib  # only mistakes need it
+
+            near = difflib.get_close_matches(key, VARIABLES, 1)
+            hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(VARIABLES)}"
+            problems.append(Problem(f"`{key}` is not a setting", _line_of(text, path, header, key), hint))
+        elif not all(isinstance(word, str) for word in words):
+            problems.append(Problem(f"{key} must be text", _line_of(text, path, header, key)))
+        elif key == "credentials":
+            # As a path in a file is meant: from where the file is.
+            found[key] = str(path.absolute().parent / Path(str(value)).expanduser())
+        else:
+            found[key] = ",".join(str(word) for word in words)
+    return found
+
+
+def _line_of(text: str, path: Path, header: str, key: str) -> Position:
+    """Where a key stands in its table; the beginning where it is written in another way."""
+    table = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if match := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
+            table = match[1]
+        elif table == header and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
+            return Position(str(path), number, 1 + len(line) - len(line.lstrip()))
+    return Position(str(path), 1, 1)
 
 
 def _home_of_user() -> str:

@@ -12,9 +12,9 @@ from typing import Any, Literal, Protocol
 from i2kit.errors import OperationError
 from i2kit.events import Watcher
 from i2kit.model import Architecture, Deployment, PlacedImage, Release, Revision, Service, Use, Workload
-from i2kit.settings import Settings
+from i2kit.settings import PROVIDERS, Settings
 
-NAMES = ("local", "aws")
+NAMES = PROVIDERS
 
 
 @dataclass(frozen=True, slots=True)
