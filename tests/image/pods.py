@@ -17,7 +17,7 @@ from i2kit.image import base, sources
 from i2kit.image.machine import build
 from i2kit.image.store import Store
 from i2kit.image.template import Base
-from i2kit.model import Container, Workload
+from i2kit.model import Architecture, Container, Workload
 from i2kit.settings import Settings
 from tests.image.tars import entry, tar_bytes, write_tar
 
@@ -28,7 +28,15 @@ def settings(folder: Path, images: tuple[Path, ...] = ()) -> Settings:
     return Settings(folder / "state", folder / "run", folder / "store", folder / "i2kit.lock", images=images)
 
 
-def small_base(*, store: Store, lock_file: Path, locked: bool, watch: Watcher, version: bytes = b"1") -> Base:
+def small_base(
+    *,
+    store: Store,
+    lock_file: Path,
+    locked: bool,
+    watch: Watcher,
+    architecture: Architecture = "amd64",
+    version: bytes = b"1",
+) -> Base:
     """Stands for `base.ensure`: the same images everywhere, without the distribution's packages."""
     modules = tar_bytes(
         [
@@ -46,7 +54,8 @@ def small_base(*, store: Store, lock_file: Path, locked: bool, watch: Watcher, v
             ),
         }
         pinned = {
-            name: sources.add_local_image(store, [path], {}, name).pinned for name, path in images.items()
+            name: sources.add_local_image(store, [path], {}, name, platform=f"linux/{architecture}").pinned
+            for name, path in images.items()
         }
     return Base(pinned["kernel"], (pinned["init"],), "quiet", 96 << 20, "i2kit/boot@sha256:" + "0" * 64)
 

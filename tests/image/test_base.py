@@ -131,7 +131,7 @@ def test_the_same_packages_are_the_same_bytes(
 ) -> None:
     first = ensure()
     text = lock_file.read_text()
-    recorded = lock.parse(text, "x")
+    recorded = lock.parse(text, "x")["amd64"]
     assert [package.name for package in recorded.packages] == sorted(
         [
             *("busybox-static", "crun", "grub-common", "grub-pc-bin", "libc6", "libsystemd0"),
@@ -197,7 +197,7 @@ def test_the_lock_of_another_distribution(
 ) -> None:
     ensure()
     here = distribution()
-    recorded = lock.parse(lock_file.read_text(), "x")
+    recorded = lock.parse(lock_file.read_text(), "x")["amd64"]
     other = lock.render(lock.Lock(Distribution("debian", "sarge", "amd64"), recorded.packages))
     lock_file.write_text(other)
     with pytest.raises(InputError, match=f"is for debian sarge amd64, and this machine is {here}"):
@@ -205,7 +205,7 @@ def test_the_lock_of_another_distribution(
     assert lock_file.read_text() == other
     ensure()
     assert "debian sarge amd64" in warnings[0]
-    assert lock.parse(lock_file.read_text(), "x") == recorded
+    assert lock.parse(lock_file.read_text(), "x")["amd64"] == recorded
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_the_lock_of_an_i2kit_that_needed_less(
     repository: Repository, ensure: Ensure, lock_file: Path, warnings: list[str]
 ) -> None:
     first = ensure()
-    recorded = lock.parse(lock_file.read_text(), "x")
+    recorded = lock.parse(lock_file.read_text(), "x")["amd64"]
     less = tuple(package for package in recorded.packages if package.name != "grub-pc-bin")
     lock_file.write_text(lock.render(lock.Lock(recorded.distribution, less)))
     with pytest.raises(OperationError, match=r"does not name grub-pc-bin, and --locked forbids"):
@@ -265,7 +265,7 @@ GOOD = lock.render(lock.Lock(Distribution("debian", "bookworm", "amd64"), (Packa
 
 
 def test_the_lock_file_is_read_as_written() -> None:
-    assert lock.render(lock.parse(GOOD, "x")) == GOOD
+    assert lock.render(lock.parse(GOOD, "x")["amd64"]) == GOOD
 
 
 @pytest.mark.parametrize(

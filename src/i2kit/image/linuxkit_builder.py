@@ -21,6 +21,7 @@ from i2kit.image.store import Store
 from i2kit.image.tree import Tree
 from i2kit.image.tree.archive import write_tar
 from i2kit.image.tree.flatten import HostileLayer, flatten
+from i2kit.model import Architecture
 from i2kit.process import run, which
 
 REGISTRY = "i2kit.invalid"
@@ -29,7 +30,14 @@ OTHER = "build without --builder linuxkit"
 BOOT = ("boot/kernel", "boot/cmdline", "boot/ucode.cpio")
 
 
-def build(template: Template, images: Mapping[str, Stored], store: Store, scratch: Path) -> Assembly:
+def build(
+    template: Template,
+    images: Mapping[str, Stored],
+    store: Store,
+    scratch: Path,
+    *,
+    architecture: Architecture = "amd64",
+) -> Assembly:
     """Have `linuxkit` build the template. `images` are all that it names, by their reference there.
 
     Raises OperationError where the program is missing, fails, or writes what cannot be read.
@@ -49,7 +57,8 @@ def build(template: Template, images: Mapping[str, Stored], store: Store, scratc
     source = scratch / "template.yml"
     source.write_text(as_text(with_copied_sources(template, scratch), "yaml", names))
     where: list[str | Path] = ["--cache", cache, "--dir", scratch, "--name", "machine"]
-    run(["linuxkit", "build", "--no-sbom", "--format", "tar", *where, source], cwd=scratch)
+    what = ["--no-sbom", "--format", "tar", "--arch", architecture]
+    run(["linuxkit", "build", *what, *where, source], cwd=scratch)
     return read(scratch / "machine.tar", template)
 
 

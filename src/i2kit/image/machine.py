@@ -17,7 +17,8 @@ from i2kit.errors import InputError, OperationError, Position, Problem
 from i2kit.events import Finished, Started, Warned, Watcher, ignore
 from i2kit.image import base, disk, linuxkit, linuxkit_builder, outputs, sbom, sources, template
 from i2kit.image.assemble import Assembly, SourceImage, assemble, with_sources
-from i2kit.image.base import boot, kernel
+from i2kit.image.base import boot, components, kernel
+from i2kit.image.base.boot import Loader
 from i2kit.image.linuxkit.text import as_text, expanded_reference
 from i2kit.image.linuxkit.values import Template
 from i2kit.image.sources.oci import BadImage
@@ -30,10 +31,8 @@ from i2kit.image.tree.filesystem import write_erofs
 from i2kit.image.tree.flatten import HostileLayer, flatten
 from i2kit.image.tree.identity import lookup_user
 from i2kit.image.tree.initramfs import select, write_cpio
-from i2kit.model import Identity, MachineImage, Output, Pairs, ResolvedImage, Workload
+from i2kit.model import Architecture, Identity, MachineImage, Output, Pairs, ResolvedImage, Workload
 from i2kit.settings import Settings
-
-PLATFORM = "linux/amd64"
 
 FORMAT = 6
 """Counts up when the same template leads to other bytes than before."""
@@ -108,6 +107,7 @@ class _Stage:
         self.settings = settings
         self.store = Store(settings.store_dir, watch)
         self.watch = watch
+        self.platform = components.platform_of(settings.architecture)
         self._images: dict[str, SourceImage] = {}
         self._told: set[Problem] = set()
         self._made_base: Base | None = None
@@ -119,7 +119,7 @@ class _Stage:
         images, base = self._resolve(workload), self._base()
         return _Recipe(
             name=workload.key,
-            key=build_key(workload, images, base, sbom, builder),
+            key=build_key(workload, images, base, sbom, builder, self.settings.architecture),
             images={image.pinned: image for image in images.values()},
             template=lambda: linuxkit.parse(
                 f"{workload.name}.linuxkit.yml", self._template(workload, images, base)
@@ -146,7 +146,7 @@ class _Stage:
             raise InputError(problems)
         pinned = {reference: sources.nameless(image.pinned) for reference, image in images.items()}
         data = [hashlib.sha256(file.data).hexdigest() if file.data else "" for file in found.files]
-        content = [FORMAT, sbom, builder, as_text(found, "json", pinned), data]
+        content = [FORMAT, self.settings.architecture, sbom, builder, as_text(found, "json", pinned), data]
         return _Recipe(
             name=found.name,
             key=hashlib.sha256(canonical_json(content)).hexdigest(),
@@ -190,12 +190,15 @@ class _Stage:
             if image is None or format_ == "tar":
                 outputs.write_tar(self._assemble(recipe, scratch), files)
             elif loader:
-                outputs.write_disk(image, format_, boot.load(self.store, loader), files)
+                outputs.write_disk(image, format_, self._loader(loader), files)
             else:
                 outputs.write_files(image, format_, files)
             made = self.store.add_output(key, files, id_=image.id if image else recipe.key, format_=format_)
         self.watch(Finished(step, f"{sum(file.size_bytes for file in made.files) / 1e6:.1f} MB"))
         return image, made
+
+    def _loader(self, reference: str) -> Loader:
+        return boot.load(self.store, reference, self.settings.architecture)
 
     def _base(self) -> Base:
         if self._made_base is None:
@@ -203,6 +206,7 @@ class _Stage:
                 store=self.store,
                 lock_file=self.settings.lock_file,
                 locked=self.settings.locked,
+                architecture=self.settings.architecture,
                 watch=self.watch,
             )
         return self._made_base
@@ -226,13 +230,14 @@ class _Stage:
             raise InputError(sorted(problems, key=lambda problem: problem.position or Position("", 0, 0)))
         return found
 
-    def _resolve_one(self, reference: str, platform: str = PLATFORM) -> ResolvedImage:
+    def _resolve_one(self, reference: str, platform: str = "") -> ResolvedImage:
+        """The image that this means, for the machine's platform or another one."""
         return sources.resolve(
             reference,
             store=self.store,
             docker_config=self.settings.docker_config,
             images=self.settings.images,
-            platform=platform,
+            platform=platform or self.platform,
             watch=self.watch,
         )
 
@@ -259,12 +264,13 @@ class _Stage:
             self._images[image.pinned] = SourceImage(tree, image.config, layers)
         return self._images[image.pinned]
 
-    def _pull(self, image: ResolvedImage) -> tuple[Path, ...]:
+    def _pull(self, image: ResolvedImage, platform: str = "") -> tuple[Path, ...]:
         return sources.pull(
             image,
             store=self.store,
             docker_config=self.settings.docker_config,
             images=self.settings.images,
+            platform=platform or self.platform,
             watch=self.watch,
         )
 
@@ -281,13 +287,15 @@ class _Stage:
 
         def fetch_layout(reference: str, platforms: tuple[str, ...]) -> Tree:
             with placed(found.positions[reference]):
-                chosen = [self._resolve_one(reference, platform) for platform in platforms or (PLATFORM,)]
-                stored = [Stored(image, self._pull(image)) for image in chosen]
+                chosen = [(self._resolve_one(reference, one), one) for one in platforms or (self.platform,)]
+                stored = [Stored(image, self._pull(image, platform)) for image, platform in chosen]
                 return layout(expanded_reference(reference), stored, self.store)
 
         if recipe.builder == "linuxkit":
             stored = {name: Stored(image, self._pull(image)) for name, image in images.items()}
-            made = linuxkit_builder.build(found, stored, self.store, scratch)
+            made = linuxkit_builder.build(
+                found, stored, self.store, scratch, architecture=self.settings.architecture
+            )
         else:
             made = assemble(found, fetch, scratch, fetch_layout=fetch_layout)
         for warning in made.warnings:
@@ -317,7 +325,12 @@ class _Stage:
 
 
 def build_key(
-    workload: Workload, images: Resolved, base: Base, sbom: bool = True, builder: Builder = "i2kit"
+    workload: Workload,
+    images: Resolved,
+    base: Base,
+    sbom: bool = True,
+    builder: Builder = "i2kit",
+    architecture: Architecture = "amd64",
 ) -> str:
     """What a machine image depends on, as 64 hexadecimal digits.
 
@@ -326,23 +339,23 @@ def build_key(
     """
     anyone = {reference: ContainerImage(image, Identity()) for reference, image in images.items()}
     text = sources.nameless(template.render(workload, anyone, base))
-    return hashlib.sha256(f"{FORMAT}\n{sbom} {builder}\n{text}".encode()).hexdigest()
+    return hashlib.sha256(f"{FORMAT} {architecture}\n{sbom} {builder}\n{text}".encode()).hexdigest()
 
 
 def write(assembly: Assembly, folder: Path, *, uuid: bytes, unpacked: Callable[[str], Path | None]) -> bool:
     """Write an assembly as the files of a machine image: `vmlinuz`, `kernel`, `initrd`, `root`, `sbom`.
 
     `unpacked` may know the `kernel` that belongs to a vmlinuz of this SHA-256.
-    A kernel that is no bzImage has no other form; a tree that says nothing of an initramfs is one
-    itself, as with LinuxKit, and there is no `root`. Returns whether the kernel can mount the root
-    alone: it has no modules, so all that it can do is built in.
+    Where machines start the kernel as firmware does there is no `kernel`. A tree that says nothing of an
+    initramfs is one itself, as with LinuxKit, and there is no `root`. Returns whether the kernel can
+    mount the root alone: it has no modules, so all that it can do is built in.
     """
-    vmlinuz = assembly.kernel.read()
+    vmlinuz = kernel.for_firmware(assembly.kernel.read())
     (folder / "vmlinuz").write_bytes(vmlinuz)
     if known := unpacked(hashlib.sha256(vmlinuz).hexdigest()):
         os.link(known, folder / "kernel")
-    elif kernel.is_bzimage(vmlinuz) and (elf := kernel.bootable(vmlinuz)) is not vmlinuz:
-        (folder / "kernel").write_bytes(elf)
+    elif (inner := kernel.for_machine(vmlinuz)) is not vmlinuz:
+        (folder / "kernel").write_bytes(inner)
     paths = {entry.path for entry in assembly.tree}
     if document := read_file(assembly.tree, sbom.PATH):
         (folder / "sbom").write_bytes(document)

@@ -3,7 +3,7 @@
 In: the distribution's packages, as the lock file names them or as the distribution has them now. Out:
 a Base, pinned references of images in the store that are the same wherever the packages are. The
 lock file is written when it is missing or when the distribution has moved on. A kernel of our own is
-taken instead of the distribution's where the store has one. Never installs.
+taken instead of the distribution's where the store has one and it fits. Never installs.
 """
 
 import hashlib
@@ -17,14 +17,17 @@ from i2kit.events import Finished, Started, Warned, Watcher
 from i2kit.image.base import boot, components, lock, own_kernel
 from i2kit.image.base.components import KERNEL_PACKAGE, SCRIPTS
 from i2kit.image.base.lock import Lock
-from i2kit.image.base.packages import Distribution, Gone, Index, Package, distribution
+from i2kit.image.base.packages import BUILDERS, Distribution, Gone, Index, Package, distribution
 from i2kit.image.store import Store
 from i2kit.image.template import Base
+from i2kit.model import Architecture
 
 CMDLINE = (
     "console=ttyS0 console=hvc0 quiet panic=1 oops=panic no_timer_check cryptomgr.notests percpu_alloc=page"
 )
-"""Both consoles, whichever the machine has; a machine whose kernel fails ends, so that it is replaced.
+CMDLINE_ARM64 = "console=ttyAMA0 " + CMDLINE.replace(" no_timer_check", "")
+"""All consoles, whichever the machine has: EC2's is ttyS0 with either architecture, QEMU's is ttyAMA0 with
+arm64. The last one that is there is /dev/console. A machine whose kernel fails ends, so that it is replaced.
 Without no_timer_check the kernel finds a slow emulator's timer broken; the self-tests of its ciphers
 take 0.2 s of a boot under emulation. Memory that each processor has its own of comes in units of 2 MB
 where there is one processor, and the accounts of the next unit take 4 MB: by pages it is a tenth."""
@@ -35,41 +38,57 @@ boot. Later ones make them when they are asked for, and Ubuntu's 6.8 cannot boot
 MEMORY_FLOOR_BYTES = 96 << 20
 
 KERNELS = {
-    "debian": "linux-image-cloud-amd64",
+    "debian": "linux-image-cloud-{}",
     "ubuntu": "linux-image-virtual",
     "jammy": "linux-image-virtual-hwe-22.04",  # the package of its first kernel's modules has no erofs
 }
-"""By the distribution's code name, or else by its family."""
+"""By the distribution's code name, or else by its family; with the architecture in it."""
 BUSYBOX, CRUN = "busybox-static", "crun"
-NEEDED = frozenset({BUSYBOX, CRUN, boot.GRUB, boot.GRUB_MODULES})
-"""What every lock file names. One that does not is of an i2kit that needed less."""
+NEEDED = frozenset({BUSYBOX, CRUN})
+"""What every lock file names, beside what boots a disk. One without is of an i2kit that needed less."""
 
 
-def ensure(*, store: Store, lock_file: Path, locked: bool, watch: Watcher) -> Base:
+def ensure(
+    *,
+    store: Store,
+    lock_file: Path,
+    locked: bool,
+    architecture: Architecture = "amd64",
+    watch: Watcher,
+) -> Base:
     """Bring the base into the store and say what it is. Costs next to nothing when it is there.
 
     With `locked` exactly the packages of the lock file are used or nothing is changed. Raises
     InputError for a lock file that is missing then, broken or of another distribution, OperationError
     when packages cannot be had.
     """
-    here = distribution()
-    recorded = lock.read(lock_file)
+    here = distribution(architecture=architecture)
+    locks = lock.read_all(lock_file)
+    recorded = locks.get(architecture)
     if locked and recorded is None:
-        raise InputError(
-            [Problem(f"there is no lock file {lock_file}", hint="run once without --locked, which writes it")]
+        what = (
+            f"{lock_file} names no packages for {architecture}"
+            if locks
+            else f"there is no lock file {lock_file}"
         )
+        raise InputError([Problem(what, hint="run once without --locked, which writes it")])
     with store.lock("base"):
-        index = Index(store)
+        index = Index(store, architecture)
         if recorded is not None and recorded.distribution != here:
             what = f"{lock_file} is for {recorded.distribution}, and this machine is {here}"
+            if architecture not in BUILDERS:
+                what = f"{lock_file} is for {recorded.distribution}, and this machine has packages of {here}"
             if locked:
                 raise InputError(
                     [Problem(what, hint="use a machine of that distribution, or another lock file")]
                 )
             watch(Warned(f"{what}: its packages are taken and recorded"))
             recorded = None
-        own = own_kernel.choose(store, recorded, locked=locked, lock_file=lock_file, watch=watch)
-        made = _recall(store, _memo(store, recorded.packages, here)) if recorded else None
+        own = None
+        if architecture == own_kernel.ARCHITECTURE:
+            own = own_kernel.choose(store, recorded, locked=locked, lock_file=lock_file, watch=watch)
+        memo = _memo(store, recorded.packages, here) if recorded else None
+        made = _recall(store, memo, architecture) if memo else None
         # What is made already needs its packages no more; else each is read, and must be as it was.
         present = store.blob if made else store.verified_blob
         current = _locked_packages(store, index, recorded, locked, lock_file, watch, present) or _newest(
@@ -88,21 +107,22 @@ def ensure(*, store: Store, lock_file: Path, locked: bool, watch: Watcher) -> Ba
         kernel=own.image if own else references["kernel"],
         init=tuple(references[name] for name in ("busybox", "crun", *SCRIPTS)),
         boot=references["boot"],
-        cmdline=own_kernel.CMDLINE if own else cmdline(used),
+        cmdline=own_kernel.CMDLINE if own else cmdline(used, architecture),
         memory_floor_bytes=own_kernel.MEMORY_FLOOR_BYTES if own else MEMORY_FLOOR_BYTES,
     )
 
 
 def kernel_package(here: Distribution) -> str:
     """The package that names the distribution's newest kernel for virtual machines."""
-    return KERNELS.get(here.codename) or KERNELS[here.family]
+    return (KERNELS.get(here.codename) or KERNELS[here.family]).format(here.architecture)
 
 
-def cmdline(packages: Sequence[Package]) -> str:
+def cmdline(packages: Sequence[Package], architecture: Architecture = "amd64") -> str:
     """The arguments that the kernel among these packages needs."""
     names = " ".join(package.name for package in packages)
     major, minor = (re.findall(r"\blinux-image-(?:unsigned-)?(\d+)\.(\d+)\.", names) or [(0, 0)])[0]
-    return CMDLINE + (NO_TRACING if (int(major), int(minor)) < (6, 6) else "")
+    usual = CMDLINE if architecture == "amd64" else CMDLINE_ARM64
+    return usual + (NO_TRACING if (int(major), int(minor)) < (6, 6) else "")
 
 
 def recorded_components(store: Store, found: Lock) -> frozenset[str]:
@@ -123,7 +143,8 @@ def _locked_packages(
     """The packages of the lock file, all in the store; None when some cannot be had any more."""
     if recorded is None:
         return None
-    if absent := NEEDED - {package.name for package in recorded.packages}:
+    needed = NEEDED.union(boot.needed(index.architecture))
+    if absent := needed - {package.name for package in recorded.packages}:
         if locked:
             raise OperationError(
                 f"{file} does not name {', '.join(sorted(absent))}, and --locked forbids anything else",
@@ -166,14 +187,16 @@ def _newest(store: Store, index: Index, here: Distribution, watch: Watcher) -> t
 def _resolve(index: Index, here: Distribution) -> tuple[Package, ...]:
     image = kernel_package(here)
     kernel = index.closure(image, lambda name: KERNEL_PACKAGE.fullmatch(name) is not None)
+    needed = boot.needed(here.architecture)
+    programs = [name for name in needed if name == boot.GRUB]
+    others = [name for name in needed if name != boot.GRUB]
     stub = next((name for name in boot.STUBS if index.offers([name])), boot.STUBS[0])
     return (
         # The metapackage holds nothing but the name of the newest kernel.
         *(package for package in kernel if package.name != image),
         *index.closure(BUSYBOX, lambda _: False),
-        *_with_libraries(index, CRUN, boot.GRUB),
-        *index.closure(boot.GRUB_MODULES, lambda _: False),
-        *index.closure(stub, lambda _: False),
+        *_with_libraries(index, CRUN, *programs),
+        *(package for name in (*others, stub) for package in index.closure(name, lambda _: False)),
     )
 
 
@@ -193,23 +216,24 @@ def _components(
     store: Store, packages: Sequence[Package], here: Distribution, watch: Watcher
 ) -> tuple[Mapping[str, str], tuple[Package, ...]]:
     """The components' references by name, and the packages that something was taken from."""
-    if (known := _recall(store, _memo(store, packages, here))) is not None:
+    if (known := _recall(store, _memo(store, packages, here), here.architecture)) is not None:
         return known
+    architecture = here.architecture
     watch(Started("base", "base components"))
     kernels = [package for package in packages if KERNEL_PACKAGE.fullmatch(package.name)]
     (busybox,) = (package for package in packages if package.name == BUSYBOX)
     loaders = [package for package in packages if package.name in (*boot.STUBS, boot.GRUB, boot.GRUB_MODULES)]
     libraries = [package for package in packages if package not in (*kernels, busybox, *loaders)]
-    crun, of_crun = components.program_files(store, libraries, "usr/bin/crun")
-    loader, of_loader = boot.files(store, [*loaders, *libraries])
+    crun, of_crun = components.program_files(store, libraries, "usr/bin/crun", architecture)
+    loader, of_loader = boot.files(store, [*loaders, *libraries], architecture)
     files = {
         "kernel": components.kernel_files(store, kernels),
         "busybox": {**components.busybox_files(store, busybox), **components.os_release(here)},
         "crun": {**crun, **components.records(store, of_crun)},
         "boot": loader,
-        **{name: components.script_files(name) for name in SCRIPTS},
+        **{name: components.script_files(name, architecture) for name in SCRIPTS},
     }
-    references = {name: components.add_image(store, name, files[name]) for name in files}
+    references = {name: components.add_image(store, name, files[name], architecture) for name in files}
     everything = tuple(sorted({*kernels, busybox, *of_crun, *of_loader}))
     # Two keys lead here: what was resolved, and what of it the lock file will name.
     document = {"references": references, "packages": [list(astuple(package)) for package in everything]}
@@ -223,14 +247,16 @@ def _memo(store: Store, packages: Sequence[Package], here: Distribution) -> Path
     return store.root / "base" / f"{_key(packages, here)}.json"
 
 
-def _recall(store: Store, memo: Path) -> tuple[Mapping[str, str], tuple[Package, ...]] | None:
+def _recall(
+    store: Store, memo: Path, architecture: Architecture
+) -> tuple[Mapping[str, str], tuple[Package, ...]] | None:
     """What `_components` found before, if its images are still in the store, undamaged."""
     document = store.record(memo)
     if document is None:
         return None
     references = dict(document["references"])
     packages = tuple(Package(*words) for words in document["packages"])
-    whole = all(components.is_whole(store, reference) for reference in references.values())
+    whole = all(components.is_whole(store, reference, architecture) for reference in references.values())
     return (references, packages) if whole else None
 
 

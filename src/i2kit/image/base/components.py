@@ -8,6 +8,7 @@ over each other at the root. `usr/lib/i2kit/initramfs.list` names what goes into
 """
 
 import io
+import json
 import re
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -19,14 +20,29 @@ from i2kit.image import sources
 from i2kit.image.base import elf, kernel
 from i2kit.image.base.packages import Distribution, Package, control, opened
 from i2kit.image.store import Store
+from i2kit.model import Architecture
 
 GUEST = Path(__file__).parents[2] / "guest"
 SCRIPTS = ("init", "supervisor")
 INITRAMFS = ("bin/busybox", "usr/lib/i2kit/initramfs-fstab")
 """What an initramfs needs beside the kernel's modules."""
 MOUNTPOINTS = ("dev", "etc", "proc", "run", "sys", "tmp", "var")
-LIBRARIES = "usr/lib/x86_64-linux-gnu"
-LOADER = "ld-linux-x86-64.so.2"
+LIBRARIES: Mapping[Architecture, str] = {
+    "amd64": "usr/lib/x86_64-linux-gnu",
+    "arm64": "usr/lib/aarch64-linux-gnu",
+}
+LOADERS: Mapping[Architecture, str] = {
+    "amd64": "lib64/ld-linux-x86-64.so.2",
+    "arm64": "lib/ld-linux-aarch64.so.1",
+}
+"""What loads a program's libraries, at the place that programs name."""
+SECCOMP = "seccomp.json"
+SECCOMP_ARM64 = (
+    ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
+    ("arm_fadvise64_64", "arm_sync_file_range", "breakpoint", "cacheflush", "set_tls", "sync_file_range2"),
+)
+"""What the containers' profile has instead of x86: the architectures, and calls that only these have
+(moby, profiles/seccomp/default_linux.go)."""
 RECORDED = ("Package", "Status", "Architecture", "Source", "Version", "Maintainer")
 INSTALLED = "install ok installed"
 RELEASES = {"bookworm": "12", "trixie": "13", "jammy": "22.04", "noble": "24.04"}
@@ -103,7 +119,9 @@ def busybox_files(store: Store, package: Package) -> Files:
     raise OperationError(f"the package {package.name} {package.version} holds no busybox")
 
 
-def program_files(store: Store, packages: Sequence[Package], path: str) -> tuple[Files, tuple[Package, ...]]:
+def program_files(
+    store: Store, packages: Sequence[Package], path: str, architecture: Architecture = "amd64"
+) -> tuple[Files, tuple[Package, ...]]:
     """The program of this path with the libraries that it loads, and the packages that these are from."""
     program: tuple[bytes, Package] | None = None
     libraries: dict[str, tuple[bytes, Package]] = {}
@@ -123,12 +141,13 @@ def program_files(store: Store, packages: Sequence[Package], path: str) -> tuple
             libraries |= {link: libraries[to] for link, to in links.items() if to in libraries}
     if program is None:
         raise OperationError(f"no package holds the program {path}")
+    loader = LOADERS[architecture]
     files = {path: File(program[0], 0o755)}
     used = {program[1]}
     waiting = list(elf.needed(program[0]))
     while waiting:
         name = waiting.pop()
-        place = f"lib64/{name}" if name == LOADER else f"{LIBRARIES}/{name}"
+        place = loader if PurePosixPath(loader).name == name else f"{LIBRARIES[architecture]}/{name}"
         if place in files:
             continue
         if name not in libraries:
@@ -161,13 +180,15 @@ def os_release(distribution: Distribution) -> Files:
     return {"usr/lib/os-release": _text(text)}
 
 
-def script_files(component: str) -> Files:
+def script_files(component: str, architecture: Architecture = "amd64") -> Files:
     """One folder of the guest's scripts, and for the first one the mount points of the root."""
     root = GUEST / component
     files = {}
     for path in sorted(root.rglob("*")):
         if path.is_file():
             content = path.read_bytes()
+            if path.name == SECCOMP and architecture == "arm64":
+                content = seccomp_for_arm64(content)
             # By what it is: installers do not keep modes.
             mode = 0o755 if content.startswith(b"#!") else 0o644
             files[path.relative_to(root).as_posix()] = File(content, mode)
@@ -176,21 +197,37 @@ def script_files(component: str) -> Files:
     return files
 
 
-def add_image(store: Store, name: str, files: Files) -> str:
+def seccomp_for_arm64(profile: bytes) -> bytes:
+    """The containers' seccomp profile, which is written for x86, for a machine of arm64."""
+    document = json.loads(profile)
+    architectures, calls = SECCOMP_ARM64
+    document["architectures"] = architectures
+    document["syscalls"].append({"action": "SCMP_ACT_ALLOW", "names": calls})
+    return json.dumps(document, indent=4).encode() + b"\n"
+
+
+def add_image(store: Store, name: str, files: Files, architecture: Architecture = "amd64") -> str:
     """Put a component into the store as the image `i2kit/NAME`, one layer. Returns its pinned reference."""
     with store.scratch() as folder:
         layer = folder / "layer.tar"
         layer.write_bytes(tar(files))
-        return sources.add_local_image(store, [layer], {}, name).pinned
+        return sources.add_local_image(store, [layer], {}, name, platform=platform_of(architecture)).pinned
 
 
-def is_whole(store: Store, reference: str) -> bool:
+def is_whole(store: Store, reference: str, architecture: Architecture = "amd64") -> bool:
     """Whether the image of this pinned reference is in the store, undamaged and with all that it needs."""
     try:
-        image = sources.resolve(reference, store=store, docker_config=None)
+        image = sources.resolve(
+            reference, store=store, docker_config=None, platform=platform_of(architecture)
+        )
     except OperationError:
         return False
     return all(store.verified_blob(layer.diff_id) for layer in image.layers)
+
+
+def platform_of(architecture: Architecture) -> str:
+    """What images for machines of this architecture say of themselves."""
+    return f"linux/{architecture}"
 
 
 def tar(files: Files) -> bytes:

@@ -1,11 +1,13 @@
 """The kernel of a machine, made from a distribution's: an image to boot and the modules it needs.
 
-In: a bzImage and kernel modules as bytes. Out: an ELF kernel where the bzImage holds one with a PVH
-note (it boots faster, and virtual machines share its pages), and modules with what they depend on.
-Never looks at the running kernel.
+In: a kernel's image and modules as bytes. Out: the image as firmware starts it and as a virtual machine
+does: an ELF kernel where a bzImage holds one with a PVH note (it boots faster, and virtual machines share
+its pages), the plain Image for arm64; and modules with what they depend on. Never looks at the running
+kernel.
 
-Sources: Linux, Documentation/arch/x86/boot.rst (setup header); Xen, public/elfnote.h;
-modules.dep(5); Linux, include/linux/module.h (.modinfo).
+Sources: Linux, Documentation/arch/x86/boot.rst (setup header), Documentation/arch/arm64/booting.rst,
+drivers/firmware/efi/libstub/zboot-header.S; Xen, public/elfnote.h; modules.dep(5); Linux,
+include/linux/module.h (.modinfo).
 """
 
 import gzip
@@ -31,6 +33,35 @@ MODULES = (
 _XEN_PHYS32_ENTRY = 18
 _SIGNED = b"~Module signature appended~\n"
 _MIN_PROTOCOL = 0x0208  # the first with the payload's place
+_GZIP = b"\x1f\x8b"
+_ZBOOT_BYTES = 64
+
+
+def for_firmware(image: bytes) -> bytes:
+    """The kernel as UEFI starts it: arm64's comes packed by gzip at times, which no firmware unpacks."""
+    if not image.startswith(_GZIP):
+        return image
+    inner = decompress(image)
+    return inner if is_arm64(inner) else image
+
+
+def for_machine(image: bytes) -> bytes:
+    """The kernel as a virtual machine starts it best, out of what firmware starts; often the same.
+
+    Raises OperationError where what is inside is damaged.
+    """
+    if is_bzimage(image):
+        return bootable(image)
+    if image[:2] == b"MZ" and image[4:8] == b"zimg" and len(image) >= _ZBOOT_BYTES:
+        offset, length = struct.unpack_from("<II", image, 8)
+        inner = decompress(image[offset : offset + length], size_bytes=0)
+        return inner if is_arm64(inner) else image
+    return image
+
+
+def is_arm64(image: bytes) -> bool:
+    """Whether these bytes have the header of a kernel for arm64, ready to start."""
+    return image[0x38:0x3C] == b"ARM\x64"
 
 
 def bootable(bzimage: bytes) -> bytes:
@@ -67,19 +98,20 @@ def payload(bzimage: bytes) -> bytes:
     return found
 
 
-def decompress(packed: bytes) -> bytes:
-    """Undo the kernel build's compression, which leaves the size (4 bytes) behind all but gzip's data."""
+def decompress(packed: bytes, size_bytes: int = 4) -> bytes:
+    """Undo the kernel build's compression, which leaves the size behind all but gzip's data."""
+    content = packed[: len(packed) - size_bytes]
     try:
-        if packed.startswith(b"\x1f\x8b"):
+        if packed.startswith(_GZIP):
             return zlib.decompressobj(wbits=31).decompress(packed)
         if packed.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
-            return lzma.decompress(packed[:-4])
+            return lzma.decompress(content)
     except (zlib.error, lzma.LZMAError) as error:
         raise OperationError(f"the kernel's payload is damaged: {error}") from error
     if packed.startswith(b"\x28\xb5\x2f\xfd"):
-        return run(["zstd", "-dqc"], stdin=packed[:-4]).stdout
+        return run(["zstd", "-dqc"], stdin=content).stdout
     if packed.startswith(b"\x02\x21\x4c\x18"):
-        return run(["lz4", "-dqc"], stdin=packed[:-4]).stdout
+        return run(["lz4", "-dqc"], stdin=content).stdout
     if packed.startswith(b"\x7fELF"):
         return packed
     raise OperationError(f"the kernel is compressed in an unknown way (it begins with {packed[:4].hex()})")

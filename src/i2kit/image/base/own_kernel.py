@@ -16,6 +16,7 @@ from i2kit.image.base import components
 from i2kit.image.base.lock import Kernel, Lock
 from i2kit.image.base.packages import Package
 from i2kit.image.store import Store
+from i2kit.model import Architecture
 
 CMDLINE = "console=ttyS0 console=hvc0 quiet panic=1 oops=panic no_timer_check percpu_alloc=page"
 """As the distribution's kernel has it, without what is about parts that are not in this one."""
@@ -24,6 +25,8 @@ MEMORY_FLOOR_BYTES = 48 << 20
 """Kernel and base take 28 MiB; a pod that serves runs in a machine of 40 MB as well."""
 
 LATEST = "latest"
+ARCHITECTURE: Architecture = "amd64"
+"""What they are compiled for. Machines of others have the distribution's kernel."""
 
 
 def choose(

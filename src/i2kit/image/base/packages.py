@@ -2,7 +2,8 @@
 
 In: package names. Out: what the distribution has of them (version and SHA-256 as its signed index
 says), the files in the store by that hash, and single members of a package. apt does the fetching, so
-mirrors, proxies, credentials and signatures are the machine's own; its state is never changed.
+mirrors, proxies, credentials and signatures are the machine's own; its state is never changed. That
+goes for packages of another architecture, too, which dpkg here need not know of.
 
 Sources: deb822(5), deb-version(7), sources.list(5), os-release(5).
 """
@@ -17,9 +18,11 @@ from pathlib import Path
 
 from i2kit.errors import OperationError
 from i2kit.image.store import CHUNK_BYTES, FULL_HINT, Store, sha256_of
+from i2kit.model import Architecture
 from i2kit.process import ProgramError, run
 
-ARCHITECTURES = ("amd64",)
+BUILDERS = ("amd64",)
+"""The architectures of machines that can build, for whichever architecture."""
 
 LISTS_BYTES = 128 << 20
 """Room that the package lists of Debian or Ubuntu fit into. On a full disk `apt-get update` never ends."""
@@ -37,7 +40,7 @@ class Distribution:
 
     id: str
     codename: str
-    architecture: str
+    architecture: Architecture
 
     @property
     def family(self) -> str:
@@ -68,8 +71,13 @@ class Offer:
     depends: tuple[str, ...]
 
 
-def distribution(os_release: Path = Path("/etc/os-release")) -> Distribution:
-    """The distribution of this machine. Raises OperationError where its packages cannot be used."""
+def distribution(
+    os_release: Path = Path("/etc/os-release"), architecture: Architecture = "amd64"
+) -> Distribution:
+    """The distribution of this machine, with packages for machines of this architecture.
+
+    Raises OperationError where its packages cannot be used.
+    """
     try:
         text = os_release.read_text(encoding="utf-8")
     except OSError:
@@ -86,21 +94,25 @@ def distribution(os_release: Path = Path("/etc/os-release")) -> Distribution:
             f"{words.get('PRETTY_NAME', 'another system')}",
             hint="run i2kit on Debian 12 or later or Ubuntu 22.04 or later, a container of them will do",
         )
-    architecture = run(["dpkg", "--print-architecture"]).text.strip()
-    if architecture not in ARCHITECTURES:
-        raise OperationError(f"machines can be built on {', '.join(ARCHITECTURES)} only, not {architecture}")
+    here = run(["dpkg", "--print-architecture"]).text.strip()
+    if here not in BUILDERS:
+        raise OperationError(f"machines can be built on {', '.join(BUILDERS)} only, not {here}")
     return Distribution(id_, codename or "unstable", architecture)
 
 
 class Index:
     """The distribution's index of packages: the system's lists, or own ones where those are of no use.
 
-    Own lists are kept in the store's folder `apt`; nothing outside of it is written.
+    Own lists are kept in the store's folder `apt`, one for each architecture but the first below it;
+    nothing outside of it is written.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, architecture: Architecture = "amd64") -> None:
         self._store = store
+        self.architecture = architecture
         self._folder = store.root / "apt"
+        if architecture not in BUILDERS:
+            self._folder /= architecture
         lists = self._folder / "lists"
         self._lists = lists if (lists / "complete").exists() else None
 
@@ -118,10 +130,7 @@ class Index:
         while wanted:
             offers = self.offers(wanted)
             if name in wanted and name not in offers:
-                raise Gone(
-                    f"the distribution has no package `{name}`",
-                    hint="check the system's package sources (/etc/apt) and the network",
-                )
+                raise Gone(f"the distribution has no package `{name}`", hint=self._hint())
             found |= {offer.package.name: offer.package for offer in offers.values()}
             depends = {needed for offer in offers.values() for needed in offer.depends if follow(needed)}
             wanted = depends - found.keys()
@@ -144,7 +153,7 @@ class Index:
                 raise Gone(
                     f"the distribution does not have all of {', '.join(versions)}: "
                     f"{error.message.splitlines()[-1].strip()}",
-                    hint="check the network and the system's package sources (/etc/apt)",
+                    hint=self._hint(),
                 ) from error
             for file in folder.glob("*.deb"):
                 if found := missing.pop(sha256_of(file), None):
@@ -180,6 +189,8 @@ class Index:
         (self._folder / "archives" / "partial").mkdir(parents=True, exist_ok=True)
         options = [
             "Dir::State::status=/dev/null",  # as if nothing were installed: versions are the mirror's
+            f"APT::Architecture={self.architecture}",
+            f"APT::Architectures::={self.architecture}",  # else apt asks dpkg which others there are
             f"Dir::Cache={self._folder}",
             f"Dir::Cache::archives={self._folder}/archives/",
             "APT::Sandbox::User=root",  # no change to a user who could not write here
@@ -194,6 +205,15 @@ class Index:
             if any(mark in error.message for mark in FULL):
                 raise self._full() from error
             raise
+
+    def _hint(self) -> str:
+        usual = "check the network and the system's package sources (/etc/apt)"
+        if self.architecture in BUILDERS:
+            return usual
+        return (
+            f"{usual}: one must serve {self.architecture}, so without [arch=…] or Architectures: of others;"
+            f" of Ubuntu that is http://ports.ubuntu.com/ubuntu-ports with [arch={self.architecture}]"
+        )
 
     def _full(self) -> OperationError:
         return OperationError(f"no room for the distribution's packages in {self._folder}", hint=FULL_HINT)

@@ -5,11 +5,13 @@ disk as qcow2 or VHD. Needs no privilege, mounts nothing and starts no program.
 
     0         protective MBR with GRUB's first sector, GPT
     17 KiB    BIOS boot partition: GRUB, and at its end what GRUB has to do
-    256 KiB   EFI system partition: FAT, in it EFI/BOOT/BOOTX64.EFI, which is kernel, initramfs and
-              arguments in one file
+    256 KiB   EFI system partition: FAT, in it EFI/BOOT/BOOTX64.EFI or BOOTAA64.EFI, which is kernel,
+              initramfs and arguments in one file
     512 KiB   that file's kernel, then its initramfs: GRUB reads them from here by their sectors
     …         root partition, from a multiple of 512 KiB on
     end       the copy of the GPT
+
+Machines of arm64 have no BIOS, so their disks are without GRUB and its partition.
 
 512 KiB are a block of an EBS snapshot. What varies between machines with one kernel is in the first
 one, in the root and in the last one; the rest is at the same place with the same bytes.
@@ -37,7 +39,7 @@ SIZE_STEP = 1 << 20
 """What clouds want a disk's size to be a multiple of."""
 ESP_START = 256 << 10
 KERNEL_START = SNAPSHOT_BLOCK
-UEFI_PROGRAM = "EFI/BOOT/BOOTX64.EFI"
+UEFI_PROGRAMS = {"amd64": "EFI/BOOT/BOOTX64.EFI", "arm64": "EFI/BOOT/BOOTAA64.EFI"}
 """What firmware starts from a disk that it has not seen before (UEFI specification 2.10, 3.5.1.1)."""
 
 CORE_START = gpt.FIRST_USABLE * SECTOR
@@ -57,8 +59,9 @@ _WORD = re.compile(r'(?:[^\s"]|"[^"]*")+')
 class Parts:
     """What a disk is made of.
 
-    `kernel` is a bzImage; `cmdline` is complete, with root=. `identity` has 16 bytes, of which the
-    partitions' GUIDs follow. `root` is a filesystem for a partition of the name `label(identity)`.
+    `kernel` is a UEFI program as well, such as a bzImage; `cmdline` is complete, with root=. `identity`
+    has 16 bytes, of which the partitions' GUIDs follow. `root` is a filesystem for a partition of the
+    name `label(identity)`.
     """
 
     kernel: Path
@@ -96,20 +99,20 @@ def write_raw(parts: Parts, out: Path) -> None:
     """Write the disk to the new file `out`; what is zero stays a hole. Raises as `write` does."""
     place = lay_out(parts)
     program = place.program
-    partitions = [
-        Partition(gpt.BIOS_BOOT, "bios", CORE_START, ESP_START - CORE_START),
-        Partition(gpt.EFI_SYSTEM, "esp", ESP_START, place.esp_bytes),
-    ]
+    partitions = [Partition(gpt.EFI_SYSTEM, "esp", ESP_START, place.esp_bytes)]
+    boot_sector = core = commands = b""
+    if parts.loader.core:
+        partitions.insert(0, Partition(gpt.BIOS_BOOT, "bios", CORE_START, ESP_START - CORE_START))
+        boot_sector, core = bios_loader(parts.loader)
+        commands = bios_commands(parts.cmdline, place)
     if parts.root:
         partitions.append(
             Partition(gpt.LINUX_DATA, label(parts.identity), place.root_start, place.root_bytes)
         )
-    boot_sector, core = bios_loader(parts.loader)
-    commands = bios_commands(parts.cmdline, place)
     table, table_copy = gpt.table(partitions, place.size_bytes, parts.identity, boot_sector)
     volume = fat.head(
         place.esp_bytes,
-        UEFI_PROGRAM,
+        place.program_path,
         program.size_bytes,
         serial=gpt.guid(parts.identity, "FAT").bytes[:4],
         first_sector=ESP_START // SECTOR,
@@ -136,6 +139,7 @@ class Layout:
     """Where everything goes, in bytes from the start of the disk, and how much there is of it."""
 
     program: uki.Unified
+    program_path: str
     program_start: int
     kernel_bytes: int
     initrd_bytes: int
@@ -160,7 +164,8 @@ def lay_out(parts: Parts) -> Layout:
     program_end = KERNEL_START + up(kernel_bytes, uki.PAGE) + up(initrd_bytes, uki.PAGE)
     root_start = up(max(program_end, ESP_START + fat.MIN_BYTES), SNAPSHOT_BLOCK)
     esp_bytes = root_start - ESP_START
-    program_start = ESP_START + fat.contents_offset(esp_bytes, UEFI_PROGRAM)
+    program_path = UEFI_PROGRAMS[uki.architecture(parts.loader.stub)]
+    program_start = ESP_START + fat.contents_offset(esp_bytes, program_path)
     program = uki.unify(
         parts.loader.stub,
         parts.cmdline,
@@ -172,7 +177,15 @@ def lay_out(parts: Parts) -> Layout:
     root_bytes = up(root_bytes, BLOCK)
     size_bytes = up(root_start + root_bytes + gpt.END_BYTES, SIZE_STEP)
     return Layout(
-        program, program_start, kernel_bytes, initrd_bytes, esp_bytes, root_start, root_bytes, size_bytes
+        program=program,
+        program_path=program_path,
+        program_start=program_start,
+        kernel_bytes=kernel_bytes,
+        initrd_bytes=initrd_bytes,
+        esp_bytes=esp_bytes,
+        root_start=root_start,
+        root_bytes=root_bytes,
+        size_bytes=size_bytes,
     )
 
 

@@ -15,11 +15,13 @@ from i2kit.errors import OperationError
 OS_RELEASE = b'ID=i2kit\nNAME=i2kit\nPRETTY_NAME="i2kit machine"\n'
 PAGE = 4096
 CMDLINE_BYTES = 2048
-"""COMMAND_LINE_SIZE of Linux on amd64, with the byte that ends it."""
+"""COMMAND_LINE_SIZE of Linux on amd64 and arm64, with the byte that ends it."""
 
 SECTION = struct.Struct("<8sIIIIIIHHI")
 READABLE_DATA = 0x40000040
 PE32_PLUS = 0x20B
+MACHINES = {0x8664: "amd64", 0xAA64: "arm64"}
+"""What PE files call architectures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Unified:
 class Program:
     """What has to be known of a PE file to add sections to it."""
 
+    machine: int
     sections_offset: int
     sections: int
     alignment: int
@@ -57,7 +60,13 @@ def unify(
         )
     program = parse(stub, "the stub that starts the kernel")
     # Where the kernel unpacks itself in place, it takes this much.
-    kernel_memory = max(kernel_bytes, parse(kernel_head, "the kernel").image_bytes)
+    inside = parse(kernel_head, "the kernel")
+    kernel_memory = max(kernel_bytes, inside.image_bytes)
+    if inside.machine != program.machine:
+        raise OperationError(
+            f"the kernel is for {name_of(inside.machine)}, and the machine {name_of(program.machine)}",
+            hint="take a kernel image that is built for that architecture, too",
+        )
     osrel_offset = up(len(stub), program.alignment)
     cmdline_offset = osrel_offset + up(len(OS_RELEASE), program.alignment)
     initrd_offset = kernel_offset + up(kernel_bytes, PAGE)
@@ -88,7 +97,7 @@ def parse(image: bytes, what: str) -> Program:
     """Read the headers of a 64-bit PE file, of which the first page is enough."""
     try:
         (pe,) = struct.unpack_from("<I", image, 0x3C)
-        signature, sections, optional = struct.unpack_from("<4sxxH12xH", image, pe)
+        signature, machine, sections, optional = struct.unpack_from("<4sHH12xH", image, pe)
         magic, alignment, image_bytes = struct.unpack_from("<H34xI16xI", image, pe + 24)
     except struct.error:
         signature = magic = None
@@ -96,7 +105,20 @@ def parse(image: bytes, what: str) -> Program:
         raise OperationError(
             f"{what} is no UEFI program", hint="build the kernel with EFI_STUB, as distributions do"
         )
-    return Program(pe + 24 + optional, sections, alignment, image_bytes)
+    return Program(machine, pe + 24 + optional, sections, alignment, image_bytes)
+
+
+def architecture(program: bytes) -> str:
+    """What a UEFI program is for, one of MACHINES' names. Raises OperationError for any other."""
+    machine = parse(program, "the stub that starts the kernel").machine
+    if machine not in MACHINES:
+        raise OperationError(f"the stub that starts the kernel is for {name_of(machine)}")
+    return MACHINES[machine]
+
+
+def name_of(machine: int) -> str:
+    """An architecture as a PE file has it, in words."""
+    return MACHINES.get(machine, f"another architecture ({machine:#x})")
 
 
 def place_sections(head: bytearray, program: Program, table: bytes, count: int, image_bytes: int) -> None:

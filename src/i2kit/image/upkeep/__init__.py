@@ -112,7 +112,7 @@ def _needed(store: Store, settings: Settings) -> Needed:
     files = {root.path for root in roots.registered(store).values() if root.kind == LOCK_FILE}
     # One that cannot be read raises: what it names would go, and mirrors drop old versions.
     existing = [path for path in {*files, settings.lock_file} if roots.exists(path)]
-    found = [one for path in existing if (one := lock.read(path))]
+    found = [one for path in existing for one in lock.read_all(path).values()]
     references = {reference for one in found for reference in base.recorded_components(store, one)}
     references |= {one.kernel.image for one in found if one.kernel}
     return Needed(
