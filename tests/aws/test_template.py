@@ -1,21 +1,27 @@
 """Templates: golden files of all sorts of deployments, cfn-lint over each, and what must hold in them."""
 
+import hashlib
 import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from i2kit.model import Endpoint, Port
-from i2kit.providers.aws import userdata
+from i2kit.model import Endpoint, Port, Release
+from i2kit.providers.aws import record, userdata
 from i2kit.providers.aws.balancing import Balancer, balancers
 from i2kit.providers.aws.network import network_of
+from i2kit.providers.aws.record import Record
 from i2kit.providers.aws.template import (
+    MACHINES,
+    MAX_BYTES,
     camel,
     dumps,
     endpoints_of,
     healthy_percentages,
     labels_of,
+    of_record,
+    scaled,
     tags,
     template,
 )
@@ -319,3 +325,66 @@ def test_the_shared_network_can_be_read_back() -> None:
     assert (network.vpc, network.cidrs) == ("vpc-1", ("10.78.0.0/16",))
     assert zone == Zone("Z1", "i2kit.internal", private=True)
     assert set(made["Outputs"]) == set(values)
+
+
+# --- records ----------------------------------------------------------------------------------
+
+
+def kept(wanted: Release, **words: Any) -> Record:
+    return replace(Record(1, "", wanted, AMI, OPTIONS, NETWORK, PRIVATE_ZONE), **words)
+
+
+def test_attached_services_are_in_front_but_machines_are_not_told() -> None:
+    front = service("front", (8080, 80, None))
+    alone, attached = of_record(kept(release())), of_record(kept(release(), attached=(front,)))
+    assert "RecordFront" in attached["Resources"]
+    assert "InternalApplicationListener8080" in attached["Resources"]
+    assert attached["Resources"]["LaunchTemplate"] == alone["Resources"]["LaunchTemplate"]
+
+
+def test_a_template_changes_with_its_record_even_where_nothing_else_does() -> None:
+    first, second = of_record(kept(release())), of_record(kept(release(), revision=2))
+    changed = [id_ for id_ in first["Resources"] if first["Resources"][id_] != second["Resources"][id_]]
+    assert changed == ["LogGroup"]
+    assert first["Resources"]["LogGroup"]["Properties"] == second["Resources"]["LogGroup"]["Properties"]
+
+
+def test_history_goes_where_there_is_no_room_the_oldest_first() -> None:
+    past = tuple(
+        kept(
+            release(
+                labels=tuple(
+                    (f"label-{n}", hashlib.sha256(bytes([number, n])).hexdigest()) for n in range(100)
+                )
+            ),
+            revision=number,
+        )
+        for number in range(1, 11)
+    )
+    made = of_record(kept(release(), history=past, revision=11))
+    assert len(dumps(made).encode()) <= MAX_BYTES
+    found = [one.revision for one in record.of(made).history]
+    assert 0 < len(found) < 10
+    assert found == list(range(11 - len(found), 11))
+
+
+def test_scaling_changes_sizes_and_weights_alone() -> None:
+    one = kept(release(replicas=1))
+    before = of_record(one)
+    more = replace(one, release=release(replicas=300))
+    made = scaled(before, more)
+    assert record.of(made).release.workload.replicas == 300
+    assert made == of_record(more)
+    assert made["Resources"]["RecordWeb"]["Properties"]["Weight"] == 255
+    assert before == of_record(one)
+    none = scaled(before, replace(one, release=release(replicas=0)))
+    assert none["Resources"]["RecordWeb"]["Properties"]["Weight"] == 0
+
+
+def test_machines_have_a_given_security_group_too() -> None:
+    given = replace(NETWORK, security_group="sg-00000000000000001")
+    made = of_record(kept(release(), network=given))
+    (interface,) = made["Resources"]["LaunchTemplate"]["Properties"]["LaunchTemplateData"][
+        "NetworkInterfaces"
+    ]
+    assert interface["Groups"] == [{"Fn::GetAtt": [MACHINES, "GroupId"]}, "sg-00000000000000001"]

@@ -18,11 +18,10 @@ from i2kit.model import Release, Workload
 from i2kit.providers.aws import instances, userdata
 from i2kit.providers.aws.balancing import Balancer, balancers
 from i2kit.providers.aws.instances import Need
-from i2kit.providers.aws.template import MACHINES, dumps, template
+from i2kit.providers.aws.template import MACHINES, MAX_BYTES, dumps, template
 from i2kit.providers.aws.values import BOOT_MODES, Ami, Network, Options, Zone, stack_name
 
 MAX_STACK_NAME = 128
-MAX_TEMPLATE_BYTES = 51_200
 MAX_RESOURCES = 500
 MAX_OUTPUTS = 200
 MAX_TAGS = 50
@@ -261,7 +260,7 @@ def _of_sizes(release: Release, network: Network, zone: Zone | None, options: Op
         )
     made = template(release, SOME_AMI, network, zone, options)
     limits = {
-        "bytes": (len(dumps(made).encode()), MAX_TEMPLATE_BYTES),
+        "bytes": (len(dumps(made).encode()), MAX_BYTES),
         "resources": (len(made["Resources"]), MAX_RESOURCES),
         "outputs": (len(made["Outputs"]), MAX_OUTPUTS),
     }

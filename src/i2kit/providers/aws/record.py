@@ -9,7 +9,7 @@ import base64
 import binascii
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def is_implied(release: Release) -> bool:
     own = [service for service in release.services if service.key == release.workload.key]
     return all(
         service.position is None
-        and not service.public
+        and service.public == release.workload.public
         and service.selector == release.workload.labels
         and [(port.number, port.target) for port in service.ports]
         == [(port.number, port.number) for port in release.workload.ports]
@@ -103,22 +103,19 @@ def is_implied(release: Release) -> bool:
 
 def metadata(record: Record) -> Data:
     """As the template has it, with as much history as there is."""
-    made = _data(record)
-    made["Network"] = {
-        "Vpc": record.network.vpc,
-        "Cidrs": list(record.network.cidrs),
-        "Subnets": [[one.id, one.zone, one.public] for one in record.network.subnets],
-        "SecurityGroup": record.network.security_group,
+    network, zone = record.network, record.zone
+    place = {
+        "Vpc": network.vpc,
+        "Cidrs": list(network.cidrs),
+        "Subnets": [[one.id, one.zone, one.public] for one in network.subnets],
+        "SecurityGroup": network.security_group,
     }
-    made["Zone"] = record.zone and {
-        "Id": record.zone.id,
-        "Name": record.zone.name,
-        "Private": record.zone.private,
+    return {
+        **_data(record),
+        "Network": _given(place),
+        **({"Zone": {"Id": zone.id, "Name": zone.name, "Private": zone.private}} if zone else {}),
+        **({"History": _packed([_data(one) for one in record.history])} if record.history else {}),
     }
-    if record.history:
-        text = json.dumps([_data(one) for one in record.history], separators=(",", ":"))
-        made["History"] = base64.b64encode(zlib.compress(text.encode(), 9)).decode()
-    return made
 
 
 def of(template: Mapping[str, Any]) -> Record:
@@ -144,12 +141,12 @@ def of(template: Mapping[str, Any]) -> Record:
                 network["Vpc"],
                 tuple(network["Cidrs"]),
                 tuple(Subnet(*one) for one in network["Subnets"]),
-                network["SecurityGroup"],
+                network.get("SecurityGroup"),
             ),
             zone=Zone(zone["Id"], zone["Name"], zone["Private"]) if zone else None,
         )
         if packed := found.get("History"):
-            past = json.loads(zlib.decompress(base64.b64decode(packed)))
+            past = _unpacked(packed)
             record = replace(
                 record,
                 history=tuple(
@@ -176,37 +173,58 @@ def _data(record: Record) -> Data:
     """One revision. What differences and lists read comes first."""
     release, options = record.release, record.options
     workload, image = release.workload, release.image
+    near = _services(release.neighbours)
     return {
         "Format": FORMAT,
         "Deployment": record.key,
         "Revision": record.revision,
         "CreatedAt": record.created_at,
         "Manifest": release.manifest,
-        "Image": image.id,
+        "Image": record.ami.image,
         "ImageBytes": record.ami.size_bytes,
         "Architecture": options.architecture,
         "Containers": dict(image.containers),
         "Ami": record.ami.id,
         "MemoryFloorBytes": image.memory_floor_bytes,
-        "Workload": {
-            "Labels": dict(workload.labels),
-            "Replicas": workload.replicas,
-            "InstanceType": workload.instance_type,
-            "Certificate": workload.certificate,
-            "Containers": [_container(one) for one in workload.containers],
-        },
-        "Options": {
-            "Region": options.region,
-            "InstanceType": options.instance_type,
-            "KeyPair": options.key_pair,
-            "Certificate": options.certificate,
-            "Addresses": dict(options.addresses),
-        },
+        "Workload": _given(
+            {
+                "Labels": dict(workload.labels),
+                "Replicas": workload.replicas,
+                "Public": workload.public,
+                "InstanceType": workload.instance_type,
+                "Certificate": workload.certificate,
+                "Containers": [_container(one) for one in workload.containers],
+            }
+        ),
+        "Options": _given(
+            {
+                "Region": options.region,
+                "InstanceType": options.instance_type,
+                "KeyPair": options.key_pair,
+                "Certificate": options.certificate,
+                "Addresses": dict(options.addresses),
+            }
+        ),
         "Implied": record.implied,
-        "Services": [_service(one) for one in release.services],
-        "Attached": [_service(one) for one in record.attached],
-        "Neighbours": [_service(one) for one in release.neighbours],
+        "Services": _services(release.services),
+        "Attached": _services(record.attached),
+        # There can be many, and they are much alike.
+        **({"Neighbours": _packed(near)} if near else {}),
     }
+
+
+def _given(data: Data) -> Data:
+    """Templates have no nulls."""
+    return {name: value for name, value in data.items() if value is not None}
+
+
+def _packed(data: Any) -> str:
+    text = json.dumps(data, separators=(",", ":"))
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def _unpacked(text: str) -> Any:
+    return json.loads(zlib.decompress(base64.b64decode(text)))
 
 
 def _container(one: Container) -> Data:
@@ -214,9 +232,14 @@ def _container(one: Container) -> Data:
     return {
         "Name": one.name,
         "Image": one.image,
-        "Ports": [[port.number, port.name] for port in one.ports],
-        "Resources": {name: value for name, value in given.items() if value is not None},
+        "Ports": [[port.number, *([port.name] if port.name else [])] for port in one.ports],
+        "Resources": _given(given),
     }
+
+
+def _services(given: Iterable[Service]) -> list[Data]:
+    """In the same order, whatever that of the files was."""
+    return [_service(one) for one in sorted(given, key=lambda one: one.key)]
 
 
 def _service(one: Service) -> Data:
@@ -224,7 +247,7 @@ def _service(one: Service) -> Data:
         "Name": one.name,
         "Namespace": one.namespace,
         "Selector": dict(one.selector),
-        "Ports": [[port.number, port.target, port.name] for port in one.ports],
+        "Ports": [[port.number, port.target, *([port.name] if port.name else [])] for port in one.ports],
         "Public": one.public,
     }
 
@@ -239,8 +262,9 @@ def _record(data: Mapping[str, Any]) -> Record:
         containers=tuple(_container_of(one) for one in said["Containers"]),
         replicas=said["Replicas"],
         labels=tuple(said["Labels"].items()),
-        instance_type=said["InstanceType"],
-        certificate=said["Certificate"],
+        public=said["Public"],
+        instance_type=said.get("InstanceType"),
+        certificate=said.get("Certificate"),
     )
     nowhere = Path()
     image = MachineImage(
@@ -253,8 +277,9 @@ def _record(data: Mapping[str, Any]) -> Record:
         memory_floor_bytes=data["MemoryFloorBytes"],
         containers=tuple(data["Containers"].items()),
     )
+    near = _unpacked(data["Neighbours"]) if "Neighbours" in data else ()
     services, attached, neighbours = (
-        tuple(_service_of(one) for one in data[what]) for what in ("Services", "Attached", "Neighbours")
+        tuple(_service_of(one) for one in found) for found in (data["Services"], data["Attached"], near)
     )
     return Record(
         revision=data["Revision"],
@@ -264,9 +289,9 @@ def _record(data: Mapping[str, Any]) -> Record:
         options=Options(
             options["Region"],
             data["Architecture"],
-            options["InstanceType"],
-            options["KeyPair"],
-            options["Certificate"],
+            options.get("InstanceType"),
+            options.get("KeyPair"),
+            options.get("Certificate"),
             tuple(options["Addresses"].items()),
         ),
         network=Network("", (), ()),
@@ -280,7 +305,7 @@ def _container_of(data: Mapping[str, Any]) -> Container:
     return Container(
         name=data["Name"],
         image=data["Image"],
-        ports=tuple(Port(number, name) for number, name in data["Ports"]),
+        ports=tuple(Port(*port) for port in data["Ports"]),
         resources=Resources(**{field_: given.get(name) for field_, name in _RESOURCES}),
     )
 
@@ -289,7 +314,7 @@ def _service_of(data: Mapping[str, Any]) -> Service:
     return Service(
         name=data["Name"],
         selector=tuple(data["Selector"].items()),
-        ports=tuple(ServicePort(number, target, name) for number, target, name in data["Ports"]),
+        ports=tuple(ServicePort(*port) for port in data["Ports"]),
         namespace=data["Namespace"],
         public=data["Public"],
     )

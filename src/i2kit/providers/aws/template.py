@@ -1,30 +1,36 @@
 """A release becomes a CloudFormation template: plain dictionaries. Pure.
 
-In: a Release, and where and how it runs. Out: all of one deployment's stack. Physical names are left to
-CloudFormation, so that everything fits its limits and can be replaced; only what others must find is
-named: the stack, its log group, its DNS records. Never holds secrets.
+In: a Record, which has a Release and where and how it runs. Out: all of one deployment's stack. Physical
+names are left to CloudFormation, so that everything fits its limits and can be replaced; only what others
+must find is named: the stack, its log group, its DNS records. Never holds secrets.
 
 Sources: AWS CloudFormation template reference; EC2 Auto Scaling user guide, "Use an instance refresh";
 Elastic Load Balancing, guides for application and network load balancers; Route 53 developer guide,
 "Weighted routing" and "Choosing between alias and non-alias records".
 """
 
+import copy
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from i2kit.model import Endpoint, Pairs, Release, Service
-from i2kit.providers.aws import instances, userdata
+from i2kit.providers.aws import instances, record, userdata
 from i2kit.providers.aws.balancing import Balancer, Listener, Speech, Target, balancers, leads
+from i2kit.providers.aws.record import Record
 from i2kit.providers.aws.values import ROOT_DEVICE, Ami, Network, Options, Zone, log_group, stack_name
 
 Data = dict[str, Any]
 """A part of a template, as JSON has it."""
 
-FORMAT = 1
-"""Of what `Metadata` says: counts up when an older i2kit could not read it."""
+MAX_BYTES = 51_200
+"""Of a template that is handed in with the call."""
+
+MAX_WEIGHT = 255
+"""Of a DNS record."""
 
 MAX_SURGE_PERCENT = MAX_UNAVAILABLE_PERCENT = 25
 """Kubernetes' defaults for a Deployment."""
@@ -60,11 +66,18 @@ MACHINES = "MachineSecurityGroup"
 def template(
     release: Release, ami: Ami, network: Network, zone: Zone | None, options: Options
 ) -> dict[str, Any]:
-    """The stack of one deployment. `checks` tells beforehand whether AWS takes it."""
-    found = balancers(release, network, options.certificate)
-    key = release.workload.key
+    """The stack of one deployment's first revision. `checks` tells beforehand whether AWS takes it."""
+    implied = record.is_implied(release)
+    return of_record(Record(1, "", release, ami, options, network, zone, implied=implied))
+
+
+def of_record(one: Record) -> dict[str, Any]:
+    """The stack of one deployment, with as much of its history as there is room for."""
+    whole, network, options, zone = one.whole, one.network, one.options, one.zone
+    found = balancers(whole, network, options.certificate)
+    key = one.key
     resources: Data = {
-        "LogGroup": log_group_resource(key),
+        "LogGroup": log_group_resource(one),
         "Role": role(key),
         "Profile": resource("IAM::InstanceProfile", {"Roles": [ref("Role")]}),
         MACHINES: machine_security_group(found, network, key),
@@ -73,19 +86,43 @@ def template(
         resources |= balancing(balancer, network, options, key)
         if zone:
             for service in balancer.services:
-                resources |= records(service, balancer, zone, release)
-    resources["LaunchTemplate"] = launch_template(release, ami, network, zone, options, found)
-    resources["Group"] = group(release, ami, network, found)
-    return {
+                resources |= records(service, balancer, zone, whole)
+    resources["LaunchTemplate"] = launch_template(one, found)
+    resources["Group"] = group(whole, one.ami, network, found)
+    made: Data = {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"i2kit: the deployment {key}",
-        "Metadata": {"i2kit": metadata(release, ami, options)},
+        "Metadata": {},
         "Resources": resources,
         "Outputs": {
             "Group": {"Description": "The group of machines", "Value": ref("Group")},
-            **endpoint_outputs(release, found, zone),
+            **endpoint_outputs(whole, found, zone),
         },
     }
+    return recorded(made, one)
+
+
+def recorded(made: dict[str, Any], one: Record) -> dict[str, Any]:
+    """A template with this record in it. The oldest revisions go where there is no room."""
+    while True:
+        made["Metadata"] = {"i2kit": record.metadata(one)}
+        if not one.history or len(dumps(made).encode()) <= MAX_BYTES:
+            return made
+        one = replace(one, history=one.history[1:])
+
+
+def scaled(found: Mapping[str, Any], one: Record) -> dict[str, Any]:
+    """The template that a stack has, with as many machines as this record says, and nothing else changed."""
+    made = copy.deepcopy(dict(found))
+    replicas = one.release.workload.replicas
+    for each in made["Resources"].values():
+        if each["Type"] == "AWS::AutoScaling::AutoScalingGroup":
+            each["Properties"] |= sizes(replicas)
+            each["UpdatePolicy"]["AutoScalingInstanceRefresh"]["Preferences"] |= preferences(replicas)
+        elif each["Type"] == "AWS::Route53::RecordSet":
+            each["Properties"]["Weight"] = weight(replicas)
+    made["Resources"]["LogGroup"]["Metadata"] = digest(one)
+    return recorded(made, one)
 
 
 def dumps(made: Mapping[str, Any]) -> str:
@@ -108,16 +145,10 @@ def labels_of(found: Mapping[str, str]) -> Pairs:
     )
 
 
-def metadata(release: Release, ami: Ami, options: Options) -> Data:
-    """What the stack's machines are made of, for whoever compares or lists later."""
-    return {
-        "Format": FORMAT,
-        "Deployment": release.workload.key,
-        "Image": ami.image,
-        "ImageBytes": ami.size_bytes,
-        "Architecture": options.architecture,
-        "Containers": dict(release.image.containers),
-    }
+def digest(one: Record) -> Data:
+    """Different for different records: a template's own `Metadata` can't change without a resource."""
+    said = record.metadata(replace(one, history=()))
+    return {"i2kit": hashlib.sha256(dumps(said).encode()).hexdigest()[:16]}
 
 
 # --- where it is reached ----------------------------------------------------------------------
@@ -174,7 +205,7 @@ def records(service: Service, balancer: Balancer, zone: Zone, release: Release) 
                 "Name": name,
                 "Type": "A",
                 "SetIdentifier": stack_name(release.workload.key),
-                "Weight": release.workload.replicas,
+                "Weight": weight(release.workload.replicas),
                 "AliasTarget": {
                     "DNSName": attribute(f"{balancer.id}LoadBalancer", "DNSName"),
                     "HostedZoneId": attribute(f"{balancer.id}LoadBalancer", "CanonicalHostedZoneID"),
@@ -184,6 +215,11 @@ def records(service: Service, balancer: Balancer, zone: Zone, release: Release) 
         )
         for id_, name in names.items()
     }
+
+
+def weight(replicas: int) -> int:
+    """Without machines a deployment gets no calls, where another is behind the same name."""
+    return min(replicas, MAX_WEIGHT)
 
 
 def camel(name: str) -> str:
@@ -337,15 +373,9 @@ def machine_security_group(found: tuple[Balancer, ...], network: Network, key: s
 # --- machines ---------------------------------------------------------------------------------
 
 
-def launch_template(
-    release: Release,
-    ami: Ami,
-    network: Network,
-    zone: Zone | None,
-    options: Options,
-    found: tuple[Balancer, ...],
-) -> Data:
+def launch_template(one: Record, found: tuple[Balancer, ...]) -> Data:
     """One machine. Only what is the same for all of a group, and no secrets."""
+    release, ami, network, options = one.release, one.ami, one.network, one.options
     key = release.workload.key
     subnets = network.machine_subnets
     named = [
@@ -381,10 +411,13 @@ def launch_template(
                         "DeviceIndex": 0,
                         "AssociatePublicIpAddress": all(subnet.public for subnet in subnets),
                         "DeleteOnTermination": True,
-                        "Groups": [attribute(MACHINES, "GroupId")],
+                        "Groups": [
+                            attribute(MACHINES, "GroupId"),
+                            *([network.security_group] if network.security_group else []),
+                        ],
                     }
                 ],
-                "UserData": {"Fn::Base64": user_data(release, zone, options, found)},
+                "UserData": {"Fn::Base64": user_data(release, one.zone, options, found)},
                 "TagSpecifications": [
                     {"ResourceType": kind, "Tags": named}
                     for kind in ("instance", "volume", "network-interface")
@@ -420,9 +453,7 @@ def group(release: Release, ami: Ami, network: Network, found: tuple[Balancer, .
     replicas = release.workload.replicas
     labels = {**tags(release), "i2kit:image": ami.id}
     properties: Data = {
-        "MinSize": str(replicas),
-        "MaxSize": str(replicas),
-        "DesiredCapacity": str(replicas),
+        **sizes(replicas),
         "VPCZoneIdentifier": [subnet.id for subnet in network.machine_subnets],
         # Not $Latest: there would be nothing to go back to.
         "LaunchTemplate": {
@@ -441,15 +472,10 @@ def group(release: Release, ami: Ami, network: Network, found: tuple[Balancer, .
         properties["TargetGroupARNs"] = [
             ref(target_id(balancer, target)) for balancer in found for target in balancer.targets
         ]
-    least, most = healthy_percentages(replicas)
     policy = {
         "AutoScalingInstanceRefresh": {
             "Strategy": "Rolling",
-            "Preferences": {
-                "MinHealthyPercentage": least,
-                "MaxHealthyPercentage": most,
-                "SkipMatching": True,
-            },
+            "Preferences": {**preferences(replicas), "SkipMatching": True},
         }
     }
     # A target that no listener leads to is never healthy.
@@ -462,6 +488,17 @@ def group(release: Release, ami: Ami, network: Network, found: tuple[Balancer, .
         UpdatePolicy=policy,
         **({"DependsOn": listeners} if listeners else {}),
     )
+
+
+def sizes(replicas: int) -> Data:
+    """Of the group."""
+    return dict.fromkeys(("MinSize", "MaxSize", "DesiredCapacity"), str(replicas))
+
+
+def preferences(replicas: int) -> Data:
+    """Of the group's updates, what depends on its size."""
+    least, most = healthy_percentages(replicas)
+    return {"MinHealthyPercentage": least, "MaxHealthyPercentage": most}
 
 
 def healthy_percentages(replicas: int) -> tuple[int, int]:
@@ -479,10 +516,11 @@ def healthy_percentages(replicas: int) -> tuple[int, int]:
 # --- the rest ---------------------------------------------------------------------------------
 
 
-def log_group_resource(key: str) -> Data:
+def log_group_resource(one: Record) -> Data:
     return resource(
         "Logs::LogGroup",
-        {"LogGroupName": log_group(key), "RetentionInDays": LOG_RETENTION_DAYS},
+        {"LogGroupName": log_group(one.key), "RetentionInDays": LOG_RETENTION_DAYS},
+        Metadata=digest(one),
         DeletionPolicy="Delete",
         UpdateReplacePolicy="Delete",
     )

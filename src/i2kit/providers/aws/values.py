@@ -34,7 +34,8 @@ class Subnet:
 class Network:
     """Where the machines and load balancers are. `cidrs` are the VPC's, in IPv4.
 
-    A given `security_group` decides who may call: the load balancers have it instead of one of ours.
+    A given `security_group` decides who may call: load balancers have it instead of one of ours, and machines
+    beside their own.
     """
 
     vpc: str
