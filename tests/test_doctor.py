@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from i2kit import doctor, process
+from i2kit import doctor, process, settings
 
 
 def test_every_program_we_run_is_in_a_package_that_setup_installs() -> None:
@@ -59,3 +59,17 @@ def test_a_store_that_cannot_be_used_is_one_of_the_checks(tmp_path: Path) -> Non
     (tmp_path / "damaged" / "blobs").touch()
     for store in ("file", "damaged"):
         assert doctor.kernel(tmp_path / store).detail == "the distribution's"
+
+
+def test_whether_aws_could_be_deployed_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/nonexistent")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "I2KIT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    lacking = doctor.aws(settings.load())
+    assert (lacking.state, lacking.detail) == ("limited", "it is not said in which region of AWS")
+    monkeypatch.setenv("I2KIT_REGION", "eu-west-1")
+    assert doctor.aws(settings.load()).detail == "credentials, and region eu-west-1"

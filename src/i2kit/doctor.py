@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from i2kit import process
-from i2kit.errors import I2kitError, OperationError
+from i2kit.errors import I2kitError, InputError, OperationError
 from i2kit.settings import Settings
 
 PACKAGES_FILE = Path(__file__).with_name("packages.txt")
@@ -47,6 +47,7 @@ def examine(settings: Settings) -> tuple[Check, ...]:
         room(settings.store_dir),
         kernel(settings.store_dir),
         *local(settings),
+        aws(settings),
     )
 
 
@@ -130,6 +131,21 @@ def local(settings: Settings) -> Iterator[Check]:
         yield Check("way out", "limited", "none: virtual machines reach only each other", hint)
     else:
         yield Check("way out", "ok", found.egress)
+
+
+def aws(settings: Settings) -> Check:
+    """Whether provider `aws` has what it takes. Asks nothing of AWS; only who wants it needs it."""
+    name = "provider aws"
+    try:
+        from i2kit.providers.aws import session
+
+        found = session.connect(settings.aws)
+    except InputError as error:
+        reasons = "; ".join(problem.message for problem in error.problems)
+        return Check(name, "limited", reasons, error.problems[0].hint)
+    except I2kitError as error:
+        return Check(name, "limited", error.message, error.hint)
+    return Check(name, "ok", f"credentials, and region {found.region}")
 
 
 def mend(checks: Sequence[Check], *, root: bool) -> str | None:
