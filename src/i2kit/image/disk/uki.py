@@ -19,6 +19,7 @@ CMDLINE_BYTES = 2048
 
 SECTION = struct.Struct("<8sIIIIIIHHI")
 READABLE_DATA = 0x40000040
+FILLER_BYTES = 4
 PE32_PLUS = 0x20B
 MACHINES = {0x8664: "amd64", 0xAA64: "arm64"}
 """What PE files call architectures."""
@@ -126,7 +127,9 @@ def place_sections(head: bytearray, program: Program, table: bytes, count: int, 
     end = program.sections_offset + program.sections * SECTION.size
     optional = struct.unpack_from("<I", head, 0x3C)[0] + 24
     (headers_bytes,) = struct.unpack_from("<I", head, optional + 60)
-    if end + len(table) > headers_bytes or any(head[end : end + len(table)]):
+    room = bytes(head[end : end + len(table)])
+    # What is free has one word all over: zeros, or arm64's instruction that does nothing.
+    if end + len(table) > headers_bytes or room != room[:FILLER_BYTES] * (len(room) // FILLER_BYTES):
         raise OperationError("the stub that starts the kernel has no room for more sections")
     head[end : end + len(table)] = table
     struct.pack_into("<H", head, optional - 18, program.sections + count)
