@@ -23,6 +23,10 @@ SUBNET_BITS = 4
 
 MAX_ZONES = 3
 
+NO_VPC = "vpc-" + "0" * 17
+NO_ZONE = "Z" + "0" * 19
+"""Ids of what is not made yet: right in form, and nobody's."""
+
 TAGS = {"i2kit:network": "shared"}
 """What its stack is tagged with, and by CloudFormation all that is in it."""
 
@@ -65,28 +69,61 @@ def network_template(zones: Sequence[str], *, zone_name: str | None = None) -> d
     outputs: Data = {"Vpc": {"Value": ref("Vpc")}, "Cidr": {"Value": CIDR}}
     for number, zone in enumerate(zones, start=1):
         outputs[f"Subnet{number}"] = {"Description": zone, "Value": ref(f"Subnet{number}")}
-    if zone_name:
-        vpcs = [{"VPCId": ref("Vpc"), "VPCRegion": ref("AWS::Region")}]
-        resources["Zone"] = resource("Route53::HostedZone", {"Name": zone_name, "VPCs": vpcs})
-        outputs["Zone"] = {"Description": zone_name, "Value": ref("Zone")}
-    return {
+    made = {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "i2kit: the network that deployments share",
         "Resources": resources,
         "Outputs": outputs,
     }
+    return with_zone(made, zone_name) if zone_name else made
 
 
-def network_of(template: Mapping[str, Any], values: Mapping[str, str]) -> tuple[Network, Zone | None]:
-    """What such a stack offers: its template, and its outputs as AWS filled them in."""
+def with_zone(template: Mapping[str, Any], zone_name: str) -> dict[str, Any]:
+    """The same network with a private hosted zone of this name, beside those that it has."""
+    resources, outputs = dict(template["Resources"]), dict(template["Outputs"])
+    zones = _zones(template)
+    if zone_name not in zones.values():
+        id_ = f"Zone{len(zones) + 1 if zones else ''}"
+        vpcs = [{"VPCId": ref("Vpc"), "VPCRegion": ref("AWS::Region")}]
+        resources[id_] = resource("Route53::HostedZone", {"Name": zone_name, "VPCs": vpcs})
+        outputs[id_] = {"Description": zone_name, "Value": ref(id_)}
+    return {**template, "Resources": resources, "Outputs": outputs}
+
+
+def network_of(
+    template: Mapping[str, Any], values: Mapping[str, str], zone_name: str | None = None
+) -> tuple[Network, Zone | None]:
+    """What such a stack offers: its template, and its outputs as AWS filled them in.
+
+    The hosted zone is the one of this name, or the only one; None where it is not made yet.
+    """
     subnets = tuple(
         Subnet(values[id_], output["Description"])
         for id_, output in sorted(template["Outputs"].items())
         if id_.startswith("Subnet")
     )
-    network = Network(values["Vpc"], (values["Cidr"],), subnets)
-    zone = template["Outputs"].get("Zone")
-    return network, Zone(values["Zone"], zone["Description"], private=True) if zone else None
+    zones = [
+        Zone(values[id_], name, private=True)
+        for id_, name in _zones(template).items()
+        if id_ in values and zone_name in (None, name)
+    ]
+    return Network(values["Vpc"], (values["Cidr"],), subnets), zones[0] if len(zones) == 1 else None
+
+
+def not_made_yet(zones: Sequence[str]) -> Network:
+    """What stands for a network in these zones until it is made."""
+    subnets = (
+        Subnet(f"subnet-{number:017x}", zone)
+        for number, zone in enumerate(sorted(zones)[:MAX_ZONES], start=1)
+    )
+    return Network(NO_VPC, (CIDR,), tuple(subnets))
+
+
+def _zones(template: Mapping[str, Any]) -> dict[str, str]:
+    """The names of the hosted zones, by their logical ids."""
+    return {
+        id_: output["Description"] for id_, output in template["Outputs"].items() if id_.startswith("Zone")
+    }
 
 
 def _name(zone: str = "") -> list[Data]:

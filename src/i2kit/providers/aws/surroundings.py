@@ -1,0 +1,260 @@
+"""Where deployments go: the network and the hosted zone that were given, found, or are to be made.
+
+In: settings. Out: Surroundings, or InputError with all that is wrong with what was given. `look` and
+`problems` only read; `make` makes the shared network and nothing else; `somewhere` asks nobody.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from i2kit.errors import I2kitError, InputError, OperationError, Problem
+from i2kit.events import Watcher
+from i2kit.model import Release
+from i2kit.providers.aws import hosted_zones, reality, stacks, vpc
+from i2kit.providers.aws.account import Account
+from i2kit.providers.aws.calls import explained, hint_for
+from i2kit.providers.aws.network import (
+    MAX_ZONES,
+    NO_VPC,
+    NO_ZONE,
+    TAGS,
+    network_of,
+    network_template,
+    not_made_yet,
+    with_zone,
+)
+from i2kit.providers.aws.template import dumps
+from i2kit.providers.aws.values import NETWORK_STACK, Network, Options, Subnet, Zone
+from i2kit.settings import AwsSettings
+
+COMMON_TYPES = ("t3.micro", "t4g.micro", "m7i.large", "m7g.large")
+"""One of each family that is chosen from: a shared network is rather in zones that have all of them."""
+
+SOMEWHERE = "us-east-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where one deployment goes.
+
+    While `to_make` (the shared network's template) is not None, `network` and `zone` may have ids that
+    only stand for what is made. `notes` are for people.
+    """
+
+    network: Network
+    zone: Zone | None
+    to_make: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def look(account: Account, given: AwsSettings, *, types: Collection[str] = ()) -> Surroundings:
+    """What was given, else the shared network as it is or as it would be made. Changes nothing.
+
+    `types` are the instance types that are wanted, as far as they are known; else the given one is.
+    Raises InputError with every problem at once.
+    """
+    wrong = [*vpc.malformed(given)]
+    if given.hosted_zone and (problem := hosted_zones.malformed(given.hosted_zone)):
+        wrong.append(problem)
+    if wrong:
+        raise InputError(wrong)
+    wanted = frozenset(types or filter(None, [given.instance_type]))
+    if given.vpc or given.subnets or given.security_group:
+        return _given(account, given, wanted)
+    return _shared(account, given, wanted)
+
+
+def make(
+    account: Account,
+    found: Surroundings,
+    given: AwsSettings,
+    watch: Watcher,
+    *,
+    pace: stacks.Pace = stacks.DEFAULT_PACE,
+) -> Surroundings:
+    """Make what `look` found to be missing, and wait for it. Any number of runs may do so at once.
+
+    Raises OperationError with the cause; nothing of a first attempt stays.
+    """
+    if found.to_make is None:
+        return found
+    missing = found.zone.name if found.zone and found.zone.id == NO_ZONE else None
+    client = _Growing(account.cloudformation, found.to_make, missing)
+    try:
+        stacks.deploy(client, NETWORK_STACK, dumps(found.to_make), TAGS, watch, pace=pace)
+    except I2kitError as error:
+        raise OperationError(error.message, hint=hint_for(error.message) or error.hint) from error
+    made = look(account, given)
+    if made.to_make is not None:
+        raise OperationError(
+            f"the stack {NETWORK_STACK} was made, and somebody else changes or removes it",
+            hint="find out who, then run this again",
+        )
+    return made
+
+
+def problems(
+    account: Account, release: Release, found: Surroundings, options: Options
+) -> tuple[Problem, ...]:
+    """What is wrong with deploying this release there as far as only AWS knows. Changes nothing."""
+    return reality.problems(account, release, found.network, options)
+
+
+def somewhere(given: AwsSettings) -> Surroundings:
+    """What could be there, for showing a template without asking AWS."""
+    region = given.region or SOMEWHERE
+    subnets = tuple(
+        Subnet(id_, f"{region}{letter}") for id_, letter in zip(given.subnets, "abcdef", strict=False)
+    )
+    made = not_made_yet([f"{region}a", f"{region}b"])
+    network = Network(given.vpc or NO_VPC, made.cidrs, subnets or made.subnets, given.security_group)
+    notes = ["nothing was asked of AWS: ids, zones and what is public are only assumed"]
+    zone = None
+    if given.hosted_zone and hosted_zones.is_id(given.hosted_zone):
+        zone = Zone(hosted_zones.plain(given.hosted_zone), "example.com", private=False)
+        notes.append(f"the hosted zone {zone.id} is taken to be {zone.name}")
+    elif given.hosted_zone:
+        name = hosted_zones.plain(given.hosted_zone)
+        zone = Zone(NO_ZONE, name, private=name.endswith(hosted_zones.PRIVATE_SUFFIX))
+    return Surroundings(network, zone, notes=tuple(notes))
+
+
+# --- a network that was given -----------------------------------------------------------------
+
+
+def _given(account: Account, given: AwsSettings, types: Collection[str]) -> Surroundings:
+    zones = _zones(account)
+    offering = _offering(account, zones, types)
+    choice = vpc.choose(given, vpc.read(account, given, zones, offering), account.region)
+    zone = _named(account, given, choice.network, ours=False)
+    wrong = [*choice.problems, *([zone.problem] if zone.problem else [])]
+    if choice.network and zone.zone and zone.zone.private:
+        problem = hosted_zones.names_work(account, choice.network.vpc)
+        wrong += [problem] if problem else []
+    if wrong or choice.network is None:
+        raise InputError(wrong)
+    return Surroundings(choice.network, zone.zone, notes=(*choice.notes, *zone.notes))
+
+
+def _named(
+    account: Account, given: AwsSettings, network: Network | None, *, ours: bool
+) -> hosted_zones.Choice:
+    """The hosted zone that was named. Without a network all that can be said is whether there is one."""
+    if not given.hosted_zone:
+        return hosted_zones.Choice(None)
+    candidates, others = hosted_zones.read(account, given.hosted_zone)
+    if network is None:
+        if candidates:
+            return hosted_zones.Choice(None)
+        network = not_made_yet([])
+    return hosted_zones.choose(given.hosted_zone, candidates, others, network, account.region, ours=ours)
+
+
+# --- the shared network -----------------------------------------------------------------------
+
+
+def _shared(account: Account, given: AwsSettings, types: Collection[str]) -> Surroundings:
+    """The stack as it is, else as it would be made. A private zone that it lacks is added to it."""
+    name = hosted_zones.plain(given.hosted_zone) if given.hosted_zone else None
+    stack, template = _stack(account)
+    if stack and template:
+        network, zone = network_of(template, stack.outputs, name)
+    else:
+        template = network_template(_best_zones(account, types))
+        descriptions = {id_: one.get("Description", "") for id_, one in template["Outputs"].items()}
+        network = not_made_yet([zone for id_, zone in descriptions.items() if id_.startswith("Subnet")])
+        zone = None
+    choice = hosted_zones.Choice(zone if name else None)
+    if name and zone is None:
+        choice = _named(account, given, network, ours=True)
+    if choice.problem:
+        raise InputError([choice.problem])
+    missing = choice.zone.name if choice.zone and choice.zone.id == NO_ZONE else None
+    whole = stack is not None and stack.serves and missing is None
+    to_make = None if whole else with_zone(template, missing) if missing else template
+    return Surroundings(network, choice.zone, to_make, choice.notes)
+
+
+def _stack(account: Account) -> tuple[stacks.Stack | None, Mapping[str, Any] | None]:
+    """The shared network's stack, and its template where it has come to be once."""
+    with explained(f"looking for the stack {NETWORK_STACK}"):
+        stack = stacks.find(account.cloudformation, NETWORK_STACK)
+        if stack is None or stack.status == "REVIEW_IN_PROGRESS":
+            return stack, None
+        if not stack.tags.keys() & TAGS.keys():
+            message = f"there is a stack {NETWORK_STACK} that i2kit did not make: it lacks our tag"
+            raise InputError([Problem(message, hint="remove it, or give subnets with I2KIT_SUBNET")])
+        there = stack.serves or stack.status.startswith("UPDATE_")
+        return stack, _template(account.cloudformation, stack) if there else None
+
+
+def _template(client: Any, stack: stacks.Stack) -> Mapping[str, Any]:
+    body = client.get_template(StackName=stack.id)["TemplateBody"]
+    found: Mapping[str, Any] = json.loads(body) if isinstance(body, str) else body
+    return found
+
+
+class _Growing:
+    """A client of CloudFormation whose change sets take nothing away from the shared network.
+
+    What is there at that moment counts, and not what was there when somebody looked: in between another
+    run may have made the network in other zones, or put another hosted zone into it.
+    """
+
+    def __init__(self, client: Any, template: Mapping[str, Any], zone_name: str | None) -> None:
+        self._client, self._template, self._zone_name = client, template, zone_name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def create_change_set(self, **words: Any) -> Any:
+        return self._client.create_change_set(**{**words, "TemplateBody": dumps(self._wanted())})
+
+    def _wanted(self) -> Mapping[str, Any]:
+        stack = stacks.find(self._client, NETWORK_STACK)
+        if stack is None or not stack.serves:
+            return self._template
+        there = _template(self._client, stack)
+        return with_zone(there, self._zone_name) if self._zone_name else there
+
+
+# --- availability zones -----------------------------------------------------------------------
+
+
+def _zones(account: Account, *states: str) -> list[str]:
+    """The ordinary zones of the region: Local Zones and Wavelength Zones lack most of what we need."""
+    with explained("listing the availability zones"):
+        found = account.ec2.describe_availability_zones()["AvailabilityZones"]
+    return sorted(
+        one["ZoneName"]
+        for one in found
+        if one.get("ZoneType", "availability-zone") == "availability-zone"
+        and (not states or one["State"] in states)
+    )
+
+
+def _offering(account: Account, zones: Sequence[str], types: Collection[str]) -> list[str]:
+    """The zones that have all of these instance types."""
+    if not types:
+        return list(zones)
+    offers = reality.offers(account, types)
+    return [zone for zone in zones if offers is None or set(types) <= offers.get(zone, set())]
+
+
+def _best_zones(account: Account, types: Collection[str]) -> list[str]:
+    """For a new network: zones that have the wanted types, and before others those with all common ones."""
+    zones = _offering(account, _zones(account, "available"), types)
+    if not zones:
+        wanted = " and ".join(sorted(types)) or "machines"
+        raise InputError(
+            [
+                Problem(
+                    f"no availability zone of {account.region} has {wanted}",
+                    hint="name another instance type with I2KIT_INSTANCE_TYPE, or another region",
+                )
+            ]
+        )
+    common = _offering(account, zones, COMMON_TYPES)
+    return sorted(zones, key=lambda zone: (zone not in common, zone))[:MAX_ZONES]
