@@ -57,6 +57,12 @@ class NotReadyError(OperationError):
     """It was started but does not become ready; nothing served before."""
 
 
+class FirstDeployError(NotReadyError):
+    """The first revision could not be made or does not become ready: nothing serves."""
+
+    exit_code: ClassVar[int] = 3
+
+
 class RolloutError(I2kitError):
     """The new revision did not become ready; the previous one serves."""
 

@@ -162,6 +162,28 @@ def an_update_without_changes_is_refused(cloud: Cloud) -> None:
 
 
 @probe
+def what_a_template_says_of_itself_does_not_change_alone(cloud: Cloud) -> None:
+    cloud.create({"Logs": LOGS})
+    made = cloud.cloudformation.create_change_set(
+        StackName="web",
+        ChangeSetName="one",
+        TemplateBody=json.dumps({"Metadata": {"Revision": 2}, "Resources": {"Logs": LOGS}}),
+    )
+    found = {"Status": "CREATE_PENDING"}
+    while found["Status"] in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
+        found = cloud.cloudformation.describe_change_set(ChangeSetName=made["Id"])
+    assert found["Status"] == "FAILED"
+    cloud.update({"Logs": {**LOGS, "Metadata": {"Revision": 2}}})
+
+
+@probe
+def events_have_the_token_of_the_call_that_led_to_them(cloud: Cloud) -> None:
+    cloud.create({"Logs": LOGS}, ClientRequestToken="first")
+    cloud.server.control("settle")
+    assert {one.get("ClientRequestToken") for one in cloud.events()} == {"first"}
+
+
+@probe
 def unknown_types_are_refused(cloud: Cloud) -> None:
     wrong = {"Logs": LOGS, "A": {"Type": "AWS::No::Such", "Properties": {}}}
     refused(lambda: cloud.create(wrong), "ValidationError", "Unrecognized resource types: [AWS::No::Such]")

@@ -98,6 +98,8 @@ class Stack:
     body: str = "{}"
     tags: dict[str, str] = field(default_factory=dict)
     protected: bool = False
+    token: str | None = None
+    """What the call that began the newest operation gave: all its events have it."""
     resources: dict[str, Resource] = field(default_factory=dict)
     outputs: list[dict[str, str]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -290,6 +292,7 @@ class Operation:
                 "ResourceStatus": status,
                 "ResourceStatusReason": reason,
                 "Timestamp": datetime.now(UTC),
+                **({"ClientRequestToken": stack.token} if stack.token else {}),
             }
         )
 
@@ -685,8 +688,7 @@ def create_stack(self: CloudFormationResponse) -> Any:
     )
     stack = _new(self)
     stack.protected = self._get_bool_param("EnableTerminationProtection", False)
-    stack.operation = creating(stack, body, _tags(self), on_failure)
-    _advance(stack)
+    _begin(self, stack, creating(stack, body, _tags(self), on_failure))
     return {"StackId": stack.id}
 
 
@@ -696,7 +698,15 @@ def _updatable(stack: Stack) -> None:
 
 
 def _has_changes(stack: Stack, body: str, tags: dict[str, str]) -> bool:
-    return json.loads(body) != json.loads(stack.body) or tags != stack.tags
+    """What a template says of itself as a whole cannot change alone."""
+    new, old = json.loads(body), json.loads(stack.body)
+    parts = ("Resources", "Outputs", "Parameters", "Conditions", "Mappings")
+    return any(new.get(part) != old.get(part) for part in parts) or tags != stack.tags
+
+
+def _begin(self: CloudFormationResponse, stack: Stack, operation: Iterator[None]) -> None:
+    stack.token, stack.operation = self._get_param("ClientRequestToken"), operation
+    _advance(stack)
 
 
 def update_stack(self: CloudFormationResponse) -> Any:
@@ -705,8 +715,7 @@ def update_stack(self: CloudFormationResponse) -> Any:
     _updatable(stack)
     if not _has_changes(stack, body, _tags(self)):
         raise invalid("No updates are to be performed.")
-    stack.operation = updating(stack, body, _tags(self))
-    _advance(stack)
+    _begin(self, stack, updating(stack, body, _tags(self)))
     return {"StackId": stack.id}
 
 
@@ -770,7 +779,8 @@ def _changes(stack: Stack, change_set: ChangeSet) -> list[dict[str, Any]]:
         # A reference to what changes may change as well: AWS says so before it knows.
         refers = dependencies(definition.get("Properties")) & changed
         new = definition.get("Properties")
-        if new != old.definition.get("Properties") or refers or change_set.tags != stack.tags:
+        said = definition.get("Metadata") != old.definition.get("Metadata")
+        if new != old.definition.get("Properties") or said or refers or change_set.tags != stack.tags:
             properties = old.properties
             with contextlib.suppress(FailedError):
                 properties = operation.resolved(name)
@@ -840,12 +850,12 @@ def execute_change_set(self: CloudFormationResponse) -> Any:
         )
     if one.type == "UPDATE":
         _updatable(stack)
-        stack.operation = updating(stack, one.body, one.tags)
+        operation = updating(stack, one.body, one.tags)
     else:
-        stack.operation = creating(stack, one.body, one.tags, one.on_failure)
+        operation = creating(stack, one.body, one.tags, one.on_failure)
     # AWS forgets all change sets of a stack when one is executed.
     stack.change_sets = {}
-    _advance(stack)
+    _begin(self, stack, operation)
 
 
 def describe_stacks(self: CloudFormationResponse) -> Any:
@@ -968,8 +978,7 @@ def delete_stack(self: CloudFormationResponse) -> Any:
     if retain and stack.status != "DELETE_FAILED":
         raise invalid("RetainResources can only be given for stacks in the DELETE_FAILED state")
     stack.change_sets = {}
-    stack.operation = deleting(stack, retain=retain)
-    _advance(stack)
+    _begin(self, stack, deleting(stack, retain=retain))
 
 
 def continue_update_rollback(self: CloudFormationResponse) -> Any:

@@ -11,18 +11,20 @@ API Reference.
 """
 
 import contextlib
+import json
 import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from i2kit.errors import I2kitError, NotReadyError, OperationError, RolloutError
+from i2kit.errors import FirstDeployError, I2kitError, OperationError, RolloutError
 from i2kit.events import Finished, Note, Started, Warned, Watcher
-from i2kit.providers.aws.calls import code, explained
+from i2kit.providers.aws.calls import code, explained, hint_for
 from i2kit.providers.aws.difference import KINDS
 
 CAPABILITIES = ("CAPABILITY_IAM",)
@@ -47,6 +49,9 @@ CONSEQUENCE = re.compile(r"Resource \w+ cancell?ed")
 NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 
 CAUSES_SHOWN = 3
+
+STARTS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "IMPORT_IN_PROGRESS")
+"""What a stack's first event in an operation says."""
 
 ATTEMPTS = 10
 """How often somebody else may come in between before we give up."""
@@ -89,6 +94,15 @@ class Stack:
     @property
     def serves(self) -> bool:
         return self.status in SERVING
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a stack should be. `token` comes back in the events of what is done to make it so."""
+
+    template: str
+    tags: Mapping[str, str]
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +160,29 @@ def resources(client: Any, stack: Stack) -> Sequence[Resource]:
         ]
 
 
+def template(client: Any, stack: Stack) -> Mapping[str, Any] | None:
+    """What a stack was last told to be; None for one that was never told, or is gone."""
+    try:
+        body = client.get_template(StackName=stack.id)["TemplateBody"]
+    except ClientError as error:
+        if code(error) in ("ValidationError", "ChangeSetNotFound"):
+            return None
+        raise
+    found: Mapping[str, Any] = json.loads(body) if isinstance(body, str) else body
+    return found if found.get("Resources") else None
+
+
+def refuse_foreign(stack: Stack) -> None:
+    """Raises OperationError for a stack that is not one of ours."""
+    # A stack that awaits review may have lost its tags with its change set.
+    ours = any(key.startswith(OURS) for key in stack.tags)
+    if not ours and stack.status != "REVIEW_IN_PROGRESS":
+        raise OperationError(
+            f"there is a stack {stack.name} that i2kit did not make: no tag of it starts with {OURS}",
+            hint="give the deployment another name, or remove that stack yourself",
+        )
+
+
 def deploy(
     client: Any,
     name: str,
@@ -157,21 +194,37 @@ def deploy(
 ) -> Stack:
     """Make the stack be what the template (JSON) says, and wait until it is.
 
-    Raises RolloutError when an update was rolled back, NotReadyError when a first deployment failed
+    Raises RolloutError when an update was rolled back, FirstDeployError when a first deployment failed
     and was removed, OperationError for the rest.
+    """
+    return revise(client, name, lambda _: Order(template, tags), watch, pace=pace)
+
+
+def revise(
+    client: Any,
+    name: str,
+    order: Callable[[Stack | None], Order],
+    watch: Watcher,
+    *,
+    pace: Pace = DEFAULT_PACE,
+) -> Stack:
+    """The same, where what should be depends on what there is once nothing happens to it any more.
+
+    `order` is asked again where somebody else comes in between. None stands for a stack that holds nothing.
     """
     with explained(f"deploying the stack {name}"):
         for _ in range(ATTEMPTS):
             stack = _made_ready(client, name, watch, pace)
             since = _newest_event(client, stack)
-            change_set = _create_change_set(client, name, template, tags, stack)
+            wanted = order(stack if stack and stack.serves else None)
+            change_set = _create_change_set(client, name, wanted, stack)
             if change_set is None or not _compared(client, change_set, pace):
                 if change_set and stack and stack.serves:
                     _forget_change_sets(client, stack)
                     watch(Note(f"the stack {name} needs no change"))
                     return stack
                 continue  # somebody else was faster: what they do comes first
-            if _execute(client, change_set):
+            if _execute(client, change_set, wanted.token):
                 outcome = _follow(client, change_set.stack_id, since, watch, pace)
                 return _served(client, name, outcome)
         raise OperationError(
@@ -189,7 +242,7 @@ def delete(client: Any, name: str, watch: Watcher, *, pace: Pace = DEFAULT_PACE)
         stack = find(client, name)
         if stack is None:
             return None
-        _refuse_foreign(stack)
+        refuse_foreign(stack)
         if stack.busy and stack.status not in ("CREATE_IN_PROGRESS", "DELETE_IN_PROGRESS"):
             stack = _wait_for(client, stack, watch, pace)
             if stack is None:
@@ -206,7 +259,7 @@ def _made_ready(client: Any, name: str, watch: Watcher, pace: Pace) -> Stack | N
         stack = find(client, name)
         if stack is None:
             return None
-        _refuse_foreign(stack)
+        refuse_foreign(stack)
         if stack.busy:
             _wait_for(client, stack, watch, pace)
         elif stack.status in DEAD:
@@ -224,16 +277,6 @@ def _made_ready(client: Any, name: str, watch: Watcher, pace: Pace) -> Stack | N
                 f"the stack {name} is {stack.status}, and i2kit does not know how to go on from there",
                 hint=f"roll it back: aws cloudformation rollback-stack --stack-name {name}",
             )
-
-
-def _refuse_foreign(stack: Stack) -> None:
-    # A stack that awaits review may have lost its tags with its change set.
-    ours = any(key.startswith(OURS) for key in stack.tags)
-    if not ours and stack.status != "REVIEW_IN_PROGRESS":
-        raise OperationError(
-            f"there is a stack {stack.name} that i2kit did not make: no tag of it starts with {OURS}",
-            hint="give the deployment another name, or remove that stack yourself",
-        )
 
 
 def _wait_for(client: Any, stack: Stack, watch: Watcher, pace: Pace) -> Stack | None:
@@ -315,9 +358,7 @@ class ChangeSet:
     new: bool
 
 
-def _create_change_set(
-    client: Any, name: str, template: str, tags: Mapping[str, str], stack: Stack | None
-) -> ChangeSet | None:
+def _create_change_set(client: Any, name: str, order: Order, stack: Stack | None) -> ChangeSet | None:
     """Hand in what should be; None where the stack is no longer as it was when we looked."""
     new = stack is None or stack.status == "REVIEW_IN_PROGRESS"
     words: dict[str, Any] = {"OnStackFailure": "DELETE"} if new else {}
@@ -327,8 +368,8 @@ def _create_change_set(
             ChangeSetName=f"{CHANGE_SET}{secrets.token_hex(8)}",
             ChangeSetType="CREATE" if new else "UPDATE",
             Capabilities=list(CAPABILITIES),
-            TemplateBody=template,
-            Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+            TemplateBody=order.template,
+            Tags=[{"Key": key, "Value": value} for key, value in order.tags.items()],
             **words,
         )
     except ClientError as error:
@@ -375,10 +416,11 @@ def _differs(client: Any, change_set: ChangeSet, pace: Pace) -> bool:
     raise AssertionError
 
 
-def _execute(client: Any, change_set: ChangeSet) -> bool:
+def _execute(client: Any, change_set: ChangeSet, token: str) -> bool:
     """Start the change; False where another operation came in between, or an answer was lost."""
+    words = {"ClientRequestToken": token} if token else {}
     try:
-        client.execute_change_set(ChangeSetName=change_set.id)
+        client.execute_change_set(ChangeSetName=change_set.id, **words)
     except ClientError as error:
         if code(error) in ("InvalidChangeSetStatus", "ChangeSetNotFound", "OperationInProgressException"):
             return False
@@ -426,6 +468,48 @@ class Outcome:
         return f"{kind(first['ResourceType'])} {first['LogicalResourceId']}: {reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation on a stack as its events tell. `outcome` has the status that it ended with, or now has."""
+
+    token: str
+    began_at: str
+    """RFC 3339, UTC."""
+    outcome: Outcome
+
+    @property
+    def ended(self) -> bool:
+        return not self.outcome.status.endswith("_IN_PROGRESS")
+
+    @property
+    def failed(self) -> bool:
+        """Whether what was wanted did not come to be, or is being taken back."""
+        status = self.outcome.status
+        return "ROLLBACK" in status or status.endswith("_FAILED")
+
+
+def operations(client: Any, stack: Stack) -> Sequence[Operation]:
+    """What was done to a stack, oldest first."""
+    with explained(f"reading the events of the stack {stack.name}"):
+        events = _events_since(client, stack.id, None)
+    groups: list[list[Mapping[str, Any]]] = []
+    for event in events:
+        if _is_of_stack(event) and event["ResourceStatus"] in STARTS:
+            groups.append([])
+        if groups:
+            groups[-1].append(event)
+    return [_operation(group) for group in groups]
+
+
+def _operation(events: Sequence[Mapping[str, Any]]) -> Operation:
+    own = [event for event in events if _is_of_stack(event)]
+    return Operation(
+        events[0].get("ClientRequestToken") or "",
+        events[0]["Timestamp"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        Outcome(own[-1]["ResourceStatus"], events),
+    )
+
+
 def _is_consequence(event: Mapping[str, Any]) -> bool:
     return bool(CONSEQUENCE.match(event.get("ResourceStatusReason") or ""))
 
@@ -448,7 +532,8 @@ def _failure(name: str, outcome: Outcome) -> I2kitError:
     if outcome.status == "UPDATE_ROLLBACK_COMPLETE":
         return RolloutError(
             f"the update of the stack {name} failed and was rolled back: {outcome.cause}",
-            hint="the previous revision serves; correct the cause and deploy again",
+            hint=hint_for(outcome.cause)
+            or "the previous revision serves; correct the cause and deploy again",
         )
     if outcome.status == "UPDATE_ROLLBACK_FAILED":
         return OperationError(
@@ -456,8 +541,11 @@ def _failure(name: str, outcome: Outcome) -> I2kitError:
             hint="run this again: it goes on with the roll back first",
         )
     if outcome.status == "DELETE_COMPLETE":
-        return NotReadyError(f"the stack {name} could not be made and was removed: {outcome.cause}")
-    return NotReadyError(
+        return FirstDeployError(
+            f"the stack {name} could not be made and was removed, so that nothing serves: {outcome.cause}",
+            hint=hint_for(outcome.cause),
+        )
+    return FirstDeployError(
         f"the stack {name} could not be made and is {outcome.status}: {outcome.cause}",
         hint="destroy it, or correct the cause and deploy again: what is left of it is removed first",
     )
