@@ -64,6 +64,13 @@ LOST = frozenset({"ResourceNotFoundException", "ValidationException", "ConflictE
 GONE = frozenset({"InvalidSnapshot.NotFound", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"})
 
 
+OURS = ({"Name": "tag-key", "Values": [DISK_TAG]},)
+"""Finds what we made."""
+
+FILTER_VALUES = 200
+"""How many values EC2 takes in one filter."""
+
+
 @dataclass(frozen=True, slots=True)
 class Clients:
     """Of the SDK, for one region."""
@@ -86,6 +93,7 @@ class Owned:
 
     ami: Ami
     name: str
+    architecture: Architecture
     snapshots: tuple[str, ...]
     created_at: str
     """RFC 3339, UTC."""
@@ -126,8 +134,15 @@ def owned(aws: Clients) -> tuple[Owned, ...]:
     """All AMIs of ours in this account and region, oldest first."""
     with explained("listing the AMIs"):
         found = [
-            Owned(_ami(image), image["Name"], _snapshots(image), image["CreationDate"], _pairs(image))
-            for image in _images(aws.ec2, [{"Name": "tag-key", "Values": [DISK_TAG]}])
+            Owned(
+                _ami(image),
+                image["Name"],
+                image["Architecture"],
+                _snapshots(image),
+                image["CreationDate"],
+                _pairs(image),
+            )
+            for image in _images(aws.ec2, OURS)
         ]
     return tuple(sorted(found, key=lambda one: (one.created_at, one.ami.id)))
 
@@ -157,24 +172,36 @@ def publish(
     return Published(_ami(found), work.sent_bytes)
 
 
-def users(aws: Clients, ami: str) -> tuple[str, ...]:
-    """What would miss this AMI: instances, and launch templates whose default or latest version has it."""
-    uses = [{"Name": "image-id", "Values": [ami]}]
+def images_of(aws: Clients, amis: Sequence[str]) -> Mapping[str, str]:
+    """The machine images that these AMIs are of; without those that are gone or not ours."""
+    found = _images(aws.ec2, [{"Name": "image-id", "Values": list(amis)}])
+    return {image["ImageId"]: _tags(image)[IMAGE_TAG] for image in found if IMAGE_TAG in _tags(image)}
+
+
+def users(aws: Clients, amis: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+    """What runs of these AMIs and would miss them, by AMI: instances that are not about to go, and launch
+    templates whose default or latest version has one.
+
+    What could be gone back to, only the records of deployments tell.
+    """
+    found: dict[str, list[str]] = {ami: [] for ami in amis}
     states = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
-    pages = aws.ec2.get_paginator("describe_instances").paginate(Filters=[*uses, states])
-    found = [
-        one["InstanceId"] for page in pages for group in page["Reservations"] for one in group["Instances"]
-    ]
-    # Without the name of a template this asks for those of all.
-    versions = _pages(
-        aws.ec2,
-        "describe_launch_template_versions",
-        "LaunchTemplateVersions",
-        Versions=["$Latest", "$Default"],
-        Filters=uses,
-    )
-    found += sorted({version["LaunchTemplateName"] for version in versions})
-    return tuple(found)
+    for some in _portions(amis):
+        uses = {"Name": "image-id", "Values": some}
+        for reservation in _pages(aws.ec2, "describe_instances", "Reservations", Filters=[uses, states]):
+            for one in reservation["Instances"]:
+                found[one["ImageId"]].append(one["InstanceId"])
+        # Without the name of a template this asks for those of all.
+        versions = _pages(
+            aws.ec2,
+            "describe_launch_template_versions",
+            "LaunchTemplateVersions",
+            Versions=["$Latest", "$Default"],
+            Filters=[uses],
+        )
+        for version in versions:
+            found[version["LaunchTemplateData"]["ImageId"]].append(version["LaunchTemplateName"])
+    return {ami: tuple(dict.fromkeys(each)) for ami, each in found.items()}
 
 
 def remove(aws: Clients, ami: str, *, watch: Watcher = ignore) -> None:
@@ -188,7 +215,7 @@ def remove(aws: Clients, ami: str, *, watch: Watcher = ignore) -> None:
             return
         if DISK_TAG not in dict(_pairs(image)):
             raise OperationError(f"{ami} was not made by i2kit: it has no tag `{DISK_TAG}`")
-        if used := users(aws, ami):
+        if used := users(aws, [ami])[ami]:
             raise OperationError(
                 f"{ami} is in use by {', '.join(used)}",
                 hint="destroy or update the deployment that uses it first",
@@ -197,6 +224,21 @@ def remove(aws: Clients, ami: str, *, watch: Watcher = ignore) -> None:
         # An older or another region's API may leave them, and so does one that is not allowed to.
         for one in _snapshots(image):
             _delete(aws.ec2, one, watch)
+
+
+def sweep(aws: Clients, tags: Pairs, *, watch: Watcher = ignore) -> None:
+    """Delete what runs that were killed have left: snapshots with these tags that are of no AMI, and all
+    other such snapshots of ours that are too old for a run to go on with them.
+    """
+    with explained("looking for snapshots that interrupted uploads have left"):
+        # In this order: what becomes an AMI's meanwhile is kept.
+        ours = _described(aws.ec2, OURS)
+        kept = {one for image in _images(aws.ec2, OURS) for one in _snapshots(image)}
+        latest = datetime.now(UTC) - ABANDONED
+        for one in ours:
+            of_these = bool(tags) and set(tags) <= set(_pairs(one))
+            if one["SnapshotId"] not in kept and (of_these or one["StartTime"] < latest):
+                _delete(aws.ec2, one["SnapshotId"], watch)
 
 
 @dataclass(slots=True)
@@ -375,19 +417,10 @@ class _Work:
 
     def sweep(self, ami: Mapping[str, Any]) -> None:
         """Delete what runs that were killed have left: of this disk, and after an upload of any."""
-        kept = set(_snapshots(ami))
-        left = {str(one["SnapshotId"]) for one in self.ours()} - kept
+        for left in sorted({str(one["SnapshotId"]) for one in self.ours()} - set(_snapshots(ami))):
+            _delete(self.aws.ec2, left, self.watch)
         if self.sent_bytes:
-            ours = [{"Name": "tag-key", "Values": [DISK_TAG]}]
-            for image in _images(self.aws.ec2, ours):
-                kept.update(_snapshots(image))
-            left |= {
-                str(one["SnapshotId"])
-                for one in _described(self.aws.ec2, ours)
-                if one["StartTime"] < datetime.now(UTC) - ABANDONED
-            } - kept
-        for one in sorted(left):
-            _delete(self.aws.ec2, one, self.watch)
+            sweep(self.aws, (), watch=self.watch)
 
 
 def _named(ec2: Any, name: str) -> Mapping[str, Any] | None:
@@ -455,6 +488,11 @@ def _images(ec2: Any, filters: Sequence[Mapping[str, object]]) -> list[Mapping[s
 
 def _described(ec2: Any, filters: Sequence[Mapping[str, object]]) -> list[Mapping[str, Any]]:
     return _pages(ec2, "describe_snapshots", "Snapshots", OwnerIds=["self"], Filters=filters)
+
+
+def _portions(amis: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(amis), FILTER_VALUES):
+        yield list(amis[start : start + FILTER_VALUES])
 
 
 def _pages(ec2: Any, operation: str, member: str, **words: object) -> list[Mapping[str, Any]]:
