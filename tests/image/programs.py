@@ -6,9 +6,16 @@ ALIGNMENT = 512
 CODE = b"\xc3" * 100
 
 
-def pe(*, image_bytes: int = 0x3000, sections: int = 1, headers_bytes: int = 1024) -> bytes:
+def pe(
+    *,
+    image_bytes: int = 0x3000,
+    sections: int = 1,
+    headers_bytes: int = 1024,
+    machine: int = 0x8664,
+    filler: bytes = b"\0",
+) -> bytes:
     """A 64-bit PE file (Microsoft, PE Format) with sections of the same code; they take `image_bytes`."""
-    coff = struct.pack("<4sHHIIIHH", b"PE\0\0", 0x8664, sections, 0, 0, 0, 240, 0x206)
+    coff = struct.pack("<4sHHIIIHH", b"PE\0\0", machine, sections, 0, 0, 0, 240, 0x206)
     optional = struct.pack(
         *("<HBBIIIIIQIIHHHHHHIIIIHHQQQQII", 0x20B, 0, 0, 512, 0, 0, 0x1000, 0x1000, 0, 4096, ALIGNMENT),
         *(0, 0, 0, 0, 0, 0, 0, image_bytes, headers_bytes, 7, 10, 0, 0, 0, 0, 0, 0, 16),
@@ -21,4 +28,19 @@ def pe(*, image_bytes: int = 0x3000, sections: int = 1, headers_bytes: int = 102
         head += struct.pack(
             "<8sIIIIIIHHI", name, len(CODE), address, ALIGNMENT, place, 0, 0, 0, 0, 0x60000020
         )
-    return head.ljust(headers_bytes, b"\0") + CODE.ljust(ALIGNMENT, b"\0") * sections
+    head += (filler * headers_bytes)[: headers_bytes - len(head)]
+    return head + CODE.ljust(ALIGNMENT, b"\0") * sections
+
+
+def arm64_kernel(content: bytes = b"") -> bytes:
+    """What has the headers of a kernel for arm64 (Linux, Documentation/arch/arm64/booting.rst)."""
+    head = bytearray(pe(machine=0xAA64))
+    head[0x38:0x3C] = b"ARM\x64"
+    return bytes(head) + content
+
+
+def zboot(payload: bytes) -> bytes:
+    """A kernel that unpacks itself under UEFI (Linux, drivers/firmware/efi/libstub/zboot-header.S)."""
+    head = bytearray(pe(machine=0xAA64))
+    struct.pack_into("<4sII", head, 4, b"zimg", len(head), len(payload))
+    return bytes(head) + payload + struct.pack("<I", len(payload))

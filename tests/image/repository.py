@@ -3,15 +3,18 @@
 import hashlib
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from i2kit.image import base
 from i2kit.image.base import boot
+from i2kit.image.base.components import LOADERS
 from i2kit.image.base.packages import distribution
+from i2kit.model import Architecture
 from i2kit.process import run
-from tests.image import elves
+from tests.image import elves, programs
 
 RELEASE = "6.1.0-1-test"
 
@@ -35,24 +38,32 @@ class Repository:
         )
         monkeypatch.setenv("APT_CONFIG", str(root / "apt.conf"))
 
-    def add(self, name: str, version: str, files: Mapping[str, bytes], depends: str = "") -> None:
-        """A package of this version, instead of any other of this name."""
-        self.remove(name)
+    def add(
+        self,
+        name: str,
+        version: str,
+        files: Mapping[str, bytes],
+        depends: str = "",
+        architecture: Architecture = "amd64",
+    ) -> None:
+        """A package of this version, instead of any other of this name and architecture."""
+        self.remove(name, architecture)
         folder = self.root / "build"
-        control = f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: x <x@localhost>\n"
+        control = f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n"
+        control += "Maintainer: x <x@localhost>\n"
         control += (f"Depends: {depends}\n" if depends else "") + "Description: x\n"
         for path, content in {"DEBIAN/control": control.encode(), **files}.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)
-        target = self.pool / f"{name}_{version.replace(':', '%3a')}_amd64.deb"
+        target = self.pool / f"{name}_{version.replace(':', '%3a')}_{architecture}.deb"
         run(
             ["dpkg-deb", "--root-owner-group", "-Znone", "--build", folder, target],
             env={"SOURCE_DATE_EPOCH": "0"},
         )
         shutil.rmtree(folder)
 
-    def remove(self, name: str) -> None:
-        for old in self.pool.glob(f"{name}_*.deb"):
+    def remove(self, name: str, architecture: Architecture = "amd64") -> None:
+        for old in self.pool.glob(f"{name}_*_{architecture}.deb"):
             old.unlink()
 
     def publish(self) -> None:
@@ -70,9 +81,10 @@ class Repository:
         run(["apt-get", "-qq", "update"])
 
 
-def base_packages(repository: Repository, version: str = "1") -> None:
+def base_packages(repository: Repository, version: str = "1", architecture: Architecture = "amd64") -> None:
     """All that the base is made of, small; the C library is in a package that nothing names directly."""
-    image = base.kernel_package(distribution())
+    add = partial(repository.add, architecture=architecture)
+    image = base.kernel_package(distribution(architecture=architecture))
     modules = {
         "virtio_pci": ["virtio"],
         "virtio": [],
@@ -86,12 +98,14 @@ def base_packages(repository: Repository, version: str = "1") -> None:
         "sound": [],
     }
     vmlinux = elves.make({".text": version.encode()}, elves.PVH_NOTE)
-    repository.add(image, version, {}, f"linux-image-{RELEASE} (= {version})")
-    repository.add(
+    loader = LOADERS[architecture]
+    kernel = elves.bzimage(vmlinux) if architecture == "amd64" else programs.arm64_kernel(version.encode())
+    add(image, version, {}, f"linux-image-{RELEASE} (= {version})")
+    add(
         f"linux-image-{RELEASE}",
         version,
         {
-            f"boot/vmlinuz-{RELEASE}": elves.bzimage(vmlinux),
+            f"boot/vmlinuz-{RELEASE}": kernel,
             **{
                 f"lib/modules/{RELEASE}/kernel/{name}.ko": elves.module(needs)
                 for name, needs in modules.items()
@@ -99,27 +113,30 @@ def base_packages(repository: Repository, version: str = "1") -> None:
         },
         "initramfs-tools | linux-initramfs-tool",
     )
-    repository.add("busybox-static", version, {"bin/busybox": b"busybox"})
-    repository.add(
+    add("busybox-static", version, {"bin/busybox": b"busybox"})
+    add(
         "crun",
         version,
         {"usr/bin/crun": elves.library(["libsystemd.so.0", "libc.so.6"])},
         "libsystemd0 (>= 1), libunused1, perl",
     )
-    repository.add("systemd-boot-efi", version, {f"usr/lib/systemd/boot/efi/{boot.STUB}": b"stub"})
-    grub = {"boot.img": b"boot", "linux.mod": version.encode()}
-    repository.add(
-        "grub-pc-bin", version, {f"usr/lib/grub/i386-pc/{name}": content for name, content in grub.items()}
-    )
-    repository.add("grub-common", version, {"usr/bin/grub-mkimage": elves.library(["libc.so.6"])}, "libc6")
-    repository.add("libsystemd0", version, {"usr/lib/libsystemd.so.0": elves.library(["libc.so.6"])}, "libc6")
-    repository.add(
+    add("systemd-boot-efi", version, {f"usr/lib/systemd/boot/efi/{boot.STUB_FILES[architecture]}": b"stub"})
+    if architecture == "amd64":
+        grub = {"boot.img": b"boot", "linux.mod": version.encode()}
+        add(
+            "grub-pc-bin",
+            version,
+            {f"usr/lib/grub/i386-pc/{name}": content for name, content in grub.items()},
+        )
+        add("grub-common", version, {"usr/bin/grub-mkimage": elves.library(["libc.so.6"])}, "libc6")
+    add("libsystemd0", version, {"usr/lib/libsystemd.so.0": elves.library(["libc.so.6"])}, "libc6")
+    add(
         "libc6",
         version,
         {
-            "lib/libc.so.6": elves.library(["ld-linux-x86-64.so.2"]),
-            "lib64/ld-linux-x86-64.so.2": elves.library([]),
+            "lib/libc.so.6": elves.library([PurePosixPath(loader).name]),
+            loader: elves.library([]),
         },
     )
-    repository.add("libunused1", version, {"usr/lib/libunused.so.1": elves.library([])})
+    add("libunused1", version, {"usr/lib/libunused.so.1": elves.library([])})
     repository.publish()
