@@ -54,6 +54,8 @@ def for_machine(image: bytes) -> bytes:
         return bootable(image)
     if image[:2] == b"MZ" and image[4:8] == b"zimg" and len(image) >= _ZBOOT_BYTES:
         offset, length = struct.unpack_from("<II", image, 8)
+        if offset + length > len(image):
+            raise OperationError("the kernel is cut off")
         inner = decompress(image[offset : offset + length], size_bytes=0)
         return inner if is_arm64(inner) else image
     return image
@@ -103,7 +105,11 @@ def decompress(packed: bytes, size_bytes: int = 4) -> bytes:
     content = packed[: len(packed) - size_bytes]
     try:
         if packed.startswith(_GZIP):
-            return zlib.decompressobj(wbits=31).decompress(packed)
+            unpacker = zlib.decompressobj(wbits=31)
+            unpacked = unpacker.decompress(packed)
+            if not unpacker.eof:
+                raise zlib.error("cut off")
+            return unpacked
         if packed.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
             return lzma.decompress(content)
     except (zlib.error, lzma.LZMAError) as error:
