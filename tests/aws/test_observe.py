@@ -2,14 +2,13 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from i2kit.errors import NotReadyError, OperationError
@@ -22,9 +21,7 @@ from i2kit.providers.aws.session import connect
 from i2kit.providers.aws.stacks import DEPLOYMENT, Pace, Stack
 from i2kit.providers.aws.template import dumps, endpoints_of, of_record, tags
 from i2kit.providers.aws.values import Ami, stack_name
-from tests.aws import emulator
-from tests.aws.conftest import REGION, Aws
-from tests.aws.emulator import Emulator
+from tests.aws.conftest import Aws
 from tests.aws.releases import OPTIONS, release, service
 from tests.aws.test_templates_made import network
 
@@ -39,12 +36,12 @@ class Cloud:
     def __init__(self, aws: Aws, folder: Path) -> None:
         self.aws = aws
         self.account = Account(connect())
-        self._folder = folder
+        self.folder = folder
         self.network, self.zone = network(aws)
 
     def ami(self, name: str, key: str = KEY) -> Ami:
         """An AMI of a disk of its own, with the machine image of this name."""
-        disk = self._folder / f"{name}.raw"
+        disk = self.folder / f"{name}.raw"
         with disk.open("wb") as file:
             file.write(name.encode() * 100)
             file.truncate(2 << 20)
@@ -580,25 +577,3 @@ def test_watching_only_reads(cloud: Cloud) -> None:
     list(observe.lines(cloud.account, KEY, replica=0))
     called = {call.partition(":")[2] for call in cloud.aws.emulator.control("calls")[before:]}
     assert [call for call in called if not call.startswith(("Describe", "Get", "List", "Filter"))] == []
-
-
-# --- the emulator's correction ----------------------------------------------------------------
-
-
-def streams_by_prefix(server: Emulator) -> Sequence[str]:
-    session = boto3.Session("key", "secret", region_name=REGION)
-    logs = session.client("logs", endpoint_url=server.url)
-    logs.create_log_group(logGroupName="g")
-    now = int(time.time() * 1000)
-    for stream, age in (("i-1/a", 1), ("i-2/a", 3), ("i-1/b", 2)):
-        logs.create_log_stream(logGroupName="g", logStreamName=stream)
-        event = {"timestamp": now - age, "message": stream}
-        logs.put_log_events(logGroupName="g", logStreamName=stream, logEvents=[event])
-    found = logs.filter_log_events(logGroupName="g", logStreamNamePrefix="i-1/")["events"]
-    return [event["message"] for event in found]
-
-
-def test_logs_are_filtered_by_prefix_which_moto_does_not(aws: Aws) -> None:
-    assert streams_by_prefix(aws.emulator) == ["i-1/b", "i-1/a"]
-    with emulator.running(corrected=False) as as_is:
-        assert streams_by_prefix(as_is) != ["i-1/b", "i-1/a"]

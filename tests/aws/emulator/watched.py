@@ -1,19 +1,25 @@
-"""Logs that are found by the beginning of their stream's name, in the order of time over all streams.
+"""What is looked for among many: logs by the beginning of their stream's name, launch templates by their AMI.
 
-Source: FilterLogEvents in the CloudWatch Logs API Reference (`interleaved` is ignored, and assumed true).
+Sources: FilterLogEvents in the CloudWatch Logs API Reference (`interleaved` is ignored, and assumed true);
+DescribeLaunchTemplateVersions in the EC2 API Reference.
 """
 
 import json
 from typing import Any
 
+from moto.ec2.models.launch_templates import LaunchTemplateBackend
+from moto.ec2.responses.launch_templates import LaunchTemplates
 from moto.logs.models import LogsBackend
 from moto.logs.responses import LogsResponse
 
 _filter = LogsBackend.filter_log_events
+_describe_versions = LaunchTemplateBackend.describe_launch_template_versions
+_answer_versions = LaunchTemplates.describe_launch_template_versions
 
 
 def install() -> None:
     LogsResponse.filter_log_events = filter_log_events
+    LaunchTemplates.describe_launch_template_versions = describe_launch_template_versions
 
 
 def filter_log_events(self: Any) -> str:
@@ -36,3 +42,19 @@ def filter_log_events(self: Any) -> str:
         True,
     )
     return json.dumps({"events": events, "nextToken": token, "searchedLogStreams": searched})
+
+
+def describe_launch_template_versions(self: Any) -> Any:
+    """AWS: the filter `image-id` holds; without MaxResults there are more than fifteen."""
+    wanted = self._filters_from_querystring().get("image-id")
+    backend = self.ec2_backend
+
+    def described(**words: Any) -> list[Any]:
+        found = _describe_versions(backend, **{**words, "max_results": 200})
+        return [one for one in found if not wanted or one[1].image_id in wanted]
+
+    backend.describe_launch_template_versions = described
+    try:
+        return _answer_versions(self)
+    finally:
+        del backend.describe_launch_template_versions

@@ -67,6 +67,8 @@ GONE = frozenset({"InvalidSnapshot.NotFound", "InvalidAMIID.NotFound", "InvalidA
 OURS = ({"Name": "tag-key", "Values": [DISK_TAG]},)
 """Finds what we made."""
 
+NO_VERSIONS: Mapping[str, str] = {}
+
 FILTER_VALUES = 200
 """How many values EC2 takes in one filter."""
 
@@ -178,11 +180,15 @@ def images_of(aws: Clients, amis: Sequence[str]) -> Mapping[str, str]:
     return {image["ImageId"]: _tags(image)[IMAGE_TAG] for image in found if IMAGE_TAG in _tags(image)}
 
 
-def users(aws: Clients, amis: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-    """What runs of these AMIs and would miss them, by AMI: instances that are not about to go, and launch
-    templates whose default or latest version has one.
+def users(
+    aws: Clients, amis: Sequence[str], versions: Mapping[str, str] = NO_VERSIONS
+) -> Mapping[str, tuple[str, ...]]:
+    """What would miss these AMIs, by AMI: instances that are not about to go, and launch templates whose
+    default or latest version has one.
 
-    What could be gone back to, only the records of deployments tell.
+    `versions` are the launch templates of groups, by name, and the only version of each that counts:
+    CloudFormation leaves the first one the default for ever. What a deployment could go back to is told by
+    its record alone.
     """
     found: dict[str, list[str]] = {ami: [] for ami in amis}
     states = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
@@ -192,22 +198,26 @@ def users(aws: Clients, amis: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
             for one in reservation["Instances"]:
                 found[one["ImageId"]].append(one["InstanceId"])
         # Without the name of a template this asks for those of all.
-        versions = _pages(
+        for one in _pages(
             aws.ec2,
             "describe_launch_template_versions",
             "LaunchTemplateVersions",
             Versions=["$Latest", "$Default"],
             Filters=[uses],
-        )
-        for version in versions:
-            found[version["LaunchTemplateData"]["ImageId"]].append(version["LaunchTemplateName"])
+        ):
+            name, number = one["LaunchTemplateName"], str(one["VersionNumber"])
+            if versions.get(name, number) == number:
+                found[one["LaunchTemplateData"]["ImageId"]].append(name)
     return {ami: tuple(dict.fromkeys(each)) for ami, each in found.items()}
 
 
-def remove(aws: Clients, ami: str, *, watch: Watcher = ignore) -> None:
+def remove(
+    aws: Clients, ami: str, *, versions: Mapping[str, str] = NO_VERSIONS, watch: Watcher = ignore
+) -> None:
     """Deregister an AMI of ours and delete its snapshots. Does nothing where it is gone already.
 
-    Raises OperationError for one that is in use or not ours, and then touches nothing.
+    `versions` are as for `users`. Raises OperationError for one that is in use or not ours, and then
+    touches nothing.
     """
     with explained(f"removing {ami}"):
         image = _image(aws.ec2, ami)
@@ -215,7 +225,7 @@ def remove(aws: Clients, ami: str, *, watch: Watcher = ignore) -> None:
             return
         if DISK_TAG not in dict(_pairs(image)):
             raise OperationError(f"{ami} was not made by i2kit: it has no tag `{DISK_TAG}`")
-        if used := users(aws, [ami])[ami]:
+        if used := users(aws, [ami], versions)[ami]:
             raise OperationError(
                 f"{ami} is in use by {', '.join(used)}",
                 hint="destroy or update the deployment that uses it first",
