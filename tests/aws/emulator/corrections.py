@@ -2,9 +2,12 @@
 
 from types import ModuleType
 
-from tests.aws.emulator import autoscaling, cloudformation, ec2, elbv2, images, logs, route53
+from tests.aws.emulator import autoscaling, cloudformation, ec2, elbv2, images, logs, places, route53, watched
 
-MODULES: tuple[ModuleType, ...] = (autoscaling, cloudformation, ec2, elbv2, images, logs, route53)
+MODULES: tuple[ModuleType, ...] = (
+    *(autoscaling, cloudformation, ec2, elbv2),
+    *(images, logs, places, route53, watched),
+)
 
 
 def install() -> None:
