@@ -1,16 +1,26 @@
 """Provider `aws`: one CloudFormation stack per deployment, and nothing of ours left running.
 
-`values`, `template`, `checks`, `difference`, `cost`, `instances` and `blockmap` decide and do no I/O.
-`ami` makes AMIs of disks, by `snapshot`; both reach AWS through `session` and `calls`.
-`session` and `calls` reach AWS and put its errors into words, `stacks` makes, changes and removes stacks.
+`values`, `record`, `template`, `revise`, `checks`, `difference`, `cost`, `instances` and `blockmap` decide
+and do no I/O. `session`, `account` and `calls` reach AWS and put its errors into words. By them `stacks`
+makes, changes and removes stacks, `ami` makes AMIs of disks, `surroundings` finds or makes the network,
+`observe` looks at what runs, `upkeep` at what is kept, and `foresight` asks what an update would do.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from i2kit.events import Watcher
-from i2kit.model import Architecture, Deployment, PlacedImage, Revision, Workload
+from i2kit.model import Architecture, Deployment, PlacedImage, Release, Revision, Workload
 from i2kit.providers import Plan, Wanted
+from i2kit.providers.aws import instances
 from i2kit.settings import Settings
+
+if TYPE_CHECKING:
+    from i2kit.providers.aws.steps import Steps
+
+# Everything that needs boto3 is in `steps`, and imported when AWS is to be reached.
+
+OURS: dict[str, Architecture] = {"x86_64": "amd64", "arm64": "arm64"}
 
 
 class AwsProvider:
@@ -19,34 +29,83 @@ class AwsProvider:
     name = "aws"
     form = "raw"
 
+    ask = False
+    """Whether plans are only looked at: then CloudFormation is asked what it would do, and without a network
+    they are made from what this machine saw last."""
+
+    pace: Any = None
+    """How often AWS is asked, as stacks.Pace; None for the usual."""
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._made: Steps | None = None
+
+    @property
+    def _steps(self) -> "Steps":
+        """Raises InputError where credentials or region are missing."""
+        if self._made is None:
+            from i2kit.providers.aws import session  # first: it explains a missing boto3
+            from i2kit.providers.aws.stacks import DEFAULT_PACE
+            from i2kit.providers.aws.steps import Steps
+
+            reached = session.connect(self._settings.aws)
+            self._made = Steps(self._settings, reached, self.ask, self.pace or DEFAULT_PACE)
+        return self._made
 
     def architecture(self, workload: Workload) -> Architecture:
-        raise NotImplementedError
+        """That of the instance type, where one is named."""
+        named = workload.instance_type or self._settings.aws.instance_type
+        found = instances.architecture_of(named) if named else None
+        return OURS[found] if found else self._settings.architecture
 
     def observe(self, key: str) -> Deployment | None:
-        raise NotImplementedError
+        """What runs under this key now; None if nothing does."""
+        return self._steps.observe(key)
 
     def list(self) -> Sequence[Deployment]:
-        raise NotImplementedError
+        """Everything that runs in this account and region, by key."""
+        return self._steps.list()
 
     def plan(self, key: str, wanted: Wanted | None, found: Deployment | None) -> Plan:
-        raise NotImplementedError
+        """Compare wanted with found. Only reads, but for the change set that is asked with `ask`.
+
+        Raises InputError with all that is wrong with deploying this here; OperationError for a revision
+        that is not kept.
+        """
+        return self._steps.plan(key, wanted, found)
 
     def apply(self, plan: Plan, watch: Watcher) -> Deployment | None:
-        raise NotImplementedError
+        """Make the plan true and wait until every machine answers, or everything is gone.
+
+        Raises FirstDeployError (nothing serves), RolloutError (the previous revision serves) or another
+        OperationError. Interrupted at any point, a second call continues.
+        """
+        return self._steps.apply(plan, watch)
 
     def logs(
         self, key: str, *, container: str | None, replica: int | None, follow: bool
     ) -> Iterator[tuple[str, str, str]]:
-        raise NotImplementedError
+        """Log lines as (instance id, container, line), oldest first; with `follow` until interrupted."""
+        return self._steps.logs(key, container=container, replica=replica, follow=follow)
 
     def history(self, key: str) -> Sequence[Revision]:
-        raise NotImplementedError
+        """The revisions that are recorded and the failed ones that the stack's events tell, oldest first."""
+        return self._steps.history(key)
 
     def images(self) -> Sequence[PlacedImage]:
-        raise NotImplementedError
+        """The AMIs of ours, oldest first."""
+        return self._steps.images()
 
     def remove_image(self, image: PlacedImage, watch: Watcher) -> None:
-        raise NotImplementedError
+        """Remove one of these with its snapshots. Raises OperationError where something uses it."""
+        self._steps.remove_image(image, watch)
+
+    def render(self, release: Release) -> str:
+        """The CloudFormation template (JSON) of a first deploy of this release.
+
+        With what is there where AWS can be reached, else with ids that only stand for it.
+        """
+        from i2kit.providers.aws import session
+        from i2kit.providers.aws.steps import render
+
+        return render(release, self._settings, session.connect)

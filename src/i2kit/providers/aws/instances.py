@@ -5,6 +5,7 @@ Prices: Linux, on demand, us-east-1, of https://aws.amazon.com/ec2/pricing/on-de
 2026, noted on 2026-11-21; the sizes of a family cost in proportion.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -103,6 +104,22 @@ TYPES = {
         *_types("t2", "x86_64", _burstable(0.0058, (1, 1, 1, 2, 2, 4, 8)), "xen"),
     )
 }
+
+
+_NAME = re.compile(r"[a-z0-9-]+\.[a-z0-9-]+")
+_GRAVITON = re.compile(r"a1|[a-z]+\d+[a-z]*g[a-z]*")
+
+
+def architecture_of(name: str) -> Architecture | None:
+    """Of an instance type, also of one that is not in the table; None for what is no type's name.
+
+    A `g` after the generation's digit is for Graviton (EC2 user guide, "Instance type naming conventions").
+    """
+    if name in TYPES:
+        return TYPES[name].architecture
+    if not _NAME.fullmatch(name):
+        return None
+    return "arm64" if _GRAVITON.fullmatch(name.partition(".")[0]) else "x86_64"
 
 
 def need(release: Release) -> Need:

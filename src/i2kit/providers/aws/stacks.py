@@ -470,7 +470,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation on a stack as its events tell. `outcome` has the status that it ended with, or now has."""
+    """One operation on a stack as its events tell. `outcome` has the status that it ended with or has."""
 
     token: str
     began_at: str

@@ -1,0 +1,242 @@
+"""From how a deployment stands to how it should: records and templates, and whether they differ. Pure.
+
+In: a Stand (record and template of a stack), what is wanted, and the other deployments. Out: a Stand; the
+same one where nothing has to change. So a deploy that says the same again touches nothing, also when
+deployments beside it have come or gone: machines are told of those when they are replaced anyway.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from i2kit.errors import OperationError
+from i2kit.model import Pairs, Release, Service
+from i2kit.providers import Action, Front, Rollback
+from i2kit.providers.aws import record, template
+from i2kit.providers.aws.difference import Change, difference
+from i2kit.providers.aws.record import Record
+from i2kit.providers.aws.values import Ami, Network, Options, Zone
+
+NEW_AMI = "ami-" + "0" * 17
+"""Stands for an AMI that is still to be made."""
+
+VERBS: Mapping[str, Any] = {"add": "create"}
+"""Actions' words where those of changes are others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """A deployment as its stack has it, or should have it. `outputs` are what AWS filled in."""
+
+    record: Record
+    template: Mapping[str, Any]
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def hosts(self) -> Mapping[str, str]:
+        """The load balancers' names by the keys of the services that they are in front of."""
+        told = self.template.get("Outputs", {})
+        found = template.endpoints_of(
+            {"Description": told[id_].get("Description", ""), "OutputValue": value}
+            for id_, value in self.outputs.items()
+            if id_ in told
+        )
+        return {one.service: urlsplit(one.url).hostname or "" for one in found}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a release goes."""
+
+    network: Network
+    zone: Zone | None
+    ami: Ami
+    options: Options
+
+
+def stand(one: Record) -> Stand:
+    return Stand(one, template.of_record(one))
+
+
+def same(one: Stand, other: Stand) -> bool:
+    """Whether an update from one to the other has nothing to do."""
+    return not changes(one.template, other.template) and not endpoints(one.template, other.template)
+
+
+def changes(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Sequence[Change]:
+    """To resources."""
+    return difference(old, new)
+
+
+def endpoints(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Sequence[Action]:
+    """To what a stack says of where it is reached."""
+    before, after = (one.get("Outputs", {}) if one else {} for one in (old, new))
+    made = []
+    for id_ in dict.fromkeys([*after, *before]):
+        if before.get(id_) == after.get(id_):
+            continue
+        what = f"endpoint {(after.get(id_) or before[id_])['Description']}"
+        if id_ not in before:
+            made.append(Action("create", what))
+        elif id_ not in after:
+            made.append(Action("remove", what))
+        else:
+            made.append(Action("change", what, "its address is another one"))
+    return made
+
+
+def actions(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> tuple[Action, ...]:
+    """What an update does, in words."""
+    found = [action(one) for one in changes(old, new)]
+    # What is new or goes altogether has its endpoints with it.
+    return (*found, *(endpoints(old, new) if old and new else ()))
+
+
+def action(one: Change) -> Action:
+    reason = "; ".join(one.reasons).replace(NEW_AMI, "a new one")
+    return Action(VERBS.get(one.verb, one.verb), f"{one.noun} {one.id}", reason)
+
+
+# --- what is wanted ---------------------------------------------------------------------------
+
+
+def released(
+    before: Stand | None, release: Release, place: Place, others: Sequence[Stand], created_at: str
+) -> Stand:
+    """The deployment as its files say. Services of other files stay in front of it."""
+    was = before.record if before else None
+    own = {service.key for service in release.services}
+    attached = _selecting(release, own, was, others)
+    near = {one.key: one for one in release.neighbours if one.key not in own}
+    fresh = Record(
+        revision=1,
+        created_at=created_at,
+        release=release,
+        ami=place.ami,
+        options=place.options,
+        network=place.network,
+        zone=place.zone,
+        attached=attached,
+        implied=record.is_implied(release),
+    )
+    if before and was:
+        told = {one.key: one for one in was.release.neighbours if one.key not in own}
+        known = {key: _hosts(others).get(key, host) for key, host in was.options.addresses}
+        kept = _told(fresh, {**told, **near}, {} if place.zone else known)
+        if same(before, stand(kept)):
+            return before
+    seen = {
+        service.key: service
+        for service in (*(one for other in others for one in other.record.services), *attached)
+        if service.namespace == release.workload.namespace and service.key not in own
+    }
+    return stand(record.after(was, _told(fresh, {**seen, **near}, {} if place.zone else _hosts(others))))
+
+
+def fronted(before: Stand, wanted: Front) -> Stand:
+    """The deployment with more or fewer services of other files in front of it."""
+    was = before.record
+    kept = {one.key: one for one in was.attached if one.key not in wanted.without}
+    attached = {**kept, **{one.key: one for one in wanted.services}}
+    own = {service.key for service in was.release.services}
+    after = stand(replace(was, attached=tuple(one for key, one in attached.items() if key not in own)))
+    return before if same(before, after) else replace(after, outputs=before.outputs)
+
+
+def scaled(before: Stand, replicas: int) -> Stand:
+    """The deployment with another number of machines, and nothing else changed."""
+    was = before.record
+    if was.release.workload.replicas == replicas:
+        return before
+    workload = replace(was.release.workload, replicas=replicas)
+    after = replace(was, release=replace(was.release, workload=workload))
+    return Stand(after, template.scaled(before.template, after))
+
+
+def rolled_back(before: Stand, wanted: Rollback, others: Sequence[Stand], created_at: str) -> Stand:
+    """An earlier revision as the next one: as it was, with as many machines and such services of other files
+    as there are now, in the same place.
+    """
+    was = before.record
+    target = revision(was, wanted.to)
+    if target.revision == was.revision:
+        return before
+    workload = replace(target.release.workload, replicas=was.release.workload.replicas)
+    release = replace(target.release, workload=workload)
+    own = {service.key for service in release.services}
+    fresh = replace(
+        target,
+        created_at=created_at,
+        release=release,
+        attached=tuple(one for one in was.attached if one.key not in own and one.selects(workload)),
+        network=was.network,
+        zone=was.zone,
+        options=replace(
+            target.options,
+            addresses=tuple((key, _hosts(others).get(key, host)) for key, host in target.options.addresses),
+        ),
+    )
+    after = stand(record.after(was, fresh))
+    return before if same(before, after) else after
+
+
+def revision(one: Record, number: int | None) -> Record:
+    """One of a deployment's revisions, the one before where none is named. Raises OperationError."""
+    there = {each.revision: each for each in (*one.history, one)}
+    numbers = ", ".join(str(each.revision) for each in one.history)
+    hint = f"these are kept: {numbers}" if numbers else "no earlier one is kept"
+    if number is None:
+        if not one.history:
+            raise OperationError(f"{one.key} has no earlier revision to go back to")
+        return one.history[-1]
+    if number not in there:
+        raise OperationError(f"{one.key} has no revision {number} to go back to", hint=hint)
+    return there[number]
+
+
+def numbered(before: Stand, after: Stand, least: int) -> Stand:
+    """Not a number that a failed attempt has had."""
+    if after is before or after.record.revision >= least:
+        return after
+    one = replace(after.record, revision=least)
+    return replace(after, record=one, template=template.of_record(one))
+
+
+def untold(one: Record) -> Iterable[str]:
+    """The services beside it that its machines can't be told of, because nobody knows where they are."""
+    if one.zone:
+        return ()
+    known = {key for key, _ in one.options.addresses} | {service.key for service in one.services}
+    return [each.key for each in one.release.neighbours if each.ports and each.key not in known]
+
+
+def _selecting(
+    release: Release, own: set[str], was: Record | None, others: Iterable[Stand]
+) -> tuple[Service, ...]:
+    """The services of other files that select this deployment.
+
+    Those that its own files had and no longer have are gone for it, whoever else has them.
+    """
+    dropped = {service.key for service in was.release.services} - own if was else set()
+    found = {one.key: one for one in (was.attached if was else ())}
+    found |= {one.key: one for other in others for one in other.record.written if one.key not in dropped}
+    return tuple(
+        one for key, one in sorted(found.items()) if key not in own and one.selects(release.workload)
+    )
+
+
+def _told(one: Record, neighbours: Mapping[str, Service], hosts: Mapping[str, str]) -> Record:
+    """With these services beside it, of which machines are told."""
+    addresses: Pairs = tuple((key, hosts[key]) for key in sorted(neighbours) if hosts.get(key))
+    release = replace(one.release, neighbours=tuple(neighbours[key] for key in sorted(neighbours)))
+    return replace(one, release=release, options=replace(one.options, addresses=addresses))
+
+
+def _hosts(others: Iterable[Stand]) -> Mapping[str, str]:
+    """Where services of other deployments are; of one over several, that of the first."""
+    found: dict[str, str] = {}
+    for other in others:
+        for key, host in other.hosts.items():
+            found.setdefault(key, host)
+    return found

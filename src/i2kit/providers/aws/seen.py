@@ -1,0 +1,51 @@
+"""The templates that this machine saw last, for plans without a network. One file per region and stack.
+
+Templates hold no secrets. What can't be written or read is as if it had never been seen.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def remember(folder: Path, stack: str, template: Mapping[str, Any]) -> None:
+    """Note what a stack was told to be; whole, or not at all."""
+    with contextlib.suppress(OSError):
+        file = _file(folder, stack)
+        text = json.dumps(template)
+        with contextlib.suppress(OSError):
+            if file.read_text() == text:
+                return
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, aside = tempfile.mkstemp(prefix=f".{file.name}.", dir=folder)
+        try:
+            with os.fdopen(descriptor, "w") as writing:
+                writing.write(text)
+                writing.flush()
+                os.fsync(descriptor)
+            Path(aside).replace(file)
+        except BaseException:
+            Path(aside).unlink(missing_ok=True)
+            raise
+
+
+def recall(folder: Path, stack: str) -> Mapping[str, Any] | None:
+    """What a stack was when this machine saw it last; None where it did not."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(_file(folder, stack).read_text())
+        if isinstance(found, dict):
+            return found
+    return None
+
+
+def forget(folder: Path, stack: str) -> None:
+    with contextlib.suppress(OSError):
+        _file(folder, stack).unlink()
+
+
+def _file(folder: Path, stack: str) -> Path:
+    return folder / f"{stack}.json"

@@ -1,0 +1,603 @@
+"""What provider `aws` does, step by step: reads what there is, has `revise` decide, and makes it so.
+
+In: settings. Out: Plans and Deployments. The only module that joins the others that reach AWS.
+"""
+
+import contextlib
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
+
+from i2kit.errors import (
+    FirstDeployError,
+    I2kitError,
+    InputError,
+    NotReadyError,
+    OperationError,
+    Problem,
+)
+from i2kit.events import Note, Warned, Watcher
+from i2kit.model import Deployment, PlacedImage, Release, Revision
+from i2kit.providers import Action, Estimate, Front, Plan, Rollback, Scale, Wanted
+from i2kit.providers.aws import (
+    ami,
+    checks,
+    cost,
+    difference,
+    foresight,
+    instances,
+    observe,
+    record,
+    revise,
+    seen,
+    stacks,
+    surroundings,
+    template,
+    upkeep,
+)
+from i2kit.providers.aws.account import Account
+from i2kit.providers.aws.calls import explained
+from i2kit.providers.aws.record import Record
+from i2kit.providers.aws.revise import NEW_AMI, Place, Stand
+from i2kit.providers.aws.session import Session
+from i2kit.providers.aws.stacks import DEPLOYMENT, Order, Pace, Stack
+from i2kit.providers.aws.surroundings import Surroundings
+from i2kit.providers.aws.values import NETWORK_STACK, Ami, Architecture, Options, stack_name
+from i2kit.settings import AwsSettings, Settings
+
+THEIRS: dict[str, Architecture] = {"amd64": "x86_64", "arm64": "arm64"}
+
+TOKEN = re.compile(r"i2kit-r(?P<revision>\d+)-(?P<image>[0-9a-f]*)-[0-9a-f]+")
+"""What a deploy calls itself in a stack's events: the revision, and how its machine image begins."""
+
+SHORT = 12
+"""How much of a machine image's id is enough to tell it."""
+
+WORKERS = 8
+
+BRIEFLY = {"retries": {"total_max_attempts": 2}, "connect_timeout": 5, "read_timeout": 20}
+"""For finding out whether there is a network at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A deployment's stack, and how it stands; None for what is not there or says nothing."""
+
+    stack: Stack | None = None
+    stand: Stand | None = None
+
+
+def answers(reached: Session) -> bool:
+    """Whether there is anybody, asked without patience; what is said does not matter."""
+    with explained("connecting to AWS"):
+        client = reached.client("cloudformation", **BRIEFLY)
+    try:
+        client.describe_stacks(StackName=NETWORK_STACK)
+    except ClientError:
+        return True
+    except (ConnectionError, HTTPClientError):
+        return False
+    except BotoCoreError:  # of credentials: whoever needs AWS next explains it
+        return True
+    return True
+
+
+def options(release: Release, settings: Settings, region: str) -> Options:
+    """How this release differs from others; what its files say comes before what settings do."""
+    workload, given = release.workload, settings.aws
+    named = workload.instance_type or given.instance_type
+    found = instances.architecture_of(named) if named else None
+    return Options(
+        region,
+        found or THEIRS[settings.architecture],
+        named,
+        given.key_pair,
+        workload.certificate or given.certificate,
+    )
+
+
+def render(release: Release, settings: Settings, connect: Callable[[AwsSettings], Session]) -> str:
+    """The template (JSON) of a first deploy, with what is there where AWS can be reached."""
+    try:
+        steps = Steps(settings, connect(settings.aws), True, stacks.DEFAULT_PACE)
+    except InputError:
+        steps = None
+    if steps and steps.reachable:
+        region = steps.account.region
+        chosen = options(release, settings, region)
+        where = surroundings.look(steps.account, settings.aws, types=types(chosen))
+    else:
+        region = steps.account.region if steps else settings.aws.region or surroundings.SOMEWHERE
+        chosen, where = options(release, settings, region), surroundings.somewhere(settings.aws)
+    if wrong := checks.problems(release, where.network, where.zone, chosen):
+        raise InputError(wrong)
+    made = template.template(release, unmade(release), where.network, where.zone, chosen)
+    return json.dumps(made, indent=2) + "\n"
+
+
+def types(chosen: Options) -> tuple[str, ...]:
+    return (chosen.instance_type,) if chosen.instance_type else ()
+
+
+def unmade(release: Release) -> Ami:
+    """Stands for the AMI of a release until it is made."""
+    size = release.disk.stat().st_size if release.disk else 0
+    return Ami(NEW_AMI, release.image.id, size)
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Steps:
+    """One account and region. `ask`: as AwsProvider.ask."""
+
+    def __init__(self, settings: Settings, reached: Session, ask: bool, pace: Pace) -> None:
+        self.settings, self.ask, self.pace = settings, ask, pace
+        self.account = Account(reached)
+        self._session = reached
+        self._folder = settings.state_dir / "aws" / reached.region
+
+    @cached_property
+    def reachable(self) -> bool:
+        """Whether AWS answers at all; asked once, and without patience."""
+        return answers(self._session)
+
+    @property
+    def offline(self) -> bool:
+        return self.ask and not self.reachable
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def observe(self, key: str) -> Deployment | None:
+        if self.offline:
+            return None
+        found = self.find(key)
+        if found.stack is None or found.stack.status == "REVIEW_IN_PROGRESS":
+            return None
+        if found.stand is None:
+            return next((one for one in self.list() if one.key == key), None)
+        return observe.deployment(self.account, found.stack, found.stand.record)
+
+    def list(self) -> Sequence[Deployment]:
+        return () if self.offline else observe.deployments(self.account)
+
+    def find(self, key: str) -> Found:
+        """The stack of this deployment. Raises OperationError for one that is somebody else's."""
+        name = stack_name(key)
+        with explained(f"looking for the stack {name}"):
+            stack = stacks.find(self.account.cloudformation, name)
+        if stack is None:
+            seen.forget(self._folder, name)
+            return Found()
+        stacks.refuse_foreign(stack)
+        found = self.stand(stack)
+        if found:
+            seen.remember(self._folder, name, found.template)
+        return Found(stack, found)
+
+    def stand(self, stack: Stack) -> Stand | None:
+        """How a deployment's stack stands; None for one that holds nothing."""
+        with explained(f"reading the template of the stack {stack.name}"):
+            found = stacks.template(self.account.cloudformation, stack)
+        return Stand(record.of(found), found, stack.outputs) if found else None
+
+    def others(self, key: str) -> Sequence[Stand]:
+        """The other deployments that serve, by their stacks' names."""
+        near = [
+            one
+            for one in stacks.deployments(self.account.cloudformation)
+            if one.tags[DEPLOYMENT] != key and (one.serves or one.busy) and "DELETE" not in one.status
+        ]
+
+        def read(stack: Stack) -> Stand | None:
+            try:
+                return self.stand(stack)
+            except OperationError:  # of another version of i2kit
+                return None
+
+        if not near:
+            return ()
+        with ThreadPoolExecutor(WORKERS, "others") as pool:
+            return [one for one in pool.map(read, near) if one]
+
+    def logs(
+        self, key: str, *, container: str | None, replica: int | None, follow: bool
+    ) -> Iterator[tuple[str, str, str]]:
+        return observe.lines(self.account, key, container=container, replica=replica, follow=follow)
+
+    def images(self) -> Sequence[PlacedImage]:
+        return upkeep.images(self.account)
+
+    def remove_image(self, image: PlacedImage, watch: Watcher) -> None:
+        upkeep.remove_image(self.account, image, watch)
+
+    # --- history ------------------------------------------------------------------------------
+
+    def history(self, key: str) -> Sequence[Revision]:
+        found = self.find(key)
+        if found.stack is None or found.stand is None:
+            return ()
+        one = found.stand.record
+        there = {each.ami.id for each in ami.owned(self.account.images)}
+        attempts = self.attempts(found.stack)
+        running = [number for number, _, done in attempts if not done.ended and not done.failed]
+        made = [_revision(each, "superseded", kept=each.ami.id in there) for each in one.history]
+        made.append(
+            _revision(
+                one,
+                "rolling out" if one.revision in running else "serving",
+                kept=one.ami.id in there,
+            )
+        )
+        for number, image, done in attempts:
+            if done.failed or (not done.ended and number != one.revision):
+                made.append(
+                    Revision(
+                        number,
+                        image,
+                        (),
+                        "",
+                        done.began_at,
+                        "failed" if done.failed else "rolling out",
+                        kept=False,
+                        reason=done.outcome.cause if done.failed else "",
+                    )
+                )
+        return sorted(made, key=lambda each: (each.created_at, each.number))
+
+    def attempts(self, stack: Stack) -> Sequence[tuple[int, str, stacks.Operation]]:
+        """The deploys of new revisions: number, how the machine image begins, and what came of it."""
+        return [
+            (int(match["revision"]), match["image"], one)
+            for one in stacks.operations(self.account.cloudformation, stack)
+            if (match := TOKEN.fullmatch(one.token))
+        ]
+
+    # --- planning -----------------------------------------------------------------------------
+
+    def plan(self, key: str, wanted: Wanted | None, found: Deployment | None) -> Plan:
+        if self.offline:
+            if isinstance(wanted, Release):
+                return self.plan_offline(key, wanted)
+            raise OperationError("AWS cannot be reached", hint="only new releases can be planned without it")
+        there = self.find(key)
+        if wanted is None:
+            return Plan(key, None, found, self.removals(key, there))
+        if isinstance(wanted, Release):
+            return self.plan_release(key, wanted, found, there)
+        if there.stack is None or there.stand is None:
+            raise OperationError(f"nothing named {key} runs on provider aws")
+        after = self.changed(there.stand, wanted)
+        where = Surroundings(after.record.network, after.record.zone)
+        if after is not there.stand and (wrong := self.problems(there.stand, after, where)):
+            raise InputError(wrong)
+        return self.planned(key, wanted, found, there, after, where)
+
+    def plan_release(self, key: str, wanted: Release, found: Deployment | None, there: Found) -> Plan:
+        chosen = options(wanted, self.settings, self.account.region)
+        where = surroundings.look(self.account, self.settings.aws, types=types(chosen))
+        before = self.usable(there)
+        place = Place(where.network, where.zone, self.ami(wanted, chosen, before), chosen)
+        after = revise.released(before, wanted, place, self.others(key), now())
+        if wrong := self.problems(before, after, where, place):
+            raise InputError(wrong)
+        return self.planned(key, wanted, found, there, after, where)
+
+    def plan_offline(self, key: str, wanted: Release) -> Plan:
+        """Compared with what this machine saw last, or with nothing."""
+        chosen = options(wanted, self.settings, self.account.region)
+        remembered = seen.recall(self._folder, stack_name(key))
+        before = Stand(record.of(remembered), remembered) if remembered else None
+        where = surroundings.somewhere(self.settings.aws)
+        network, zone, notes = where.network, where.zone, where.notes
+        if before:
+            network, zone, notes = before.record.network, before.record.zone, ()
+        same_image = before is not None and before.record.release.image.id == wanted.image.id
+        found_ami = before.record.ami if before and same_image else unmade(wanted)
+        after = revise.released(before, wanted, Place(network, zone, found_ami, chosen), (), now())
+        wrong = checks.problems(after.record.whole, network, zone, after.record.options)
+        if wrong:
+            raise InputError(wrong)
+        compared = (
+            f"what this machine saw of it last, revision {before.record.revision}"
+            if before
+            else "nothing: this machine has never seen it"
+        )
+        said = f"AWS cannot be reached: compared with {compared}"
+        old = before.template if before else None
+        return Plan(
+            key,
+            wanted,
+            None,
+            revise.actions(old, after.template),
+            difference.images(old, after.template),
+            cost.estimate(after.template),
+            (said, *notes, *_untold(after.record)),
+        )
+
+    def planned(
+        self,
+        key: str,
+        wanted: Wanted,
+        found: Deployment | None,
+        there: Found,
+        after: Stand,
+        where: Surroundings,
+    ) -> Plan:
+        """In words, and with what CloudFormation says where that is wanted."""
+        before = self.usable(there)
+        old = before.template if before else None
+        changed, notes = revise.changes(old, after.template), where.notes
+        if self.ask and after is not before and where.to_make is None and not _held(there.stack):
+            order = Order(template.dumps(after.template), template.tags(after.record.release))
+            said = foresight.ask(self.account.cloudformation, stack_name(key), order, there.stack, self.pace)
+            changed, more = foresight.judged(changed, said)
+            notes = (*notes, *more)
+        actions = [revise.action(one) for one in changed]
+        actions += revise.endpoints(old, after.template) if old else []
+        return Plan(
+            key,
+            wanted,
+            found,
+            (*_first(there.stack), *_network(where), *actions),
+            difference.images(old, after.template),
+            _estimate(after, where),
+            (*notes, *_untold(after.record)),
+        )
+
+    def changed(self, before: Stand, wanted: Rollback | Scale | Front) -> Stand:
+        """What runs, as it should be. Raises OperationError for a revision that is not kept."""
+        if isinstance(wanted, Scale):
+            return revise.scaled(before, wanted.replicas)
+        if isinstance(wanted, Front):
+            return revise.fronted(before, wanted)
+        target = revise.revision(before.record, wanted.to)
+        there = {one.ami.id for one in ami.owned(self.account.images)}
+        if target.ami.id not in there:
+            kept = [str(one.revision) for one in before.record.history if one.ami.id in there]
+            raise OperationError(
+                f"{target.key} cannot go back to revision {target.revision}: its AMI {target.ami.id} is gone",
+                hint=f"these are kept: {', '.join(kept)}" if kept else "deploy it again, from its files",
+            )
+        near = self.others(target.key) if target.options.addresses else ()
+        return revise.rolled_back(before, wanted, near, now())
+
+    def problems(
+        self, before: Stand | None, after: Stand, where: Surroundings, place: Place | None = None
+    ) -> tuple[Problem, ...]:
+        """All that is wrong with this deployment, as far as that can be told beforehand."""
+        one = after.record
+        chosen = place.options if place else one.options
+        wrong = [*checks.problems(one.whole, where.network, where.zone, chosen)]
+        if place:
+            wrong += surroundings.problems(self.account, one.whole, where, chosen)
+            wrong += checks.of_update(before.template, after.template) if before else ()
+        return tuple(dict.fromkeys(wrong))
+
+    def ami(self, wanted: Release, chosen: Options, before: Stand | None) -> Ami:
+        """The AMI of a release, as far as there is one."""
+        if wanted.disk is None:
+            there = before.record.ami if before else None
+            return there if there and there.image == wanted.image.id else unmade(wanted)
+        found = ami.find(self.account.images, ami.survey(wanted.disk, chosen.architecture))
+        return replace(unmade(wanted), id=found.id) if found else unmade(wanted)
+
+    def usable(self, found: Found) -> Stand | None:
+        """What a deploy starts from: nothing of a stack that never served."""
+        return None if found.stack is None or found.stack.status in stacks.DEAD else found.stand
+
+    def removals(self, key: str, found: Found) -> tuple[Action, ...]:
+        """What goes with a deployment; what an interrupted run has left of one that is gone."""
+        if found.stack:
+            made = [Action("remove", f"stack {found.stack.name}")] if found.stand is None else []
+            if found.stand:
+                made += revise.actions(found.stand.template, None)
+                one = found.stand.record
+                for id_ in dict.fromkeys(each.ami.id for each in (*one.history, one)):
+                    made.append(Action("remove", f"AMI {id_}", "unless another deployment needs it"))
+            return tuple(made)
+        left = [one for one in upkeep.images(self.account) if key in one.keys and not one.used_by]
+        return tuple(Action("remove", f"AMI {one.id}", "an interrupted run has left it") for one in left)
+
+    # --- applying -----------------------------------------------------------------------------
+
+    def apply(self, plan: Plan, watch: Watcher) -> Deployment | None:
+        if plan.wanted is None:
+            self.remove(plan.key, watch)
+            return None
+        try:
+            return self.make(plan, watch)
+        except FirstDeployError:
+            raise
+        except NotReadyError as error:
+            raise FirstDeployError(error.message, hint=error.hint) from error
+
+    def make(self, plan: Plan, watch: Watcher) -> Deployment:
+        wanted, key = plan.wanted, plan.key
+        assert wanted is not None
+        if not plan.actions:
+            found = self.find(key)
+            if found.stack is None or found.stand is None:
+                raise OperationError(f"{key} was removed by somebody else meanwhile")
+            return self.awaited(found.stack, found.stand, watch)
+        published: Ami | None = None
+        where: Surroundings | None = None
+        chosen: Options | None = None
+        if isinstance(wanted, Release):
+            chosen = options(wanted, self.settings, self.account.region)
+            where = surroundings.look(self.account, self.settings.aws, types=types(chosen))
+            published = self.published(wanted, chosen, watch)
+            # Late, so that nobody removes it as unused while the upload takes its time.
+            where = surroundings.make(self.account, where, self.settings.aws, watch, pace=self.pace)
+        after: Stand | None = None
+
+        def order(stack: Stack | None) -> Order:
+            nonlocal after
+            before = self.stand(stack) if stack else None
+            if isinstance(wanted, Release):
+                assert published and where and chosen
+                place = Place(where.network, where.zone, published, chosen)
+                after = revise.released(before, wanted, place, self.others(key), now())
+            elif before is None or wanted is None:
+                raise OperationError(f"{key} was removed by somebody else meanwhile")
+            else:
+                after = self.changed(before, wanted)
+            if stack and before and after.record.revision > before.record.revision:
+                numbers = [number for number, _, one in self.attempts(stack) if one.failed]
+                after = revise.numbered(before, after, max(numbers, default=0) + 1)
+            return Order(
+                template.dumps(after.template), template.tags(after.record.release), _token(before, after)
+            )
+
+        try:
+            stack = stacks.revise(self.account.cloudformation, stack_name(key), order, watch, pace=self.pace)
+        except I2kitError:
+            if published:
+                self.take_back(key, after, watch)
+            raise
+        made = self.stand(stack)
+        if made is None:
+            raise OperationError(f"{key} was removed by somebody else meanwhile")
+        return self.awaited(stack, made, watch)
+
+    def published(self, wanted: Release, chosen: Options, watch: Watcher) -> Ami:
+        if wanted.disk is None:
+            raise OperationError(f"{wanted.workload.key} has no disk to make an AMI of")
+        made = ami.publish(
+            self.account.images,
+            wanted.disk,
+            image=wanted.image.id,
+            architecture=chosen.architecture,
+            tags=((DEPLOYMENT, wanted.workload.key),),
+            watch=watch,
+        )
+        return replace(unmade(wanted), id=made.ami.id)
+
+    def awaited(self, stack: Stack, stand: Stand, watch: Watcher) -> Deployment:
+        seen.remember(self._folder, stack.name, stand.template)
+        return observe.wait(self.account, stack, stand.record, watch, self.pace)
+
+    def take_back(self, key: str, after: Stand | None, watch: Watcher) -> None:
+        """After a failed deploy, remove the AMI that was made for it, unless something needs it.
+
+        Where an operation still runs, or AWS can't be reached, everything stays for the next run.
+        """
+        with contextlib.suppress(OperationError):
+            found = self.find(key)
+            if found.stack and found.stack.busy:
+                return
+            upkeep.forget(self.account, key, after.record if after else None, watch)
+            if found.stack is None and stacks.find(self.account.cloudformation, NETWORK_STACK):
+                watch(Note(f"the shared network {NETWORK_STACK} stays; it costs nothing by itself"))
+
+    def remove(self, key: str, watch: Watcher) -> None:
+        name = stack_name(key)
+        client = self.account.cloudformation
+        found = self.find(key)
+        if found.stack:
+            removed = stacks.delete(client, name, watch, pace=self.pace)
+            for one in removed.retained if removed else ():
+                watch(Warned(f"kept, as its policy says: {one}"))
+        seen.forget(self._folder, name)
+        upkeep.forget(self.account, key, found.stand.record if found.stand else None, watch)
+        self.remove_network(watch)
+
+    def remove_network(self, watch: Watcher) -> None:
+        """The shared network goes with the last deployment."""
+        client = self.account.cloudformation
+        with explained(f"looking for the stack {NETWORK_STACK}"):
+            network = stacks.find(client, NETWORK_STACK)
+        if network is None:
+            return
+        if users := self.network_users(network):
+            watch(Note(f"the shared network {NETWORK_STACK} stays: it is used by {', '.join(users)}"))
+            return
+        try:
+            stacks.delete(client, NETWORK_STACK, watch, pace=self.pace)
+        except OperationError as error:
+            watch(Note(f"the shared network {NETWORK_STACK} stays: {error.message}"))
+        else:
+            watch(Note(f"removed the shared network {NETWORK_STACK}: no deployment is left"))
+
+    def network_users(self, network: Stack) -> Sequence[str]:
+        """What would miss it: deployments, and whatever else has an address there."""
+        found = [one.tags[DEPLOYMENT] for one in stacks.deployments(self.account.cloudformation)]
+        if found:
+            return found
+        if "i2kit:network" not in network.tags:
+            return ["whoever made it: it has no tag of i2kit's"]
+        vpc = network.outputs.get("Vpc")
+        if vpc is None:
+            return ()
+        with explained(f"looking for what is in the network {vpc}"):
+            pages = self.account.ec2.get_paginator("describe_network_interfaces").paginate(
+                Filters=[{"Name": "vpc-id", "Values": [vpc]}]
+            )
+            return [one["NetworkInterfaceId"] for page in pages for one in page["NetworkInterfaces"]]
+
+
+def _revision(one: Record, outcome: str, *, kept: bool) -> Revision:
+    return Revision(
+        number=one.revision,
+        image=one.release.image.id,
+        containers=one.release.image.containers,
+        manifest=one.manifest,
+        created_at=one.created_at,
+        outcome=outcome,  # type: ignore[arg-type]
+        kept=kept,
+    )
+
+
+def _token(before: Stand | None, after: Stand) -> str:
+    """Another one each time: AWS takes a token once."""
+    once = secrets.token_hex(4)
+    if before and before.record.revision == after.record.revision:
+        return f"i2kit-change-{once}"
+    return f"i2kit-r{after.record.revision}-{after.record.release.image.id[:SHORT]}-{once}"
+
+
+def _held(stack: Stack | None) -> bool:
+    """Whether CloudFormation would not take a change set for it now."""
+    return stack is not None and not stack.serves and stack.status != "REVIEW_IN_PROGRESS"
+
+
+def _first(stack: Stack | None) -> Sequence[Action]:
+    """What has to happen to a stack before it can be changed."""
+    if stack is None or stack.serves or stack.status == "REVIEW_IN_PROGRESS":
+        return ()
+    what = f"stack {stack.name}"
+    if stack.status in stacks.DEAD:
+        return (Action("remove", what, f"it is {stack.status}: nothing of it ever served"),)
+    if stack.busy:
+        return (Action("keep", what, f"it is {stack.status}: that is waited for first"),)
+    return (Action("change", what, f"it is {stack.status}: that is put right first"),)
+
+
+def _network(where: Surroundings) -> Sequence[Action]:
+    """The shared network, where it is to be made."""
+    if where.to_make is None:
+        return ()
+    made = (revise.action(one) for one in revise.changes(None, where.to_make))
+    return [replace(one, reason=f"of the shared network {NETWORK_STACK}") for one in made]
+
+
+def _estimate(after: Stand, where: Surroundings) -> Estimate:
+    if where.to_make is None:
+        return cost.estimate(after.template)
+    resources = {**where.to_make["Resources"], **after.template["Resources"]}
+    return cost.estimate({**after.template, "Resources": resources})
+
+
+def _untold(one: Record) -> Sequence[str]:
+    return [
+        f"machines of {one.key} are not told where {key} is: deploy that first, or name a hosted zone"
+        for key in revise.untold(one)
+    ]

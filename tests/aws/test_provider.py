@@ -1,0 +1,417 @@
+"""A deployment's life on an emulated AWS, through the provider: from the first revision to nothing left."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from i2kit.errors import InputError, OperationError, RolloutError
+from i2kit.events import Event, Note, ignore
+from i2kit.model import Deployment, Port, Release, Service, Workload
+from i2kit.providers import Front, Plan, Rollback, Scale, Wanted
+from i2kit.providers.aws import AwsProvider
+from i2kit.providers.aws.stacks import Pace
+from i2kit.settings import AwsSettings, Settings
+from tests.aws.conftest import Aws
+
+from .releases import release, service
+
+PACE = Pace(first_s=0.0, longest_s=0.0, wait=lambda seconds: None)
+BLOCK = 512 << 10
+WEB = "default/web"
+ZONE = "i2kit.internal"
+READS = ("Describe", "List", "Get", "Filter")
+
+Make = Callable[..., AwsProvider]
+
+
+@pytest.fixture
+def make(aws: Aws, tmp_path: Path) -> Make:
+    """Providers, as one run after another has them."""
+
+    def made(**given: Any) -> AwsProvider:
+        settings = Settings(
+            state_dir=tmp_path / "state",
+            run_dir=tmp_path / "run",
+            store_dir=tmp_path / "store",
+            lock_file=tmp_path / "i2kit.lock",
+            aws=AwsSettings(**given),
+        )
+        provider = AwsProvider(settings)
+        provider.pace = PACE
+        return provider
+
+    return made
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Callable[..., Release]:
+    """A release with a disk of three blocks, one of which is the image's."""
+
+    def made(image: str, name: str = "web", **words: Any) -> Release:
+        disk = tmp_path / f"{image}.raw"
+        with disk.open("wb") as writing:
+            writing.write(b"base".ljust(BLOCK, b"\0"))
+            writing.seek(7 * BLOCK)
+            writing.write(image.encode().ljust(BLOCK, b"\0"))
+            os.truncate(writing.fileno(), 32 << 20)
+        wanted = release(name, **words)
+        pinned = (("nginx", f"docker.io/library/nginx@sha256:{image * 64}"[:94]),)
+        return replace(wanted, image=replace(wanted.image, id=image * 64, containers=pinned), disk=disk)
+
+    return made
+
+
+def plan(provider: AwsProvider, wanted: Wanted | None, key: str = WEB) -> Plan:
+    key = wanted.workload.key if isinstance(wanted, Release) else key
+    return provider.plan(key, wanted, provider.observe(key))
+
+
+def do(
+    provider: AwsProvider,
+    wanted: Wanted | None,
+    key: str = WEB,
+    watch: Callable[[Event], None] = ignore,
+) -> Deployment | None:
+    return provider.apply(plan(provider, wanted, key), watch)
+
+
+def deployed(provider: AwsProvider, wanted: Wanted, key: str = WEB) -> Deployment:
+    found = do(provider, wanted, key)
+    assert found is not None
+    return found
+
+
+def writes(aws: Aws, since: int = 0) -> list[str]:
+    """The calls that change something."""
+    called = aws.emulator.control("calls")[since:]
+    return [one for one in called if not one.partition(":")[2].startswith(READS)]
+
+
+def running(aws: Aws) -> list[str]:
+    """The AMIs of the machines that run."""
+    found = aws.client("ec2").describe_instances()["Reservations"]
+    instances = [one for each in found for one in each["Instances"]]
+    return sorted(one["ImageId"] for one in instances if one["State"]["Name"] == "running")
+
+
+def amis(aws: Aws) -> list[str]:
+    found = aws.client("ec2").describe_images(Owners=["self"])["Images"]
+    return sorted(one["ImageId"] for one in found)
+
+
+def left(aws: Aws) -> list[str]:
+    """All that i2kit could leave."""
+    ec2 = aws.client("ec2")
+    snapshots = ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
+    stacks = aws.client("cloudformation").describe_stacks()["Stacks"]
+    return [
+        *amis(aws),
+        *(one["SnapshotId"] for one in snapshots if one.get("Tags")),
+        *(one["StackName"] for one in stacks),
+        *(one["VpcId"] for one in ec2.describe_vpcs()["Vpcs"] if not one["IsDefault"]),
+        *running(aws),
+    ]
+
+
+def weights(aws: Aws, name: str) -> dict[str, int]:
+    """Of the records of this name, by their stacks."""
+    route53 = aws.client("route53")
+    zones = route53.list_hosted_zones()["HostedZones"]
+    records = [
+        one
+        for zone in zones
+        for one in route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
+    ]
+    return {one["SetIdentifier"]: one["Weight"] for one in records if one["Name"] == f"{name}."}
+
+
+def subjects(found: Plan) -> dict[str, str]:
+    return {one.subject: one.verb for one in found.actions}
+
+
+def test_a_life(aws: Aws, make: Make, built: Callable[..., Release]) -> None:
+    first, second = built("a"), built("b")
+
+    planned = plan(make(), first)
+    assert subjects(planned)["group of machines Group"] == "create"
+    assert subjects(planned)["VPC Vpc"] == "create"
+    assert planned.images[0].startswith("machine image none → aaaaaaaaaaaa")
+    assert planned.cost and planned.cost.complete
+    assert writes(aws) == []
+
+    found = deployed(make(), first)
+    assert (found.revision, found.replicas_ready, found.image) == (1, 3, "a" * 64)
+    assert found.endpoints
+    assert found.labels == (("app", "web"),)
+    assert make().observe(WEB) == replace(found, instances=make().observe(WEB).instances)  # type: ignore[union-attr]
+    assert [one.key for one in make().list()] == [WEB]
+
+    # The same again, by another run.
+    before = len(aws.emulator.control("calls"))
+    again = plan(make(), first)
+    assert (again.actions, again.images) == ((), ())
+    assert deployed(make(), first).revision == 1
+    assert writes(aws, before) == []
+
+    # More machines: those that are there stay.
+    ids = {one.id for one in found.instances}
+    scaled = plan(make(), Scale(4))
+    assert set(subjects(scaled)) == {"group of machines Group"}
+    found = deployed(make(), Scale(4))
+    assert (found.revision, found.replicas_wanted, found.replicas_ready) == (1, 4, 4)
+    assert ids < {one.id for one in found.instances}
+    assert plan(make(), Scale(4)).actions == ()
+
+    # Another image.
+    changed = plan(make(), replace(second, workload=replace(second.workload, replicas=4)))
+    assert "a new one" in next(one.reason for one in changed.actions if "launch template" in one.subject)
+    assert any("nginx" in line for line in changed.images)
+    found = deployed(make(), built("b", replicas=4))
+    assert (found.revision, found.image, found.replicas_ready) == (2, "b" * 64, 4)
+    (old, new) = (one for one in amis(aws))
+    assert len(set(running(aws))) == 1
+
+    # And back.
+    back = deployed(make(), Rollback())
+    assert (back.revision, back.image, back.replicas_ready) == (3, "a" * 64, 4)
+    assert amis(aws) == sorted([old, new])
+    assert plan(make(), Rollback(3)).actions == ()
+    with pytest.raises(OperationError, match="has no revision 9") as raised:
+        plan(make(), Rollback(9))
+    assert "1, 2" in str(raised.value.hint)
+    assert [(one.number, one.outcome, one.image[:1], one.kept) for one in make().history(WEB)] == [
+        (1, "superseded", "a", True),
+        (2, "superseded", "b", True),
+        (3, "serving", "a", True),
+    ]
+
+    events: list[Event] = []
+    assert do(make(), None, watch=events.append) is None
+    assert left(aws) == []
+    assert Note("removed the shared network i2kit-network: no deployment is left") in events
+    assert make().observe(WEB) is None
+    assert plan(make(), None).actions == ()
+
+
+def test_an_update_that_fails_leaves_the_one_before_and_nothing_of_its_own(
+    aws: Aws, make: Make, built: Callable[..., Release]
+) -> None:
+    deployed(make(), built("a"))
+    kept, machines = amis(aws), running(aws)
+    aws.emulator.control(
+        "break_resource", resource="Group", action="UPDATE", reason="Quota exceeded", times=1
+    )
+    with pytest.raises(RolloutError, match="Quota exceeded"):
+        do(make(), built("b"))
+    assert (amis(aws), running(aws)) == (kept, machines)
+    found = make().observe(WEB)
+    assert found and (found.revision, found.image, found.replicas_ready) == (1, "a" * 64, 3)
+    assert [(one.number, one.outcome, one.image[:1]) for one in make().history(WEB)] == [
+        (1, "serving", "a"),
+        (2, "failed", "b"),
+    ]
+    assert "Quota exceeded" in make().history(WEB)[1].reason
+    # The next one is not the one that failed.
+    assert deployed(make(), built("b")).revision == 3
+
+
+def test_a_first_deploy_that_fails_leaves_the_shared_network_alone(
+    aws: Aws, make: Make, built: Callable[..., Release]
+) -> None:
+    aws.emulator.control(
+        "break_resource", resource="Group", action="CREATE", reason="Quota exceeded", times=1
+    )
+    events: list[Event] = []
+    with pytest.raises(OperationError, match="Quota exceeded") as raised:
+        do(make(), built("a"), watch=events.append)
+    assert raised.value.exit_code == 3
+    assert amis(aws) == running(aws) == []
+    assert any(isinstance(one, Note) and "i2kit-network stays" in one.message for one in events)
+    assert make().observe(WEB) is None
+    assert deployed(make(), built("a")).replicas_ready == 3
+
+
+def test_services_of_other_files(aws: Aws, make: Make, built: Callable[..., Release]) -> None:
+    provider = make(hosted_zone=ZONE)
+    deployed(provider, built("a"))
+    machines = {one.id for one in provider.observe(WEB).instances}  # type: ignore[union-attr]
+    front = service("front", (8080, 80, "http"))
+
+    found = deployed(provider, Front((front,)))
+    assert {one.service for one in found.endpoints} == {WEB, "default/front"}
+    assert (found.revision, found.services) == (1, (front,))
+    assert {one.id for one in found.instances} == machines
+    assert plan(provider, Front((front,))).actions == ()
+    # It stays when its own files are deployed again, whose service of that name would count.
+    assert plan(provider, built("a")).actions == ()
+    assert {one.service for one in deployed(provider, built("b")).endpoints} == {WEB, "default/front"}
+
+    found = deployed(provider, Front(without=("default/front",)))
+    assert {one.service for one in found.endpoints} == {WEB}
+    assert found.services == ()
+
+
+def test_two_deployments_behind_one_service(aws: Aws, make: Make, built: Callable[..., Release]) -> None:
+    provider = make(hosted_zone=ZONE)
+    shared = Service("shop", (("tier", "front"),), service("shop", (80, 80, None)).ports)
+    blue = built("a", "blue", labels=(("tier", "front"),), replicas=3)
+    blue = replace(blue, services=(*blue.services, shared))
+    deployed(provider, blue)
+    assert weights(aws, f"shop.{ZONE}") == {"i2kit-blue": 3}
+
+    # Deployed later and from other files: it is found by its labels.
+    green = built("a", "green", labels=(("tier", "front"), ("new", "yes")), replicas=1)
+    found = deployed(provider, green)
+    assert "default/shop" in {one.service for one in found.endpoints}
+    assert weights(aws, f"shop.{ZONE}") == {"i2kit-blue": 3, "i2kit-green": 1}
+    assert plan(provider, blue).actions == ()
+    assert plan(provider, green).actions == ()
+
+    deployed(provider, Scale(0), "default/green")
+    assert weights(aws, f"shop.{ZONE}") == {"i2kit-blue": 3, "i2kit-green": 0}
+    do(provider, None, "default/blue")
+    assert weights(aws, f"shop.{ZONE}") == {"i2kit-green": 0}
+    assert amis(aws), "the other one needs it"
+    do(provider, None, "default/green")
+    assert left(aws) == []
+
+
+def test_a_new_neighbour_replaces_nothing_by_itself(
+    aws: Aws, make: Make, built: Callable[..., Release]
+) -> None:
+    provider = make()
+    deployed(provider, built("a"))
+    deployed(provider, built("d", "db", ports=(Port(5432),), replicas=1))
+    assert plan(provider, built("a")).actions == ()
+    # With another image it is told of, by the load balancer's name as there is no zone.
+    deployed(provider, built("b"))
+    template = aws.client("cloudformation").get_template(StackName="i2kit-web")["TemplateBody"]
+    told = template["Resources"]["LaunchTemplate"]["Properties"]["LaunchTemplateData"]["UserData"]
+    host = aws.client("elbv2").describe_load_balancers()["LoadBalancers"]
+    (database,) = [one["DNSName"] for one in host if one["Type"] == "network"]
+    assert f"env=DB_SERVICE_HOST={database}\n" in json.dumps(told).replace("\\n", "\n")
+
+
+def test_all_that_is_wrong_is_said_and_nothing_touched(
+    aws: Aws, make: Make, built: Callable[..., Release]
+) -> None:
+    wanted = built("a", replicas=2000)
+    workload = replace(wanted.workload, instance_type="t2.micro", certificate="arn:nonsense")
+    with pytest.raises(InputError) as raised:
+        plan(make(), replace(wanted, workload=workload))
+    assert raised.value.problems
+    assert writes(aws) == []
+
+
+def test_a_stack_of_somebody_else_is_not_touched(aws: Aws, make: Make, built: Callable[..., Release]) -> None:
+    logs = {"Resources": {"Logs": {"Type": "AWS::Logs::LogGroup", "Properties": {}}}}
+    aws.client("cloudformation").create_stack(StackName="i2kit-web", TemplateBody=json.dumps(logs))
+    aws.emulator.control("settle")
+    before = len(aws.emulator.control("calls"))
+    for wanted in (built("a"), None):
+        with pytest.raises(OperationError, match="i2kit did not make"):
+            plan(make(), wanted)
+    assert writes(aws, before) == []
+
+
+# --- plans that are only looked at ------------------------------------------------------------
+
+
+def asking(make: Make, **given: Any) -> AwsProvider:
+    provider = make(**given)
+    provider.ask = True
+    return provider
+
+
+def change_sets(aws: Aws) -> Sequence[object]:
+    client = aws.client("cloudformation")
+    names = [one["StackName"] for one in client.describe_stacks()["Stacks"]]
+    return [one for name in names for one in client.list_change_sets(StackName=name)["Summaries"]]
+
+
+def test_cloudformation_is_asked_and_nothing_stays(
+    aws: Aws, make: Make, built: Callable[..., Release]
+) -> None:
+    deployed(make(), built("d", "db"))
+    for _ in range(2):
+        before = len(aws.emulator.control("calls"))
+        found = plan(asking(make), built("a"))
+        assert subjects(found)["group of machines Group"] == "create"
+        assert set(writes(aws, before)) == {
+            f"cloudformation:{one}" for one in ("CreateChangeSet", "DeleteChangeSet", "DeleteStack")
+        }
+        aws.emulator.control("settle")
+        assert [one["StackName"] for one in aws.client("cloudformation").describe_stacks()["Stacks"]] == [
+            "i2kit-network",
+            "i2kit-db",
+        ]
+        if _ == 0:
+            deployed(make(), built("c"))
+            do(make(), None)
+    deployed(make(), built("a"))
+    found = plan(asking(make), built("b"))
+    assert subjects(found)["launch template LaunchTemplate"] == "change"
+    assert change_sets(aws) == []
+    assert plan(asking(make), built("a")).actions == ()
+
+
+def test_without_a_network_plans_are_made_from_what_was_seen(
+    aws: Aws, make: Make, built: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployed(make(), built("a"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    provider = asking(make)
+    assert provider.list() == ()
+    same, other = plan(provider, built("a")), plan(provider, built("b"))
+    assert same.actions == ()
+    assert "AWS cannot be reached: compared with what this machine saw of it last, revision 1" in same.notes
+    assert set(subjects(other).values()) == {"change"}
+    new = plan(provider, built("c", "other"))
+    assert subjects(new)["group of machines Group"] == "create"
+    assert any("never seen" in note for note in new.notes)
+
+
+def test_without_credentials_there_is_no_plan(
+    aws: Aws, make: Make, built: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(InputError, match="no credentials"):
+        plan(asking(make), built("a"))
+    made = json.loads(make().render(built("a")))
+    assert made["Metadata"]["i2kit"]["Deployment"] == WEB
+
+
+def test_rendering_asks_where_it_can(aws: Aws, make: Make, built: Callable[..., Release]) -> None:
+    deployed(make(), built("a"))
+    made = json.loads(make().render(built("b")))
+    vpc = made["Resources"]["MachineSecurityGroup"]["Properties"]["VpcId"]
+    assert vpc in {one["VpcId"] for one in aws.client("ec2").describe_vpcs()["Vpcs"]}
+
+
+@pytest.mark.parametrize(
+    ("named", "architecture"),
+    [
+        (None, "amd64"),
+        ("t3.micro", "amd64"),
+        ("t4g.micro", "arm64"),
+        ("c8gd.large", "arm64"),
+        ("r7g.xlarge", "arm64"),
+        ("im4gn.large", "arm64"),
+        ("x2gd.medium", "arm64"),
+        ("a1.large", "arm64"),
+        ("g4dn.xlarge", "amd64"),
+        ("g6.xlarge", "amd64"),
+        ("m7i-flex.large", "amd64"),
+        ("nonsense", "amd64"),
+    ],
+)
+def test_the_type_of_machine_says_its_architecture(make: Make, named: str | None, architecture: str) -> None:
+    workload = Workload("web", (), instance_type=named)
+    assert make().architecture(workload) == architecture
+    assert make(instance_type=named).architecture(Workload("web", ())) == architecture
