@@ -170,7 +170,7 @@ class Stopped(Exception):
     """The work that a call belongs to was given up."""
 
 
-def code(error: Exception) -> str:
+def code(error: BaseException) -> str:
     """AWS's name for an error, empty for one that AWS did not answer."""
     found: str = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
     return found

@@ -6,7 +6,7 @@ In: settings. Out: Surroundings, or InputError with all that is wrong with what 
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from i2kit.errors import I2kitError, InputError, OperationError, Problem
@@ -14,7 +14,7 @@ from i2kit.events import Watcher
 from i2kit.model import Release
 from i2kit.providers.aws import hosted_zones, reality, stacks, vpc
 from i2kit.providers.aws.account import Account
-from i2kit.providers.aws.calls import explained, hint_for
+from i2kit.providers.aws.calls import code, explained, hint_for
 from i2kit.providers.aws.network import (
     MAX_ZONES,
     NO_VPC,
@@ -82,17 +82,16 @@ def make(
         return found
     missing = found.zone.name if found.zone and found.zone.id == NO_ZONE else None
     client = _Growing(account.cloudformation, found.to_make, missing)
-    try:
-        stacks.deploy(client, NETWORK_STACK, dumps(found.to_make), TAGS, watch, pace=pace)
-    except I2kitError as error:
-        raise OperationError(error.message, hint=hint_for(error.message) or error.hint) from error
-    made = look(account, given)
-    if made.to_make is not None:
-        raise OperationError(
-            f"the stack {NETWORK_STACK} was made, and somebody else changes or removes it",
-            hint="find out who, then run this again",
-        )
-    return made
+    for _ in range(stacks.ATTEMPTS):
+        if _deployed(client, dumps(found.to_make), watch, pace):
+            made = look(account, given)
+            if made.network.vpc != NO_VPC and not (made.zone and made.zone.id == NO_ZONE):
+                # Another run may be adding to it: what this one needs is there.
+                return replace(made, to_make=None)
+    raise OperationError(
+        f"somebody else changes or removes the stack {NETWORK_STACK} again and again",
+        hint="find out who, then run this again",
+    )
 
 
 def problems(
@@ -194,6 +193,17 @@ def _template(client: Any, stack: stacks.Stack) -> Mapping[str, Any]:
     body = client.get_template(StackName=stack.id)["TemplateBody"]
     found: Mapping[str, Any] = json.loads(body) if isinstance(body, str) else body
     return found
+
+
+def _deployed(client: Any, template: str, watch: Watcher, pace: stacks.Pace) -> bool:
+    """False where another run, which began at the same moment, removed this one's change set."""
+    try:
+        stacks.deploy(client, NETWORK_STACK, template, TAGS, watch, pace=pace)
+    except I2kitError as error:
+        if error.__cause__ and code(error.__cause__) == "ChangeSetNotFound":
+            return False
+        raise OperationError(error.message, hint=hint_for(error.message) or error.hint) from error
+    return True
 
 
 class _Growing:
