@@ -328,6 +328,17 @@ def test_a_failed_copy_leaves_what_was_there(tmp_path: Path) -> None:
     assert (target / "kernel").read_text() == "old"
 
 
+def test_a_kernel_does_not_lie_beside_the_initramfs_of_another(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    app.copied(an_output(tmp_path / "one", "one", "kernel", "initrd", "root"), target)
+    (target / "other").write_text("mine")
+    app.copied(an_output(tmp_path / "two", "two", "kernel", "root"), target)
+    assert {path.name for path in target.iterdir()} == {"kernel", "root", "other"}
+    (target / "initrd").mkdir()
+    app.copied(an_output(tmp_path / "three", "three", "kernel", "root"), target)
+    assert (target / "initrd").is_dir(), "it is none of ours"
+
+
 def test_copies_to_one_folder_at_once_do_not_mix(tmp_path: Path) -> None:
     outputs = [an_output(tmp_path / name, name, "kernel", "root") for name in ("a", "b", "c")]
     target = tmp_path / "out"

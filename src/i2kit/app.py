@@ -600,6 +600,8 @@ def apply(provider: Provider, plans: Sequence[Plan], watch: Watcher) -> tuple[Ou
 
 def copied(output: Output, folder: Path) -> Output:
     """Copy an output's files into a folder: whole ones, and all of them or none; holes stay holes."""
+    from i2kit.image import AT_TIMES
+
     asides: dict[Path, Path] = {}
     try:
         with occupied(folder):
@@ -614,6 +616,10 @@ def copied(output: Output, folder: Path) -> Output:
                     copy_sparse(file.path, aside)
                 for aside, target in asides.items():
                     aside.replace(target)
+                for name in AT_TIMES.get(output.format, frozenset()) - {file.name for file in output.files}:
+                    # A kernel that comes without one must not be started with another's.
+                    if not (folder / name).is_dir():
+                        (folder / name).unlink(missing_ok=True)
             finally:
                 for aside in asides:
                     aside.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from i2kit.image.linuxkit.values import Template
 from i2kit.image.sources.oci_layout import Stored, fetcher, layout
 from i2kit.image.store import Store
 from i2kit.image.tree import Kind, Tree
+from i2kit.model import Architecture
 from tests.image.tars import entry, hardlink, write_tar
 
 TEMPLATE = """\
@@ -62,7 +63,10 @@ def unpack(tree: Tree, folder: Path) -> None:
             (folder / one.path).write_bytes(one.content.read())
 
 
-def test_what_linuxkit_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("architecture", ["amd64", "arm64"])
+def test_what_linuxkit_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: Architecture
+) -> None:
     """Every image by import, the template with those names, sources where any folder finds them."""
     store = Store(tmp_path / "store")
     base = stored(store, tmp_path, "base")
@@ -81,9 +85,10 @@ def test_what_linuxkit_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(linuxkit_builder, "run", run)
     monkeypatch.setattr(linuxkit_builder, "which", lambda _: Path("/bin/linuxkit"))
     template = parse(str(given / "pod.yml"), TEMPLATE)
-    assembly = linuxkit_builder.build(template, images, store, scratch)
+    assembly = linuxkit_builder.build(template, images, store, scratch, architecture=architecture)
     assert assembly.kernel.read() == b"k"
     *imports, build = ran
+    assert build[build.index("--arch") + 1] == architecture
     imported = set()
     for argv in imports:
         with tarfile.open(argv[-1]) as archive:

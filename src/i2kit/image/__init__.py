@@ -21,6 +21,6 @@ what is in the store it never makes again.
 
 from i2kit.image.linuxkit import parse_all as parse_linuxkit
 from i2kit.image.machine import build, output, render
-from i2kit.image.outputs import sbom_of
+from i2kit.image.outputs import AT_TIMES, sbom_of
 
-__all__ = ["build", "output", "parse_linuxkit", "render", "sbom_of"]
+__all__ = ["AT_TIMES", "build", "output", "parse_linuxkit", "render", "sbom_of"]

@@ -28,6 +28,10 @@ FIRST_DISK = "/dev/vda"
 """Where `cmdline` has the root: the only disk of a VM with virtio."""
 
 
+AT_TIMES = {"kernel+root": frozenset({"initrd"})}
+"""The files that a form has with some kernels only. One that lies there from before must not stay."""
+
+
 def key(image: str, format_: str, loader: str) -> str:
     """What an output depends on: an image's id, and the pinned reference of what boots a disk."""
     return f"{VERSION} {image} {format_} {loader}"
