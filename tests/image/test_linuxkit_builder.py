@@ -45,13 +45,20 @@ def test_a_volume_holds_an_image_for_each_platform(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     images = {f"linux/{name}": stored(store, tmp_path, name) for name in ("amd64", "arm64")}
     layers = {one.image.digest: one.layers for one in images.values()}
-    fetch = fetcher(lambda _, platform: images[platform].image, lambda image: layers[image.digest], store)
+    fetch = fetcher(
+        lambda _, platform: images[platform].image,
+        lambda image, _: layers[image.digest],
+        store,
+        "linux/arm64",
+    )
     for platforms, count in (((), 1), (("linux/arm64", "linux/amd64"), 2)):
         tree = fetch("app:1", platforms)
         assert len(tree) == 3 + 3 * count + 1 + 2, "config, manifest and layer of each, and their index"
         (index,) = [entry for entry in tree if entry.path == "index.json"]
         assert index.content is not None
         assert b'"org.opencontainers.image.ref.name":"docker.io/library/app:1"' in index.content.data
+        held = b"".join(one.content.read() for one in tree if one.content is not None)
+        assert b"arm64" in held, "the machine's own"
 
 
 def unpack(tree: Tree, folder: Path) -> None:

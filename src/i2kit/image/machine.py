@@ -19,10 +19,10 @@ from i2kit.image import base, disk, linuxkit, linuxkit_builder, outputs, sbom, s
 from i2kit.image.assemble import Assembly, SourceImage, assemble, with_sources
 from i2kit.image.base import boot, components, kernel
 from i2kit.image.base.boot import Loader
-from i2kit.image.linuxkit.text import as_text, expanded_reference
+from i2kit.image.linuxkit.text import as_text
 from i2kit.image.linuxkit.values import Template
 from i2kit.image.sources.oci import BadImage
-from i2kit.image.sources.oci_layout import Stored, layout
+from i2kit.image.sources.oci_layout import Stored, fetcher
 from i2kit.image.sources.registry import ImageNotFound, Unauthorized
 from i2kit.image.store import FULL, FULL_HINT, Store, canonical_json
 from i2kit.image.template import Base, ContainerImage
@@ -285,11 +285,11 @@ class _Stage:
             with placed(found.positions[reference]):
                 return self._fetch(images[reference])
 
+        of_volume = fetcher(self._resolve_one, self._pull, self.store, self.platform)
+
         def fetch_layout(reference: str, platforms: tuple[str, ...]) -> Tree:
             with placed(found.positions[reference]):
-                chosen = [(self._resolve_one(reference, one), one) for one in platforms or (self.platform,)]
-                stored = [Stored(image, self._pull(image, platform)) for image, platform in chosen]
-                return layout(expanded_reference(reference), stored, self.store)
+                return of_volume(reference, platforms)
 
         if recipe.builder == "linuxkit":
             stored = {name: Stored(image, self._pull(image)) for name, image in images.items()}

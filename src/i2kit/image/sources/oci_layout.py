@@ -21,7 +21,6 @@ from i2kit.image.store import Store, canonical_json
 from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
 from i2kit.model import ResolvedImage
 
-PLATFORM = "linux/amd64"
 MTIME_S = 1492533000
 """LinuxKit's, as of everything else that comes from no image."""
 
@@ -36,17 +35,20 @@ class Stored:
 
 def fetcher(
     resolve: Callable[[str, str], ResolvedImage],
-    pull: Callable[[ResolvedImage], tuple[Path, ...]],
+    pull: Callable[[ResolvedImage, str], tuple[Path, ...]],
     store: Store,
+    platform: str,
 ) -> Callable[[str, tuple[str, ...]], Tree]:
-    """How `assemble` gets volumes with `format: oci`: `resolve` takes a reference and a platform.
+    """How `assemble` gets volumes with `format: oci`. `resolve` takes a reference and a platform, `pull`
+    an image and its platform.
 
-    Without platforms it is the machine's own; LinuxKit takes all that there are.
+    Without platforms it is the machine's own, `platform`; LinuxKit takes all that there are.
     """
 
     def fetch(reference: str, platforms: tuple[str, ...]) -> Tree:
-        images = [resolve(reference, platform) for platform in platforms or (PLATFORM,)]
-        return layout(expanded_reference(reference), [Stored(image, pull(image)) for image in images], store)
+        images = [(resolve(reference, one), one) for one in platforms or (platform,)]
+        stored = [Stored(image, pull(image, one)) for image, one in images]
+        return layout(expanded_reference(reference), stored, store)
 
     return fetch
 
