@@ -8,7 +8,7 @@ Source: AWS CloudFormation template reference; Amazon VPC user guide, "Internet 
 """
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -29,6 +29,11 @@ NO_ZONE = "Z" + "0" * 19
 
 TAGS = {"i2kit:network": "shared"}
 """What its stack is tagged with, and by CloudFormation all that is in it."""
+
+
+def best(zones: Collection[str], common: Collection[str]) -> list[str]:
+    """Which zones a new network is in: before others those with what is common, and always the same."""
+    return sorted(zones, key=lambda zone: (zone not in common, zone))[:MAX_ZONES]
 
 
 def network_template(zones: Sequence[str], *, zone_name: str | None = None) -> dict[str, Any]:

@@ -113,7 +113,9 @@ def _of_instance_type(
     name = options.instance_type or (fitting.name if fitting else None)
     if name is None:
         return
-    instead = f"use {fitting.name}, or leave I2KIT_INSTANCE_TYPE out" if fitting else "name another type"
+    instead = "name another type with I2KIT_INSTANCE_TYPE"
+    if fitting and fitting.name != name:
+        instead = f"use {fitting.name}, or leave I2KIT_INSTANCE_TYPE out"
     try:
         found = account.ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"]
     except ClientError as error:

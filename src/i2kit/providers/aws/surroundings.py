@@ -16,10 +16,10 @@ from i2kit.providers.aws import hosted_zones, reality, stacks, vpc
 from i2kit.providers.aws.account import Account
 from i2kit.providers.aws.calls import code, explained, hint_for
 from i2kit.providers.aws.network import (
-    MAX_ZONES,
     NO_VPC,
     NO_ZONE,
     TAGS,
+    best,
     network_of,
     network_template,
     not_made_yet,
@@ -267,4 +267,4 @@ def _best_zones(account: Account, types: Collection[str]) -> list[str]:
             ]
         )
     common = _offering(account, zones, COMMON_TYPES)
-    return sorted(zones, key=lambda zone: (zone not in common, zone))[:MAX_ZONES]
+    return best(zones, common)
