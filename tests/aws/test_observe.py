@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +54,24 @@ class Cloud:
         made = Record(1, "2026-11-21T08:00:00Z", wanted, image, OPTIONS, self.network, self.zone)
         return record.after(before, replace(made, implied=record.is_implied(wanted)))
 
-    def deploy(self, one: Record) -> Stack:
-        client, body = self.account.cloudformation, dumps(of_record(one))
-        return stacks.deploy(client, stack_name(one.key), body, tags(one.whole), ignore, pace=AT_ONCE)
-
     def begin(self, one: Record) -> Stack:
-        """Start an update; each time somebody asks for the stack, it goes one step further."""
+        """Start to make or change a stack; each time somebody asks for it, it goes one step further."""
         given = [{"Key": key, "Value": value} for key, value in tags(one.whole).items()]
         words: dict[str, Any] = {"Capabilities": ["CAPABILITY_IAM"], "Tags": given}
         name, client = stack_name(one.key), self.account.cloudformation
-        client.update_stack(StackName=name, TemplateBody=dumps(of_record(one)), **words)
-        found = stacks.find(client, name)
+        do = client.update_stack if stacks.find(client, name) else client.create_stack
+        do(StackName=name, TemplateBody=dumps(of_record(one)), **words)
+        return self.stack(one)
+
+    def deploy(self, one: Record) -> Stack:
+        self.begin(one)
+        self.aws.emulator.control("settle")
+        stack = self.stack(one)
+        assert stack.serves, stack
+        return stack
+
+    def stack(self, one: Record) -> Stack:
+        found = stacks.find(self.account.cloudformation, stack_name(one.key))
         assert found
         return found
 
@@ -94,6 +101,7 @@ class Cloud:
 @pytest.fixture
 def cloud(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     monkeypatch.setattr(calls, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(ami, "_pauses", lambda patience_s: repeat(0.0, 100))
     return Cloud(aws, tmp_path)
 
 
@@ -310,6 +318,14 @@ def test_what_never_served_is_shown_with_what_is_known(cloud: Cloud) -> None:
             cloud.aws.emulator.control("settle")
         client.delete_stack(StackName="i2kit-web")
         cloud.aws.emulator.control("settle")
+    client.create_change_set(
+        StackName="i2kit-web",
+        ChangeSetName="i2kit-1",
+        ChangeSetType="CREATE",
+        TemplateBody=dumps(of_record(made)),
+        **words,
+    )
+    assert observe.deployments(cloud.account) == ()
 
 
 def test_a_record_that_cannot_be_read_hides_nothing(cloud: Cloud) -> None:

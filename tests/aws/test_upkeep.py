@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class Place(Cloud):
 @pytest.fixture
 def place(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setattr(calls, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(ami, "_pauses", lambda patience_s: repeat(0.0, 100))
     return Place(aws, tmp_path)
 
 

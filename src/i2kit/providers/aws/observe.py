@@ -61,7 +61,9 @@ class Seen:
 
 def deployments(account: Account) -> Sequence[Deployment]:
     """All that there are, by key; also those that never served or are about to go."""
-    found = stacks.deployments(account.cloudformation)
+    all_ = stacks.deployments(account.cloudformation)
+    # One that awaits review holds nothing yet, or is a killed run's.
+    found = [stack for stack in all_ if stack.status != "REVIEW_IN_PROGRESS"]
     if not found:
         return ()
     with explained("looking at what runs"):
@@ -83,15 +85,10 @@ def records(account: Account, found: Sequence[Stack]) -> Mapping[str, Record]:
     client = account.cloudformation
 
     def read(stack: Stack) -> Record | None:
-        try:
-            return record.of(client.get_template(StackName=stack.id)["TemplateBody"])
-        except OperationError:
-            return None
-        except ClientError as error:
-            # It went meanwhile, or is an empty one of a deploy that was killed.
-            if code(error) in ("ValidationError", "ChangeSetNotFound"):
-                return None
-            raise
+        with contextlib.suppress(OperationError):
+            if told := stacks.template(client, stack):
+                return record.of(told)
+        return None
 
     with ThreadPoolExecutor(WORKERS, "template") as pool:
         pairs = zip(found, pool.map(read, found), strict=True)
