@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import ssl
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -114,6 +115,11 @@ def base_packages(repository: Repository, version: str = "1", architecture: Arch
         "initramfs-tools | linux-initramfs-tool",
     )
     add("busybox-static", version, {"bin/busybox": b"busybox"})
+    add("luajit", version, {"usr/bin/luajit": elves.library(["libc.so.6"])}, "libc6")
+    add("libbearssl0", version, {"usr/lib/libbearssl.so.0": elves.library(["libc.so.6"])}, "libc6")
+    certificates = {name: ssl.DER_cert_to_PEM_cert(name.encode()).encode() for name in base.ROOTS}
+    folder = "usr/share/ca-certificates/mozilla"
+    add("ca-certificates", version, {f"{folder}/{name}.crt": text for name, text in certificates.items()})
     add(
         "crun",
         version,

@@ -107,11 +107,25 @@ def test_components(repository: Repository, ensure: Ensure, tmp_path: Path) -> N
     crun = files_of(store, next(image for image in found.init if "/crun@" in image))
     assert {name for name, entry in crun.items() if isinstance(entry, bytes)} == {
         "usr/bin/crun",
-        "usr/lib/x86_64-linux-gnu/libsystemd.so.0",
         "usr/lib/x86_64-linux-gnu/libc.so.6",
         "lib64/ld-linux-x86-64.so.2",
-        *(f"var/lib/dpkg/status.d/{name}" for name in ("crun", "libc6", "libsystemd0")),
+        *(f"var/lib/dpkg/status.d/{name}" for name in ("crun", "libc6")),
     }
+    aws = files_of(store, next(image for image in found.init if "/aws@" in image))
+    assert {
+        name for name, entry in aws.items() if isinstance(entry, bytes) and not name.endswith(".lua")
+    } == {
+        *(
+            "usr/bin/luajit",
+            "usr/lib/i2kit/aws/call",
+            "usr/lib/i2kit/aws/ship",
+            "usr/lib/i2kit/aws/roots.der",
+        ),
+        *("usr/lib/x86_64-linux-gnu/libbearssl.so.0", "usr/lib/x86_64-linux-gnu/libc.so.6"),
+        "lib64/ld-linux-x86-64.so.2",
+        *(f"var/lib/dpkg/status.d/{name}" for name in ("ca-certificates", "libbearssl0", "libc6", "luajit")),
+    }
+    assert aws["usr/lib/i2kit/aws/roots.der"] == "".join(base.ROOTS).encode()
     assert crun["var/lib/dpkg/status.d/libc6"] == (
         b"Package: libc6\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n"
         b"Maintainer: x <x@localhost>\n"
@@ -134,8 +148,8 @@ def test_the_same_packages_are_the_same_bytes(
     recorded = lock.parse(text, "x")["amd64"]
     assert [package.name for package in recorded.packages] == sorted(
         [
-            *("busybox-static", "crun", "grub-common", "grub-pc-bin", "libc6", "libsystemd0"),
-            *(f"linux-image-{RELEASE}", "systemd-boot-efi"),
+            *("busybox-static", "ca-certificates", "crun", "grub-common", "grub-pc-bin", "libbearssl0"),
+            *("libc6", "luajit", f"linux-image-{RELEASE}", "systemd-boot-efi"),
         ]
     )
     assert ensure(store="another") == first
@@ -173,7 +187,7 @@ def test_a_distribution_that_moved_on(
     second = ensure(store="empty")
     assert second != first
     assert "the distribution has moved on: busybox-static 1 -> 2" in warnings
-    assert len(warnings) == 8
+    assert len(warnings) == 10
     assert 'version = "2"' in lock_file.read_text()
     assert ensure(store="third", locked=True) == second
 

@@ -1,4 +1,4 @@
-"""What every machine has beside its pod: kernel, busybox, crun, the supervisor, and what boots a disk.
+"""What every machine has beside its pod: kernel, programs, the supervisor, and what boots a disk.
 
 In: the distribution's packages, as the lock file names them or as the distribution has them now. Out:
 a Base, pinned references of images in the store that are the same wherever the packages are. The
@@ -15,7 +15,7 @@ from pathlib import Path
 from i2kit.errors import InputError, OperationError, Problem
 from i2kit.events import Finished, Started, Warned, Watcher
 from i2kit.image.base import boot, components, lock, own_kernel
-from i2kit.image.base.components import KERNEL_PACKAGE, SCRIPTS
+from i2kit.image.base.components import KERNEL_PACKAGE, SCRIPTS, File
 from i2kit.image.base.lock import Lock
 from i2kit.image.base.packages import BUILDERS, Distribution, Gone, Index, Package, distribution
 from i2kit.image.store import Store
@@ -44,8 +44,19 @@ KERNELS = {
 }
 """By the distribution's code name, or else by its family; with the architecture in it."""
 BUSYBOX, CRUN = "busybox-static", "crun"
-NEEDED = frozenset({BUSYBOX, CRUN})
+LUA, TLS, CERTIFICATES = "luajit", "libbearssl0", "ca-certificates"
+NEEDED = frozenset({BUSYBOX, CRUN, LUA, TLS, CERTIFICATES})
 """What every lock file names, beside what boots a disk. One without is of an i2kit that needed less."""
+
+TLS_LIBRARY = "libbearssl.so.0"
+UNUSED_LIBRARY = "libsystemd.so.0"
+"""crun has it for machines that systemd runs, which ours are not. With all that it needs in turn it would be
+1.2 MB of the compressed base, and memory of every container."""
+ROOTS = (
+    *(f"Amazon_Root_CA_{number}" for number in (1, 2, 3, 4)),
+    "Starfield_Services_Root_Certificate_Authority_-_G2",
+)
+"""Where the certificates of AWS's endpoints come from (https://www.amazontrust.com/repository)."""
 
 
 def ensure(
@@ -105,7 +116,7 @@ def ensure(
         lock.write(lock_file, meant)
     return Base(
         kernel=own.image if own else references["kernel"],
-        init=tuple(references[name] for name in ("busybox", "crun", *SCRIPTS)),
+        init=tuple(references[name] for name in ("busybox", "crun", components.AWS, *SCRIPTS)),
         boot=references["boot"],
         cmdline=own_kernel.CMDLINE if own else cmdline(used, architecture),
         memory_floor_bytes=own_kernel.MEMORY_FLOOR_BYTES if own else MEMORY_FLOOR_BYTES,
@@ -195,8 +206,12 @@ def _resolve(index: Index, here: Distribution) -> tuple[Package, ...]:
         # The metapackage holds nothing but the name of the newest kernel.
         *(package for package in kernel if package.name != image),
         *index.closure(BUSYBOX, lambda _: False),
-        *_with_libraries(index, CRUN, *programs),
-        *(package for name in (*others, stub) for package in index.closure(name, lambda _: False)),
+        *_with_libraries(index, CRUN, LUA, TLS, *programs),
+        *(
+            package
+            for name in (CERTIFICATES, *others, stub)
+            for package in index.closure(name, lambda _: False)
+        ),
     )
 
 
@@ -224,17 +239,30 @@ def _components(
     (busybox,) = (package for package in packages if package.name == BUSYBOX)
     loaders = [package for package in packages if package.name in (*boot.STUBS, boot.GRUB, boot.GRUB_MODULES)]
     libraries = [package for package in packages if package not in (*kernels, busybox, *loaders)]
-    crun, of_crun = components.program_files(store, libraries, "usr/bin/crun", architecture)
+    crun, of_crun = components.program_files(
+        store, libraries, "usr/bin/crun", architecture, without=UNUSED_LIBRARY
+    )
+    lua, of_lua = components.program_files(
+        store, libraries, "usr/bin/luajit", architecture, loads=[TLS_LIBRARY]
+    )
+    (certificates,) = (package for package in packages if package.name == CERTIFICATES)
+    roots = components.root_certificates(store, certificates, ROOTS)
     loader, of_loader = boot.files(store, [*loaders, *libraries], architecture)
     files = {
         "kernel": components.kernel_files(store, kernels),
         "busybox": {**components.busybox_files(store, busybox), **components.os_release(here)},
         "crun": {**crun, **components.records(store, of_crun)},
+        components.AWS: {
+            **lua,
+            **components.script_files(components.AWS, architecture),
+            "usr/lib/i2kit/aws/roots.der": File(roots),
+            **components.records(store, [*of_lua, certificates]),
+        },
         "boot": loader,
         **{name: components.script_files(name, architecture) for name in SCRIPTS},
     }
     references = {name: components.add_image(store, name, files[name], architecture) for name in files}
-    everything = tuple(sorted({*kernels, busybox, *of_crun, *of_loader}))
+    everything = tuple(sorted({*kernels, busybox, *of_crun, *of_lua, certificates, *of_loader}))
     # Two keys lead here: what was resolved, and what of it the lock file will name.
     document = {"references": references, "packages": [list(astuple(package)) for package in everything]}
     for some in (packages, everything):

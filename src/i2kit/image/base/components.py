@@ -10,6 +10,7 @@ over each other at the root. `usr/lib/i2kit/initramfs.list` names what goes into
 import io
 import json
 import re
+import ssl
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from i2kit.model import Architecture
 
 GUEST = Path(__file__).parents[2] / "guest"
 SCRIPTS = ("init", "supervisor")
+AWS = "aws"
+"""The folder of the programs that call AWS."""
 INITRAMFS = ("bin/busybox", "usr/lib/i2kit/initramfs-fstab")
 """What an initramfs needs beside the kernel's modules."""
 MOUNTPOINTS = ("dev", "etc", "proc", "run", "sys", "tmp", "var")
@@ -120,9 +123,19 @@ def busybox_files(store: Store, package: Package) -> Files:
 
 
 def program_files(
-    store: Store, packages: Sequence[Package], path: str, architecture: Architecture = "amd64"
+    store: Store,
+    packages: Sequence[Package],
+    path: str,
+    architecture: Architecture = "amd64",
+    *,
+    loads: Sequence[str] = (),
+    without: str = "",
 ) -> tuple[Files, tuple[Package, ...]]:
-    """The program of this path with the libraries that it loads, and the packages that these are from."""
+    """The program of this path with the libraries that it needs, and the packages that these are from.
+
+    It comes with the libraries that it `loads` as it runs, and is made to go `without` one of those that
+    it names (`elf.without_library`).
+    """
     program: tuple[bytes, Package] | None = None
     libraries: dict[str, tuple[bytes, Package]] = {}
     for package in packages:
@@ -142,9 +155,10 @@ def program_files(
     if program is None:
         raise OperationError(f"no package holds the program {path}")
     loader = LOADERS[architecture]
-    files = {path: File(program[0], 0o755)}
+    content = elf.without_library(program[0], without)
+    files = {path: File(content, 0o755)}
     used = {program[1]}
-    waiting = list(elf.needed(program[0]))
+    waiting = [*loads, *elf.needed(content)]
     while waiting:
         name = waiting.pop()
         place = loader if PurePosixPath(loader).name == name else f"{LIBRARIES[architecture]}/{name}"
@@ -157,6 +171,19 @@ def program_files(
         used.add(package)
         waiting += elf.needed(content)
     return files, tuple(sorted(used))
+
+
+def root_certificates(store: Store, package: Package, names: Sequence[str]) -> bytes:
+    """The certificates of these names that a package of them has, in DER, one behind the other."""
+    with opened(store, package) as archive:
+        texts = {
+            PurePosixPath(member.name).stem: read(archive, member).decode()
+            for member in archive
+            if member.isfile() and member.name.endswith(".crt")
+        }
+    if absent := [name for name in names if name not in texts]:
+        raise OperationError(f"{package.name} {package.version} holds no {', '.join(absent)}")
+    return b"".join(ssl.PEM_cert_to_DER_cert(texts[name].strip()) for name in names)
 
 
 def records(store: Store, packages: Sequence[Package]) -> Files:
