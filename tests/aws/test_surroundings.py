@@ -318,6 +318,9 @@ def test_all_that_does_not_fit_is_said_at_once(aws: Aws, account: Account, their
         "there is no hosted zone `example.com` in this account",
     ]
     with pytest.raises(InputError) as raised:
+        look(account, AwsSettings(subnets=(theirs.subnets[0],), instance_type="t9.huge"))
+    assert [one.message for one in raised.value.problems] == ["no availability zone of us-east-1 has t9.huge"]
+    with pytest.raises(InputError) as raised:
         look(account, AwsSettings(vpc="mine", hosted_zone="https://example.com"))
     assert len(raised.value.problems) == 2
 

@@ -55,6 +55,7 @@ def chosen(
         tables,
         ZONES,
         offering,
+        [given.instance_type or "t3.nano"],
     )
     return choose(given, facts, "us-east-1")
 
@@ -117,7 +118,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         "common instance types are not to be had there",
         f"the subnet {id_(4)} is on an Outpost: load balancers and common instance types are not to be had "
         "there",
-        f"the subnet {id_(5)} is in us-east-1c, which does not have the instance type that was asked for",
+        f"the subnet {id_(5)} is in us-east-1c, which does not have p5.48xlarge",
     ]
     assert all(problem.hint for problem in found.problems)
 

@@ -126,9 +126,11 @@ def somewhere(given: AwsSettings) -> Surroundings:
 def _given(account: Account, given: AwsSettings, types: Collection[str]) -> Surroundings:
     zones = _zones(account)
     offering = _offering(account, zones, types)
-    choice = vpc.choose(given, vpc.read(account, given, zones, offering), account.region)
+    nowhere = [] if offering else [_nowhere(account, types)]
+    facts = vpc.read(account, given, zones, offering or zones, types)
+    choice = vpc.choose(given, facts, account.region)
     zone = _named(account, given, choice.network, ours=False)
-    wrong = [*choice.problems, *([zone.problem] if zone.problem else [])]
+    wrong = [*nowhere, *choice.problems, *([zone.problem] if zone.problem else [])]
     if choice.network and zone.zone and zone.zone.private:
         problem = hosted_zones.names_work(account, choice.network.vpc)
         wrong += [problem] if problem else []
@@ -257,14 +259,13 @@ def _best_zones(account: Account, types: Collection[str]) -> list[str]:
     """For a new network: zones that have the wanted types, and before others those with all common ones."""
     zones = _offering(account, _zones(account, "available"), types)
     if not zones:
-        wanted = " and ".join(sorted(types)) or "machines"
-        raise InputError(
-            [
-                Problem(
-                    f"no availability zone of {account.region} has {wanted}",
-                    hint="name another instance type with I2KIT_INSTANCE_TYPE, or another region",
-                )
-            ]
-        )
+        raise InputError([_nowhere(account, types)])
     common = _offering(account, zones, COMMON_TYPES)
     return best(zones, common)
+
+
+def _nowhere(account: Account, types: Collection[str]) -> Problem:
+    return Problem(
+        f"no availability zone of {account.region} has {' and '.join(sorted(types)) or 'machines'}",
+        hint="name another instance type with I2KIT_INSTANCE_TYPE, or another region",
+    )

@@ -32,7 +32,7 @@ class Facts:
     """What AWS says of what was given.
 
     `subnets` are the given ones, or all of the VPC; `routes` the VPC's tables; `zones` the ordinary zones
-    of the region; `offering` those of them that have the instance types in question.
+    of the region; `offering` those of them that have the instance types that are wanted, `types`.
     """
 
     subnets: Sequence[Data]
@@ -41,6 +41,7 @@ class Facts:
     routes: Sequence[Data]
     zones: Collection[str]
     offering: Collection[str]
+    types: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,13 @@ def malformed(given: AwsSettings) -> Iterator[Problem]:
 # --- what AWS says ----------------------------------------------------------------------------
 
 
-def read(account: Account, given: AwsSettings, zones: Collection[str], offering: Collection[str]) -> Facts:
+def read(
+    account: Account,
+    given: AwsSettings,
+    zones: Collection[str],
+    offering: Collection[str],
+    types: Collection[str],
+) -> Facts:
     """Ask for everything that is needed to judge what was given, absent things included."""
     with explained("looking for the given network"):
         subnets = _described(account, "subnets", "subnet-id", given.subnets)
@@ -99,7 +106,7 @@ def read(account: Account, given: AwsSettings, zones: Collection[str], offering:
         routes = _described(account, "route_tables", "vpc-id", filter(None, [id_]))
         if not given.subnets:
             subnets = _described(account, "subnets", "vpc-id", filter(None, [id_]))
-    return Facts(subnets, group, vpcs[0] if vpcs else None, routes, zones, offering)
+    return Facts(subnets, group, vpcs[0] if vpcs else None, routes, zones, offering, types)
 
 
 def _described(account: Account, kind: str, by: str, ids: Iterable[str]) -> list[Data]:
@@ -156,7 +163,7 @@ def _of_what_does_not_fit(given: AwsSettings, facts: Facts, vpc: str | None) -> 
             )
         elif zone not in facts.offering:
             yield Problem(
-                f"the subnet {id_} is in {zone}, which does not have the instance type that was asked for",
+                f"the subnet {id_} is in {zone}, which does not have {' and '.join(sorted(facts.types))}",
                 hint="leave that subnet out, or name another type with I2KIT_INSTANCE_TYPE",
             )
 
