@@ -38,6 +38,7 @@ class InMemoryProvider:
 
     name = "local"
     form = "kernel+root"
+    ask = False
 
     def __init__(self) -> None:
         self.deployments: dict[str, Deployment] = {}

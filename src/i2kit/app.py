@@ -90,7 +90,8 @@ def deploy(
     dry_run: bool = False,
     stdin: IO[bytes] | None = None,
 ) -> tuple[Outcome, ...]:
-    """Make what the files say true, workload by workload in their order; with `dry_run`, only plan it.
+    """Make what the files say true, workload by workload in their order; with `dry_run`, only plan it,
+    as exactly as the provider can tell.
 
     Services of the files come in front of deployments that run already, too. Raises InputError (nothing
     was touched), OperationError or RolloutError (what had been deployed before the failure stays, and was
@@ -98,6 +99,7 @@ def deploy(
     """
     manifest = read(paths, watch=watch, stdin=stdin, others=True)
     provider = load(provider_name, settings)
+    provider.ask = dry_run
     with ExitStack() as until_applied:
         with building(settings, watch):
             wanted = releases(manifest, provider, settings=settings, watch=watch)
@@ -137,20 +139,6 @@ def destroy(
         if gone and found.key not in keys:
             wanted.append((found.key, Front(without=gone)))
     return apply(provider, planned(provider, wanted), watch)
-
-
-def plan(
-    paths: Sequence[str],
-    *,
-    settings: Settings,
-    provider_name: str,
-    watch: Watcher,
-    stdin: IO[bytes] | None = None,
-) -> tuple[Outcome, ...]:
-    """What deploy would change, as exactly as the provider can tell."""
-    return deploy(
-        paths, settings=settings, provider_name=provider_name, watch=watch, dry_run=True, stdin=stdin
-    )
 
 
 def rollback(name: str, to: int | None, *, settings: Settings, provider_name: str, watch: Watcher) -> Outcome:

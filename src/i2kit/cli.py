@@ -202,11 +202,12 @@ def plan(
     """
     given = settings.load(env=env, provider=provider, locked=locked, images=images)
     with told(tone) as watch:
-        outcomes = app.plan(
+        outcomes = app.deploy(
             files,
             settings=given,
             provider_name=given.provider,
             watch=watch,
+            dry_run=True,
             stdin=sys.stdin.buffer,
         )
     show_plans(outcomes, output)

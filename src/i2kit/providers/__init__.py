@@ -118,6 +118,8 @@ class Provider(Protocol):
     name: str
     form: str
     """In which of model.FORMATS it needs machine images."""
+    ask: bool
+    """Set where plans are only looked at: they may then take longer to be exact, or do with less than apply."""
 
     def architecture(self, workload: Workload) -> Architecture:
         """Of the machines that this workload gets."""
