@@ -100,12 +100,14 @@ def deploy(
     manifest = read(paths, watch=watch, stdin=stdin, others=True)
     provider = load(provider_name, settings)
     provider.ask = dry_run
+    fronts = in_front_of_others(manifest, provider)
+    for workload in manifest.workloads[:1]:
+        provider.observe(workload.key)  # what cannot be reached says so before minutes of building
     with ExitStack() as until_applied:
         with building(settings, watch):
             wanted = releases(manifest, provider, settings=settings, watch=watch)
             if not dry_run:
                 until_applied.enter_context(kept(wanted, provider_name, settings))
-        fronts = in_front_of_others(manifest, provider)
         plans = planned(provider, [*((one.workload.key, one) for one in wanted), *fronts])
         if dry_run:
             return tuple(Outcome(plan, plan.found) for plan in plans)
