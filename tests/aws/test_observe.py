@@ -462,6 +462,21 @@ def test_some_are_ready_and_some_are_not(cloud: Cloud) -> None:
     assert not isinstance(raised.value, NotReadyError)
 
 
+def test_machines_that_are_not_launched(cloud: Cloud) -> None:
+    stack, made = cloud.running()
+    sizes = {"MinSize": 2, "MaxSize": 2, "DesiredCapacity": 2}
+    cloud.account.autoscaling.update_auto_scaling_group(AutoScalingGroupName=cloud.group(), **sizes)
+    refused: dict[str, Any] = {"action": "DescribeScalingActivities", "code": "AccessDenied", "status": 403}
+    for fault in ({}, refused):
+        if fault:
+            cloud.aws.emulator.control("fault", **fault)
+        events: list[Event] = []
+        with pytest.raises(OperationError, match=r"only 2 of 3 machines .*\n  it has 2 of 3 machines"):
+            waited(cloud, stack, made, Turns(), events)
+        assert not any(isinstance(event, Note) for event in events)
+    assert "autoscaling:DescribeScalingActivities" in cloud.aws.emulator.control("calls")
+
+
 def test_others_are_waited_for_until_they_go(cloud: Cloud) -> None:
     stack, _ = cloud.running()
     second = cloud.record(cloud.ami("second"))
@@ -577,6 +592,9 @@ def test_no_logs(cloud: Cloud) -> None:
     assert "i2kit status" in str(raised.value.hint)
     cloud.running(replicas=1)
     assert list(observe.lines(cloud.account, KEY)) == []
+    gone: dict[str, Any] = {"code": "ResourceNotFoundException", "action": "FilterLogEvents"}
+    cloud.aws.emulator.control("fault", message="The specified log stream does not exist.", **gone)
+    assert list(observe.lines(cloud.account, KEY, replica=0)) == []
     code = "AccessDeniedException"
     cloud.aws.emulator.control("fault", code=code, status=400, action="FilterLogEvents")
     with pytest.raises(OperationError, match=f"reading the logs of {KEY}: AWS says {code}"):

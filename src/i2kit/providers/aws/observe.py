@@ -144,7 +144,8 @@ class _Wait:
                 self.told = detail
                 self.watch(Note(detail))
             if clock() - since > DEADLINE_S:
-                raise self.given_up(ready, wanted, detail)
+                few = f"it has {len(new)} of {wanted} machines" if len(new) < wanted else ""
+                raise self.given_up(ready, wanted, detail or few)
             pace.wait(next(pauses))
 
     def detail(self, new: Sequence[Machine], *, missing: bool) -> str:
@@ -256,9 +257,11 @@ def _events(account: Account, key: str, words: Mapping[str, Any]) -> Iterator[Da
             try:
                 page = next(pages, None)
             except ClientError as error:
-                if code(error) == "ResourceNotFoundException":
-                    raise LookupError from error
-                raise
+                if code(error) != "ResourceNotFoundException":
+                    raise
+                if "log stream" in str(error):  # nothing was written yet
+                    return
+                raise LookupError from error
         if page is None:
             return
         yield from page["events"]
