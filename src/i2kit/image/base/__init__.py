@@ -255,7 +255,7 @@ def _components(
         components.AWS: {
             **lua,
             **components.script_files(components.AWS, architecture),
-            "usr/lib/i2kit/aws/roots.der": File(roots),
+            f"{components.LUA_FOLDER}/roots.der": File(roots),
             **components.records(store, [*of_lua, certificates]),
         },
         "boot": loader,

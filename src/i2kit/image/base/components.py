@@ -26,6 +26,7 @@ from i2kit.model import Architecture
 GUEST = Path(__file__).parents[2] / "guest"
 SCRIPTS = ("init", "supervisor")
 AWS = "aws"
+LUA_FOLDER = "usr/lib/i2kit/aws"
 """The folder of the programs that call AWS."""
 INITRAMFS = ("bin/busybox", "usr/lib/i2kit/initramfs-fstab")
 """What an initramfs needs beside the kernel's modules."""
