@@ -4,7 +4,6 @@ In: settings. Out: Surroundings, or InputError with all that is wrong with what 
 `problems` only read; `make` makes the shared network and nothing else; `somewhere` asks nobody.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,10 +79,8 @@ def make(
     """
     if found.to_make is None:
         return found
-    missing = found.zone.name if found.zone and found.zone.id == NO_ZONE else None
-    client = _Growing(account.cloudformation, found.to_make, missing)
     for _ in range(stacks.ATTEMPTS):
-        if _deployed(client, dumps(found.to_make), watch, pace):
+        if _deployed(account.cloudformation, found, watch, pace):
             made = look(account, given)
             if made.network.vpc != NO_VPC and not (made.zone and made.zone.id == NO_ZONE):
                 # Another run may be adding to it: what this one needs is there.
@@ -188,48 +185,26 @@ def _stack(account: Account) -> tuple[stacks.Stack | None, Mapping[str, Any] | N
             message = f"there is a stack {NETWORK_STACK} that i2kit did not make: it lacks our tag"
             raise InputError([Problem(message, hint="remove it, or give subnets with I2KIT_SUBNET")])
         there = stack.serves or stack.status.startswith("UPDATE_")
-        return stack, _template(account.cloudformation, stack) if there else None
+        return stack, stacks.template(account.cloudformation, stack) if there else None
 
 
-def _template(client: Any, stack: stacks.Stack) -> Mapping[str, Any]:
-    body = client.get_template(StackName=stack.id)["TemplateBody"]
-    found: Mapping[str, Any] = json.loads(body) if isinstance(body, str) else body
-    return found
-
-
-def _deployed(client: Any, template: str, watch: Watcher, pace: stacks.Pace) -> bool:
+def _deployed(client: Any, found: Surroundings, watch: Watcher, pace: stacks.Pace) -> bool:
     """False where another run, which began at the same moment, removed this one's change set."""
+    missing = found.zone.name if found.zone and found.zone.id == NO_ZONE else None
+
+    def order(stack: stacks.Stack | None) -> stacks.Order:
+        """Nothing goes of what is there by now: others may have made it in other zones, or added to it."""
+        wanted = (stacks.template(client, stack) if stack else None) or found.to_make
+        assert wanted
+        return stacks.Order(dumps(with_zone(wanted, missing) if missing else wanted), TAGS)
+
     try:
-        stacks.deploy(client, NETWORK_STACK, template, TAGS, watch, pace=pace)
+        stacks.revise(client, NETWORK_STACK, order, watch, pace=pace)
     except I2kitError as error:
         if error.__cause__ and code(error.__cause__) == "ChangeSetNotFound":
             return False
         raise OperationError(error.message, hint=hint_for(error.message) or error.hint) from error
     return True
-
-
-class _Growing:
-    """A client of CloudFormation whose change sets take nothing away from the shared network.
-
-    What is there at that moment counts, and not what was there when somebody looked: in between another
-    run may have made the network in other zones, or put another hosted zone into it.
-    """
-
-    def __init__(self, client: Any, template: Mapping[str, Any], zone_name: str | None) -> None:
-        self._client, self._template, self._zone_name = client, template, zone_name
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def create_change_set(self, **words: Any) -> Any:
-        return self._client.create_change_set(**{**words, "TemplateBody": dumps(self._wanted())})
-
-    def _wanted(self) -> Mapping[str, Any]:
-        stack = stacks.find(self._client, NETWORK_STACK)
-        if stack is None or not stack.serves:
-            return self._template
-        there = _template(self._client, stack)
-        return with_zone(there, self._zone_name) if self._zone_name else there
 
 
 # --- availability zones -----------------------------------------------------------------------
