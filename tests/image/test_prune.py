@@ -114,7 +114,10 @@ def test_the_room_that_is_told_is_the_room_that_becomes_free(pod: Workload, here
     assert before - on_disk() == pruned.freed_bytes > 0
 
 
-def test_deployments_keep_their_image_and_the_one_before(pod: Workload, here: Settings) -> None:
+def test_deployments_keep_their_image_and_those_that_they_can_go_back_to(
+    pod: Workload, here: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desired, "KEPT_REVISIONS", 1)
     pods = [changed(pod, args=(str(number),)) for number in range(3)]
     images = [build(one, here) for one in pods]
     state(here.state_dir, *zip(pods, images, strict=True))
@@ -155,7 +158,8 @@ def test_nothing_goes_when_somebody_cannot_be_asked(
         noted.unlink()
         noted.mkdir()
     elif damage == "version":
-        noted.write_text(noted.read_text().replace('"format": 1', '"format": 99'))
+        text = noted.read_text().replace(f'"format": {desired.FORMAT}', '"format": 99')
+        noted.write_text(text)
     elif damage == "registration":
         for path in (here.store_dir / "roots").iterdir():
             path.chmod(0o600)

@@ -27,17 +27,19 @@ from i2kit.model import (
     Endpoint,
     Instance,
     PlacedImage,
-    Release,
     Revision,
     Workload,
 )
 from i2kit.providers import Plan, Wanted
-from i2kit.providers.local import desired, plan
+from i2kit.providers.local import desired, orders, plan
 from i2kit.providers.local.client import Client
 from i2kit.settings import Settings
 
 PROGRESS_DEADLINE_S = 300.0
 """A rollout in which nothing gets better for this long has failed."""
+
+MOST_REASON = 300
+"""How many characters of the reason for a failure are noted."""
 
 MOST_CRASHES = 3
 """A new VM whose containers ended this often, or a slot whose VM did, will not become ready."""
@@ -48,6 +50,7 @@ class LocalProvider:
 
     name = "local"
     form = "kernel+root"
+    ask = False
 
     def __init__(self, settings: Settings) -> None:
         self._architecture: Architecture = settings.architecture
@@ -66,10 +69,9 @@ class LocalProvider:
         return self._architecture
 
     def plan(self, key: str, wanted: Wanted | None, found: Deployment | None) -> Plan:
-        """Compare wanted with found. Pure."""
-        if not isinstance(wanted, Release | None):
-            raise OperationError("provider local cannot do this yet: deploy a changed manifest instead")
-        return plan.plan(key, wanted, found)
+        """Compare wanted with found. Reads what is noted of the revisions."""
+        noted = self._client.noted()
+        return plan.plan(key, wanted, found, noted, _kept(noted.deployment(key)))
 
     def apply(self, plan: Plan, watch: Watcher) -> Deployment | None:
         """Make the plan true and wait until it is."""
@@ -77,10 +79,11 @@ class LocalProvider:
             if plan.wanted is None:
                 self._remove(plan.key, watch)
                 return None
-            assert isinstance(plan.wanted, Release)
-            order = desired.order_of(plan.wanted)
-            _check_that_it_fits(order)
             self._client.deployments(watch)  # brings back the others first
+            noted = self._client.noted()
+            kept = _kept(noted.deployment(plan.key))
+            order = orders.order_for(noted, plan.key, plan.prepared or plan.wanted, kept)
+            _check_that_it_fits(order)
             self._client.start(order.machine, watch)
             self._client.order(order)
             return self._wait(order, watch)
@@ -131,17 +134,20 @@ class LocalProvider:
     def _give_up(self, order: desired.Order, data: Mapping[str, Any]) -> None:
         """Say why the new VMs do not become ready; if older ones serve, go back to them."""
         reason = _reason(order, data)
+        first, *said = [line.strip() for line in reason.splitlines()]
+        in_short = ": ".join((first, *said[-1:]))[:MOST_REASON]
         serving = [
             one
             for one in data["instances"]
             if one["machine"] != order.machine.fingerprint and one["state"] == "ready"
         ]
-        if serving and data["has_previous"]:
-            self._client.ask({"do": "go-back", "key": order.key})
+        if serving and data["has_previous"] and not data["served"]:
+            self._client.ask({"do": "go-back", "key": order.key, "reason": in_short})
             raise RolloutError(
                 f"{order.key} did not become ready, and the revision before serves on\n{reason}",
                 hint="mend the image or the manifest, then deploy again",
             )
+        self._client.ask({"do": "give-up", "key": order.key, "reason": in_short})
         raise NotReadyError(
             f"{order.key} did not become ready\n{reason}",
             hint=f"see `i2kit logs {order.name}`; mend the image or the manifest and deploy again,"
@@ -149,8 +155,10 @@ class LocalProvider:
         )
 
     def history(self, key: str) -> Sequence[Revision]:
-        """None are kept yet."""
-        return ()
+        """The last revisions, oldest first. Only those whose machine images are in the store are kept."""
+        self._client.deployments(events.ignore)  # has it written down what serves
+        now = self._client.noted().deployment(key)
+        return orders.history(now, _kept(now)) if now else ()
 
     def images(self) -> Sequence[PlacedImage]:
         """Its machines use the store's."""
@@ -208,6 +216,19 @@ def _new_lines(
     return found
 
 
+def _kept(now: desired.Wanted | None) -> frozenset[int]:
+    """The revisions of a deployment whose machine images are there."""
+    revisions = (*now.past, now) if now else ()
+    return frozenset(one.revision for one in revisions if not list(_missing(one.machine)))
+
+
+def _missing(machine: desired.Machine) -> Iterator[str]:
+    """The files of a machine image that are gone."""
+    for path in (machine.kernel, machine.initrd, machine.root):
+        if path and not Path(path).is_file():
+            yield path
+
+
 def _key(data: Mapping[str, Any]) -> str:
     return f"{data['namespace']}/{data['name']}"
 
@@ -257,11 +278,8 @@ def _check_that_it_fits(order: desired.Order) -> None:
             f"{order.key} asks for {order.machine.cpus} CPUs a VM, this machine has {cpus}",
             hint="lower resources.requests.cpu or limits.cpu",
         )
-    for path in (order.machine.kernel, order.machine.initrd, order.machine.root):
-        if path and not Path(path).is_file():
-            raise OperationError(
-                f"the machine image's file {path} is gone", hint="deploy again to rebuild it"
-            )
+    for path in _missing(order.machine):
+        raise OperationError(f"the machine image's file {path} is gone", hint="deploy again to rebuild it")
 
 
 def _deployment(data: Mapping[str, Any]) -> Deployment:
@@ -289,4 +307,6 @@ def _deployment(data: Mapping[str, Any]) -> Deployment:
         fingerprint=data["fingerprint"],
         machine=data["machine"],
         containers=tuple(data["containers"]),
+        labels=tuple((name, value) for name, value in data["labels"]),
+        services=desired.services_from_data(data["services"]),
     )

@@ -36,7 +36,7 @@ class Client:
         try:
             return self._status(watch)
         except ConnectionError:
-            wanted = self._on_disk()
+            wanted = self.noted()
             if not wanted.deployments:
                 return []
             watch(Note(f"bringing back {len(wanted.deployments)} deployment(s) that should run"))
@@ -70,7 +70,8 @@ class Client:
         """Hand in what should run from now on."""
         self.ask({"do": "apply", "order": asdict(order)})
 
-    def _on_disk(self) -> desired.Desired:
+    def noted(self) -> desired.Desired:
+        """What should run, as the supervisor wrote it down; nothing where that cannot be read."""
         try:
             return desired.from_json(self.layout.desired.read_text())
         except (OSError, ValueError, KeyError, TypeError):

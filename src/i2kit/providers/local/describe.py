@@ -1,9 +1,10 @@
 """What the supervisor answers to `status`: desired state and VMs → JSON data. Pure."""
 
 from collections.abc import Collection
+from dataclasses import asdict
 from typing import Any
 
-from i2kit.providers.local.desired import Desired, Wanted
+from i2kit.providers.local.desired import Desired, Wanted, in_front
 from i2kit.providers.local.machine import Vm
 
 LAST_LINES = 10
@@ -31,6 +32,9 @@ def deployment(
         "machine": wanted.machine.fingerprint,
         "fingerprint": wanted.fingerprint,
         "containers": [name for name, _ in wanted.machine.containers],
+        "labels": wanted.written.labels,
+        "services": [asdict(one) for one in in_front(wanted.key, wanted.written, wanted.attached)],
+        "served": wanted.served,
         "has_previous": wanted.previous is not None,
         "endpoints": [
             {

@@ -6,12 +6,12 @@ Addresses and published ports are handed out here, once, and stay with their nam
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from i2kit.errors import OperationError
-from i2kit.model import Release, ServicePort, Workload
+from i2kit.model import Pairs, Port, Release, Service, ServicePort, Workload
 
 SUBNET = "10.77"
 """The /16 of the deployments' network. VMs: 10.77.<deployment>.<slot + 1>, see `address`."""
@@ -33,8 +33,11 @@ PUBLISHED_PORTS = range(30000, 32768)
 ROOT_DEVICE = "/dev/vda"
 """The first disk of a VM."""
 
-FORMAT = 1
-"""Of the text on disk: counts up when an older i2kit could not read it."""
+FORMAT = 2
+"""Of the text on disk: counts up when an older i2kit could not read it. Format 1 had no revisions."""
+
+KEPT_REVISIONS = 10
+"""How many earlier revisions of a deployment can be gone back to."""
 
 DEFAULT_CONTAINER_MEMORY_BYTES = 128 << 20
 
@@ -77,11 +80,27 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """What the files of a deployment say of it beside its VM: enough to tell anew which services lead where.
+
+    `ports` are its containers'; of `services`, which are its own, the one of its name is `implied` where it
+    was not written. `neighbours` are those in front of others. `manifest` is Release.manifest.
+    """
+
+    labels: Pairs = ()
+    ports: tuple[Port, ...] = ()
+    services: tuple[Service, ...] = ()
+    implied: bool = False
+    neighbours: tuple[Service, ...] = ()
+    manifest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """A release, reduced to what this machine must do: what a deploy asks the supervisor for.
 
-    `public` are the services meant for callers outside; `fingerprint` is equal for two orders
-    exactly when the second changes nothing.
+    `public` are the services meant for callers outside, `attached` those of other files that lead here;
+    `fingerprint` is equal for two orders exactly when the second changes nothing.
     """
 
     name: str
@@ -93,6 +112,8 @@ class Order:
     announced: tuple[Announced, ...]
     public: tuple[str, ...]
     fingerprint: str
+    written: Written
+    attached: tuple[Service, ...]
 
     @property
     def key(self) -> str:
@@ -101,9 +122,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One deployment: how many of which machine, and the service ports that lead to it.
+    """One revision of a deployment: how many of which machine, and the service ports that lead to it.
 
-    `index` is its place in the network; `previous` what was wanted before this revision, to go back to.
+    `index` is its place in the network. `served` tells whether it was ever ready in full, `reason` why its
+    rollout was given up. `past` are the revisions before, oldest first, each without a past of its own.
     """
 
     name: str
@@ -116,11 +138,22 @@ class Wanted:
     backends: tuple[Backend, ...]
     ready_ports: tuple[int, ...]
     announced: tuple[Announced, ...] = ()
-    previous: "Wanted | None" = None
+    written: Written = Written()
+    attached: tuple[Service, ...] = ()
+    created_at: str = ""
+    """RFC 3339, UTC; empty where an older version of i2kit noted it."""
+    served: bool = False
+    reason: str = ""
+    past: tuple["Wanted", ...] = ()
 
     @property
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def previous(self) -> "Wanted | None":
+        """What was wanted before this revision: what a rollout that fails goes back to."""
+        return self.past[-1] if self.past else None
 
     @property
     def target_ports(self) -> tuple[int, ...]:
@@ -208,11 +241,11 @@ def machine_of(release: Release) -> Machine:
     )
 
 
-def target_number(workload: Workload, target: int | str) -> int | None:
-    """The container port that a service port leads to; None for a name that no container has."""
+def target_number(ports: Iterable[Port], target: int | str) -> int | None:
+    """The container port that a service port leads to; None for a name that none of these ports has."""
     if isinstance(target, int):
         return target
-    return next((port.number for port in workload.ports if port.name == target), None)
+    return next((port.number for port in ports if port.name == target), None)
 
 
 def is_http(port: ServicePort, target: int | str) -> bool:
@@ -223,49 +256,122 @@ def is_http(port: ServicePort, target: int | str) -> bool:
     return port.number in HTTP_PORTS or target in HTTP_PORTS
 
 
-def backends_of(release: Release) -> tuple[Backend, ...]:
-    """Which service ports lead to which ports of this release's VMs."""
-    found = []
-    for service in release.services:
+def in_front(key: str, written: Written, attached: Iterable[Service]) -> tuple[Service, ...]:
+    """The services that were written for this deployment: its own, then those of other files.
+
+    What its own files say of a service counts.
+    """
+    own = tuple(one for one in written.services if not (written.implied and one.key == key))
+    keys = {one.key for one in own}
+    return (*own, *(one for one in attached if one.key not in keys))
+
+
+def services_of(key: str, written: Written, attached: Iterable[Service]) -> tuple[Service, ...]:
+    """All services in front of this deployment. The implied one gives way to one that was written."""
+    found = in_front(key, written, attached)
+    keys = {one.key for one in found}
+    return (*(one for one in written.services if one.key == key and key not in keys), *found)
+
+
+def backends_of(services: Iterable[Service], ports: Iterable[Port]) -> tuple[Backend, ...]:
+    """Which service ports lead to which ports of VMs whose containers have these ports."""
+    known, found = tuple(ports), []
+    for service in services:
         for port in service.ports:
-            target = target_number(release.workload, port.target)
+            target = target_number(known, port.target)
             if target is not None:
                 found.append(Backend(service.key, port.number, target, is_http(port, target), port.name))
     return tuple(found)
 
 
-def order_of(release: Release) -> Order:
-    """What a release means on this machine.
+def written_of(release: Release) -> Written:
+    """What is noted of a release beside its VM."""
+    workload = release.workload
+    return Written(
+        labels=workload.labels,
+        ports=workload.ports,
+        services=tuple(unplaced(one) for one in release.services),
+        implied=any(one.key == workload.key and is_implied(one, workload) for one in release.services),
+        neighbours=tuple(unplaced(one) for one in release.neighbours),
+        manifest=release.manifest,
+    )
 
-    A VM is ready when it listens on every port that a Service asks for; the deployment's own
-    service, which has all declared ports, counts only where there is no other.
+
+def unplaced(service: Service) -> Service:
+    """The service without its place in a file, which says nothing to others."""
+    return replace(service, position=None)
+
+
+def is_implied(service: Service, workload: Workload) -> bool:
+    """Whether a service of a workload's name came with it, and was not written."""
+    return (
+        service.position is None
+        and service.public == workload.public
+        and service.selector == workload.labels
+        and [(port.number, port.target) for port in service.ports]
+        == [(port.number, port.number) for port in workload.ports]
+    )
+
+
+def order_of(release: Release, attached: Iterable[Service] = ()) -> Order:
+    """What a release means on this machine, with these services of other files in front."""
+    workload = release.workload
+    return make_order(
+        workload.name,
+        workload.namespace,
+        workload.replicas,
+        machine_of(release),
+        written_of(release),
+        tuple(unplaced(one) for one in attached),
+    )
+
+
+def make_order(
+    name: str,
+    namespace: str,
+    replicas: int,
+    machine: Machine,
+    written: Written,
+    attached: tuple[Service, ...],
+) -> Order:
+    """An order of what was noted of a release.
+
+    A VM is ready when it listens on every port that one of its own Services asks for; the deployment's own
+    service, which has all declared ports, counts only where there is no other. What other files say
+    cannot keep a VM from being ready.
     """
-    workload, machine, backends = release.workload, machine_of(release), backends_of(release)
-    explicit = {service.key for service in release.services if service.name != workload.name}
-    counted = [backend for backend in backends if backend.service in explicit] or backends
-    public = tuple(sorted(service.key for service in release.services if service.public))
-    parts = [machine.fingerprint, workload.replicas, [asdict(backend) for backend in backends], public]
+    key = f"{namespace}/{name}"
+    services = services_of(key, written, attached)
+    backends = backends_of(services, written.ports)
+    public = tuple(sorted(service.key for service in services if service.public))
+    own = backends_of(written.services, written.ports)
+    counted = [backend for backend in own if backend.service != key] or own
+    parts = [machine.fingerprint, replicas, [asdict(backend) for backend in backends], public]
+    parts += [written.labels, [asdict(port) for port in written.ports], [asdict(one) for one in services]]
     return Order(
-        name=workload.name,
-        namespace=workload.namespace,
-        replicas=workload.replicas,
+        name=name,
+        namespace=namespace,
+        replicas=replicas,
         machine=machine,
         backends=backends,
         ready_ports=tuple(sorted({backend.target for backend in counted})),
         announced=tuple(
             Announced(service.key, port.number, is_http(port, port.target), port.name)
-            for service in release.neighbours
+            for service in written.neighbours
             for port in service.ports
         ),
         public=public,
         fingerprint=hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16],
+        written=written,
+        attached=attached,
     )
 
 
-def admit(desired: Desired, order: Order, *, taken: Iterable[int] = ()) -> Desired:
+def admit(desired: Desired, order: Order, *, taken: Iterable[int] = (), now: str = "") -> Desired:
     """The desired state with this order in it; what it had before (addresses, ports) it keeps.
 
-    `taken` are host ports that other programs use. Raises OperationError when the network is full.
+    Another machine is another revision. `taken` are host ports that other programs use, `now` is
+    RFC 3339, UTC. Raises OperationError when the network is full.
     """
     old = desired.deployment(order.key)
     others = tuple(one for one in desired.deployments if one.key != order.key)
@@ -282,7 +388,11 @@ def admit(desired: Desired, order: Order, *, taken: Iterable[int] = ()) -> Desir
         backends=order.backends,
         ready_ports=order.ready_ports,
         announced=order.announced,
-        previous=replace(old, previous=None) if old and changed else (old.previous if old else None),
+        written=order.written,
+        attached=order.attached,
+        created_at=old.created_at if old and not changed else now,
+        served=old.served if old and not changed else False,
+        past=() if old is None else _with_past(old) if changed else old.past,
     )
     deployments = tuple(sorted((*others, wanted), key=lambda one: one.key))
     public = {backend.service: backend.service in order.public for backend in order.backends}
@@ -296,13 +406,43 @@ def remove(desired: Desired, key: str) -> Desired:
     return Desired(deployments, _records(desired, deployments, {}, frozenset()))
 
 
-def go_back(desired: Desired, key: str) -> Desired:
-    """The desired state with what the deployment was before its last revision, as a new revision."""
+def go_back(desired: Desired, key: str, reason: str = "", *, now: str = "") -> Desired:
+    """The desired state with what the deployment was before its last revision, as a new revision.
+
+    `reason` is why the last one failed.
+    """
     wanted = desired.deployment(key)
     if wanted is None or wanted.previous is None:
         return desired
-    back = replace(wanted.previous, revision=wanted.revision + 1, previous=replace(wanted, previous=None))
-    deployments = tuple(back if one.key == key else one for one in desired.deployments)
+    back = replace(
+        wanted.previous,
+        revision=wanted.revision + 1,
+        created_at=now,
+        reason="",
+        past=_with_past(replace(wanted, reason=reason)),
+    )
+    return _with(desired, back)
+
+
+def give_up(desired: Desired, key: str, reason: str) -> Desired:
+    """The desired state with the note that this deployment's last revision does not become ready."""
+    wanted = desired.deployment(key)
+    return _with(desired, replace(wanted, reason=reason)) if wanted and not wanted.served else desired
+
+
+def serve(desired: Desired, key: str) -> Desired:
+    """The desired state with the note that this deployment's last revision is ready in full."""
+    wanted = desired.deployment(key)
+    return _with(desired, replace(wanted, served=True, reason="")) if wanted else desired
+
+
+def _with_past(wanted: Wanted) -> tuple[Wanted, ...]:
+    """What is the past once another revision takes the place of this one."""
+    return (*wanted.past, replace(wanted, past=()))[-KEPT_REVISIONS:]
+
+
+def _with(desired: Desired, wanted: Wanted) -> Desired:
+    deployments = tuple(wanted if one.key == wanted.key else one for one in desired.deployments)
     return Desired(deployments, _records(desired, deployments, {}, frozenset()))
 
 
@@ -364,45 +504,98 @@ def to_json(desired: Desired) -> str:
 
 
 def from_json(text: str) -> Desired:
-    """The inverse of `to_json`. Raises ValueError or KeyError or TypeError for any other text."""
+    """The inverse of `to_json`, also of format 1. Raises ValueError, KeyError or TypeError for other text."""
     data = json.loads(text)
-    if data["format"] != FORMAT:
+    if data["format"] not in (1, FORMAT):
         raise ValueError(f"its format is {data['format']}, not {FORMAT}")
-    return Desired(
-        tuple(_wanted(one) for one in data["deployments"]),
-        tuple(
-            ServiceRecord(**{**one, "ports": tuple(Published(**port) for port in one["ports"])})
-            for one in data["services"]
-        ),
+    services = tuple(
+        ServiceRecord(**{**one, "ports": tuple(Published(**port) for port in one["ports"])})
+        for one in data["services"]
     )
+    if data["format"] == 1:
+        public = frozenset(one.key for one in services if one.public)
+        return Desired(tuple(_wanted_of_format_1(one, public) for one in data["deployments"]), services)
+    return Desired(tuple(_wanted(one) for one in data["deployments"]), services)
 
 
 def order_from_data(data: Mapping[str, Any]) -> Order:
     """The inverse of `asdict` for an Order, as it comes through the control socket."""
-    return Order(
-        **{
-            **data,
-            "machine": _machine(data["machine"]),
-            "backends": tuple(Backend(**one) for one in data["backends"]),
-            "ready_ports": tuple(data["ready_ports"]),
-            "announced": tuple(Announced(**one) for one in data["announced"]),
-            "public": tuple(data["public"]),
-        }
-    )
+    return Order(**{**data, **_common(data), "public": tuple(data["public"])})
 
 
 def _wanted(data: Mapping[str, Any]) -> Wanted:
-    return Wanted(
-        **{
-            **data,
-            "machine": _machine(data["machine"]),
-            "previous": _wanted(data["previous"]) if data["previous"] else None,
-            "backends": tuple(Backend(**one) for one in data["backends"]),
-            "ready_ports": tuple(data["ready_ports"]),
-            "announced": tuple(Announced(**one) for one in data["announced"]),
-        }
+    return Wanted(**{**data, **_common(data), "past": tuple(_wanted(one) for one in data["past"])})
+
+
+def _common(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that an Order and a Wanted share and that are no plain values."""
+    written = data["written"]
+    return {
+        "machine": _machine(data["machine"]),
+        "backends": tuple(Backend(**one) for one in data["backends"]),
+        "ready_ports": tuple(data["ready_ports"]),
+        "announced": tuple(Announced(**one) for one in data["announced"]),
+        "attached": services_from_data(data["attached"]),
+        "written": Written(
+            labels=_pairs(written["labels"]),
+            ports=tuple(Port(**one) for one in written["ports"]),
+            services=services_from_data(written["services"]),
+            implied=written["implied"],
+            neighbours=services_from_data(written["neighbours"]),
+            manifest=written["manifest"],
+        ),
+    }
+
+
+def _wanted_of_format_1(data: Mapping[str, Any], public: Collection[str]) -> Wanted:
+    """What was noted without services: they are told from the backends, and their selectors are not known.
+
+    Of a revision before, which was kept for going back to, it is assumed that it served.
+    """
+    key, previous = f"{data['namespace']}/{data['name']}", data["previous"]
+    written = Written(
+        ports=tuple(Port(number) for number in sorted({one["target"] for one in data["backends"]})),
+        services=_services_of_format_1(data["backends"], public),
+        implied=all(one["number"] == one["target"] for one in data["backends"] if one["service"] == key),
+        neighbours=_services_of_format_1(data["announced"], public),
+    )
+    told = {**data, "written": asdict(written), "attached": (), "past": ()}
+    del told["previous"]
+    wanted = _wanted(told)
+    if previous is None:
+        return wanted
+    return replace(wanted, past=(replace(_wanted_of_format_1(previous, public), served=True),))
+
+
+def _services_of_format_1(data: Iterable[Mapping[str, Any]], public: Collection[str]) -> tuple[Service, ...]:
+    ports: dict[str, list[ServicePort]] = {}
+    for one in data:
+        port = ServicePort(one["number"], one.get("target", one["number"]), one["name"])
+        ports.setdefault(one["service"], []).append(port)
+    found = []
+    for key, numbers in ports.items():
+        namespace, name = key.split("/")
+        found.append(Service(name, (), tuple(numbers), namespace, public=key in public))
+    return tuple(found)
+
+
+def services_from_data(data: Iterable[Mapping[str, Any]]) -> tuple[Service, ...]:
+    """The inverse of `asdict` for services without a place."""
+    return tuple(
+        Service(
+            **{
+                **one,
+                "selector": _pairs(one["selector"]),
+                "ports": tuple(ServicePort(**port) for port in one["ports"]),
+            }
+        )
+        for one in data
     )
 
 
+def _pairs(data: Iterable[Iterable[str]]) -> Pairs:
+    return tuple((name, value) for name, value in data)
+
+
 def _machine(data: Mapping[str, Any]) -> Machine:
-    return Machine(**{**data, "containers": tuple((name, image) for name, image in data["containers"])})
+    return Machine(**{**data, "containers": _pairs(data["containers"])})

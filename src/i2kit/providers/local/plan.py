@@ -3,45 +3,75 @@
 Pure: no I/O, no clock; time comes in as an argument.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from i2kit.model import Deployment, Release
-from i2kit.providers import Action, Plan
-from i2kit.providers.local.desired import SURGE, Wanted, order_of
+from i2kit.providers import Action, Front, Plan, Rollback
+from i2kit.providers.local import orders
+from i2kit.providers.local.desired import SURGE, Desired, Order, Wanted, in_front
 
 FIRST_RETRY_S = 0.0
 """A VM that ends is replaced at once; one that ends again soon waits, doubling, up to MOST_RETRY_S."""
 
 MOST_RETRY_S = 30.0
+NOTHING = Desired()
 STABLE_S = 60.0
 """A VM that lived this long starts the count of failures anew."""
 
 
-def plan(key: str, wanted: Release | None, found: Deployment | None) -> Plan:
-    """The changes that a deploy (or, without `wanted`, a destroy) makes, in words."""
+def plan(
+    key: str,
+    wanted: Release | orders.Change | None,
+    found: Deployment | None,
+    noted: Desired = NOTHING,
+    kept: Collection[int] = (),
+) -> Plan:
+    """The changes that a command makes, in words; without `wanted` it is a destroy.
+
+    `noted` is what should run here, `kept` are the deployment's revisions whose machine images are there.
+    Raises InputError for what cannot be had here, OperationError for a revision that cannot be gone back to.
+    """
     if wanted is None:
         gone = (Action("remove", key, vms(found.replicas_wanted)),) if found else ()
         return Plan(key, None, found, gone)
-    order = order_of(wanted)
+    order = orders.order_for(noted, key, wanted, kept)
+    prepared = None
+    if isinstance(wanted, Rollback):
+        # The number that is told is the number that is applied, whatever happens between.
+        prepared = Rollback(orders.revision_of(noted, key, wanted.to, kept))
     if found is None:
-        return Plan(
-            key, wanted, None, (Action("create", key, f"{vms(order.replicas)} of {short(wanted.image.id)}"),)
-        )
+        created = Action("create", key, f"{vms(order.replicas)} of {short(order.machine.image)}")
+        return Plan(key, wanted, None, (created,), prepared=prepared)
     if found.fingerprint == order.fingerprint:
-        return Plan(key, wanted, found, ())
+        return Plan(key, wanted, found, (), prepared=prepared)
     actions = []
     if found.machine != order.machine.fingerprint:
         reason = (
-            f"image {short(found.image)} → {short(wanted.image.id)}"
-            if found.image != wanted.image.id
+            f"image {short(found.image)} → {short(order.machine.image)}"
+            if found.image != order.machine.image
             else "other memory or CPUs"
         )
-        actions.append(Action("replace", key, reason))
+        back = f", back to revision {prepared.to}" if prepared else ""
+        actions.append(Action("replace", key, reason + back))
     if found.replicas_wanted != order.replicas:
         actions.append(Action("scale", key, f"{found.replicas_wanted} → {vms(order.replicas)}"))
-    return Plan(key, wanted, found, tuple(actions) or (Action("change", key, "services"),))
+    if not actions or isinstance(wanted, Front):
+        actions.append(Action("change", key, _differences(found, order)))
+    return Plan(key, wanted, found, tuple(actions), prepared=prepared)
+
+
+def _differences(found: Deployment, order: Order) -> str:
+    """Which of the services that were written come, change and go."""
+    before = {service.key: service for service in found.services}
+    after = {one.key: one for one in in_front(order.key, order.written, order.attached)}
+    words = [
+        *(f"service {key} comes" for key in after.keys() - before.keys()),
+        *(f"service {key} changes" for key in after.keys() & before.keys() if after[key] != before[key]),
+        *(f"service {key} goes" for key in before.keys() - after.keys()),
+    ]
+    return ", ".join(sorted(words)) or "services"
 
 
 def vms(count: int) -> str:

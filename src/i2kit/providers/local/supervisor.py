@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -200,12 +201,16 @@ class Supervisor:
                 case {"do": "end-if-idle"}:
                     self._may_end = not self._desired.deployments
                     return {}
-                case {"do": "go-back", "key": str() as key}:
-                    self._save(desired.go_back(self._desired, key))
+                case {"do": "go-back", "key": str() as key, "reason": str() as reason}:
+                    self._save(desired.go_back(self._desired, key, reason, now=_now()))
                     self._forgive(key)
                     self._publish()
                     return {}
+                case {"do": "give-up", "key": str() as key, "reason": str() as reason}:
+                    self._save(desired.give_up(self._desired, key, reason))
+                    return {}
                 case {"do": "status"}:
+                    self._note_what_serves()
                     found = [self._describe(one) for one in self._desired.deployments]
                     return {"protocol": control.PROTOCOL, "deployments": found}
                 case _:
@@ -231,7 +236,7 @@ class Supervisor:
         promised = {port.host_port for record in self._desired.services for port in record.ports}
         taken: set[int] = set()
         while True:
-            wanted = desired.admit(self._desired, order, taken=taken)
+            wanted = desired.admit(self._desired, order, taken=taken, now=_now())
             busy = {
                 port.host_port
                 for record in wanted.services
@@ -246,6 +251,22 @@ class Supervisor:
         self._outdate(order.key)
         self._forgive(order.key)
         self._publish()
+
+    def _note_what_serves(self) -> None:
+        """Write down which revisions became ready in full: these are what one goes back to."""
+        noted = self._desired
+        for one in noted.deployments:
+            mine = [vm for vm in self._vms.values() if vm.key == one.key]
+            ready = all(vm.state == "ready" and vm.machine == one.machine.fingerprint for vm in mine)
+            if not one.served and ready and len(mine) == one.replicas:
+                noted = desired.serve(noted, one.key)
+        if noted == self._desired:
+            return
+        try:
+            self._save(noted)
+        except OperationError as error:
+            self._desired = noted  # written with the next order: nobody asked for this one
+            _log(error.message)
 
     def _outdate(self, key: str) -> None:
         """In the user network a VM's ports are fixed when it starts: for another one it is replaced."""
@@ -426,6 +447,7 @@ class Supervisor:
         if now >= self._next_check_s:
             self._next_check_s = now + 1.0
             self._kill_hung(now)
+            self._note_what_serves()
             if now - self._started_s > IDLE_S and not self._desired.deployments:
                 self._may_end = True
             if self._exposure.unpublished:
@@ -492,6 +514,10 @@ class Supervisor:
 def _forwarded(forwards: Mapping[int, int]) -> str:
     """Where a VM in QEMU's user network answers on its first port."""
     return f"127.0.0.1:{next(iter(forwards.values()))}" if forwards else "127.0.0.1"
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _log(text: str) -> None:

@@ -31,11 +31,8 @@ def uses(state_dir: Path) -> tuple[Use, ...]:
 
 
 def _revisions(wanted: desired.Wanted) -> tuple[desired.Wanted, ...]:
-    """All revisions of a deployment that may be started: this one and, as long as it is kept, the one before.
-
-    Any further revisions that are kept one day count here.
-    """
-    return (wanted, wanted.previous) if wanted.previous else (wanted,)
+    """All revisions of a deployment that may be started: this one and those that can be gone back to."""
+    return (wanted, *reversed(wanted.past))
 
 
 def _unknown(path: Path, why: str) -> OperationError:

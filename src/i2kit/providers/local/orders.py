@@ -1,0 +1,160 @@
+"""What a command wants of a deployment, and what is noted of it → the order for the supervisor. Pure.
+
+In: a Release or one of the changes of what runs; the whole desired state; which revisions' machine images
+are there. Out: an Order. Also what `history` shows.
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Literal
+
+from i2kit.errors import InputError, OperationError, Problem
+from i2kit.model import Release, Revision, Service
+from i2kit.providers import Front, Rollback, Scale
+from i2kit.providers.local import desired
+from i2kit.providers.local.desired import MAX_REPLICAS, Desired, Order, Wanted, in_front, order_of
+
+Change = Rollback | Scale | Front
+
+
+def order_for(state: Desired, key: str, wanted: Release | Change, kept: Collection[int]) -> Order:
+    """The order that makes it so. `kept` are the revisions whose machine images are there.
+
+    Raises InputError for what cannot be had here, OperationError for what is not noted.
+    """
+    if isinstance(wanted, Release):
+        return order_of(wanted, attached_to(state, wanted))
+    now = running(state, key)
+    match wanted:
+        case Scale(replicas):
+            if replicas > MAX_REPLICAS:
+                problem = f"{key} may have {MAX_REPLICAS} replicas on one machine, not {replicas}"
+                raise InputError([Problem(problem, hint="split it into several deployments")])
+            return again(now, replace(now, replicas=replicas))
+        case Rollback(to):
+            return again(now, replace(revision(now, to, kept), replicas=now.replicas, attached=now.attached))
+        case Front():
+            return again(now, fronted(now, wanted))
+
+
+def again(now: Wanted, then: Wanted) -> Order:
+    """The order for what was noted of `then`. As long as it is the same as `now`, that changes nothing."""
+    made = desired.make_order(
+        then.name, then.namespace, then.replicas, then.machine, then.written, then.attached
+    )
+    same = (then.replicas, then.machine, then.written, then.attached) == (
+        now.replicas,
+        now.machine,
+        now.written,
+        now.attached,
+    )
+    # What an older version noted has a fingerprint of other things.
+    return replace(made, fingerprint=now.fingerprint) if same else made
+
+
+def attached_to(state: Desired, release: Release) -> tuple[Service, ...]:
+    """The services of other files that select this release: those noted here, and those noted elsewhere."""
+    workload = release.workload
+    found: dict[str, Service] = {}
+    for one in state.deployments:
+        services = in_front(one.key, one.written, one.attached) if one.key != workload.key else one.attached
+        found |= {service.key: service for service in services if service.selects(workload)}
+    own = {service.key for service in in_front(workload.key, desired.written_of(release), ())}
+    return tuple(found[key] for key in sorted(found) if key not in own)
+
+
+def fronted(now: Wanted, front: Front) -> Wanted:
+    """A deployment with other services in front. One that its own files have, too, takes that one's place."""
+    given = {service.key: desired.unplaced(service) for service in front.services}
+    own = {service.key for service in in_front(now.key, now.written, ())}
+    problems = [problem for service in front.services for problem in _unknown_ports(now, service)]
+    if problems:
+        raise InputError(problems)
+    attached = {one.key: one for one in now.attached if one.key not in front.without}
+    attached |= {key: one for key, one in given.items() if key not in own}
+    services = tuple(
+        given.get(one.key, one) if one.key in own else one
+        for one in now.written.services
+        if one.key not in own or one.key not in front.without
+    )
+    return replace(
+        now,
+        written=replace(now.written, services=services),
+        attached=tuple(attached[key] for key in sorted(attached)),
+    )
+
+
+def _unknown_ports(now: Wanted, service: Service) -> list[Problem]:
+    names = [port.name for port in now.written.ports if port.name]
+    return [
+        Problem(
+            f"service `{service.name}`: {now.key}, which runs, has no port named `{port.target}`",
+            service.position,
+            f"its named ports: {', '.join(names)}" if names else "give the port's number",
+        )
+        for port in service.ports
+        if desired.target_number(now.written.ports, port.target) is None
+    ]
+
+
+def revision(now: Wanted, to: int | None, kept: Collection[int]) -> Wanted:
+    """The revision to go back to: without a number the last one of another machine that served."""
+    known = {one.revision: one for one in (*now.past, now)}
+    there = [str(one.revision) for one in now.past if one.revision in kept and one.served]
+    hint = f"it can go back to {', '.join(there)}" if there else "deploy its files instead"
+    if to is None:
+        before = (
+            one
+            for one in reversed(now.past)
+            if one.served and one.machine.fingerprint != now.machine.fingerprint
+        )
+        found = next(before, None)
+        if found is None:
+            raise OperationError(f"no revision of {now.key} is known that served before this one", hint=hint)
+    else:
+        found = known.get(to)
+        if found is None:
+            raise OperationError(f"{now.key} has no revision {to}, or it is not kept any more", hint=hint)
+    if found.revision not in kept and found.machine != now.machine:
+        raise OperationError(
+            f"the machine image of revision {found.revision} of {now.key} is gone from the store", hint=hint
+        )
+    return found
+
+
+def revision_of(state: Desired, key: str, to: int | None, kept: Collection[int]) -> int:
+    """The number of that revision; OperationError as above."""
+    return revision(running(state, key), to, kept).revision
+
+
+def running(state: Desired, key: str) -> Wanted:
+    """What is noted under this key."""
+    now = state.deployment(key)
+    if now is None:
+        raise OperationError(f"nothing named {key} runs", hint="deploy it first")
+    return now
+
+
+def _outcome(one: Wanted, now: Wanted) -> Literal["serving", "rolling out", "superseded", "failed"]:
+    if one.reason:
+        return "failed"
+    if one is not now:
+        return "superseded"
+    return "serving" if one.served else "rolling out"
+
+
+def history(now: Wanted, kept: Collection[int]) -> tuple[Revision, ...]:
+    """All that is noted of a deployment's revisions, oldest first."""
+    return tuple(
+        Revision(
+            number=one.revision,
+            image=one.machine.image,
+            containers=one.machine.containers,
+            manifest=one.written.manifest,
+            created_at=one.created_at,
+            outcome=_outcome(one, now),
+            kept=one.revision in kept,
+            reason=one.reason,
+        )
+        for one in (*now.past, now)
+    )
