@@ -253,6 +253,53 @@ def security_group(port: int) -> Resources:
 
 
 @probe
+def an_instances_interface_goes_with_it(cloud: Cloud) -> None:
+    template = cloud.ec2.create_launch_template(
+        LaunchTemplateName="web",
+        LaunchTemplateData={
+            "ImageId": cloud.image("web"),
+            "InstanceType": "t3.micro",
+            "NetworkInterfaces": [{"DeviceIndex": 0, "DeleteOnTermination": True}],
+        },
+    )["LaunchTemplate"]["LaunchTemplateId"]
+    made = cloud.ec2.run_instances(LaunchTemplate={"LaunchTemplateId": template}, MinCount=1, MaxCount=1)
+    cloud.ec2.terminate_instances(InstanceIds=[made["Instances"][0]["InstanceId"]])
+    assert cloud.ec2.describe_network_interfaces()["NetworkInterfaces"] == []
+
+
+@probe
+def a_network_goes_with_its_stack(cloud: Cloud) -> None:
+    vpc, gateway, table = {"Ref": "Vpc"}, {"Ref": "Gateway"}, {"Ref": "Table"}
+    there = len(cloud.ec2.describe_route_tables()["RouteTables"])
+    cloud.create(
+        {
+            "Vpc": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.0.0.0/16"}},
+            "Gateway": {"Type": "AWS::EC2::InternetGateway", "Properties": {}},
+            "Attached": {
+                "Type": "AWS::EC2::VPCGatewayAttachment",
+                "Properties": {"VpcId": vpc, "InternetGatewayId": gateway},
+            },
+            "Table": {"Type": "AWS::EC2::RouteTable", "Properties": {"VpcId": vpc}},
+            "Out": {
+                "Type": "AWS::EC2::Route",
+                "DependsOn": "Attached",
+                "Properties": {
+                    "RouteTableId": table,
+                    "DestinationCidrBlock": "0.0.0.0/0",
+                    "GatewayId": gateway,
+                },
+            },
+        }
+    )
+    cloud.delete()
+    refused(
+        lambda: cloud.cloudformation.describe_stacks(StackName="web"), "ValidationError", "does not exist"
+    )
+    assert cloud.ec2.describe_internet_gateways()["InternetGateways"] == []
+    assert len(cloud.ec2.describe_route_tables()["RouteTables"]) == there
+
+
+@probe
 def a_security_groups_rules_change_in_place(cloud: Cloud) -> None:
     cloud.create(security_group(80))
     before = cloud.physical("Group")

@@ -584,8 +584,9 @@ def undoing(stack: Stack, reason: str, skip: tuple[str, ...] = ()) -> Iterator[N
     operation.event("UPDATE_ROLLBACK_IN_PROGRESS", reason=reason)
     yield
     new: list[Resource] = []
+    # As in any update, what others refer to comes first: they follow it.
     while stack.undo:
-        name, old = stack.undo[-1]
+        name, old = stack.undo[0]
         if name in skip:
             pass
         elif old is None:
@@ -605,10 +606,10 @@ def undoing(stack: Stack, reason: str, skip: tuple[str, ...] = ()) -> Iterator[N
                 text = f"The following resource(s) failed to update: [{name}]."
                 operation.event("UPDATE_ROLLBACK_FAILED", reason=text)
                 return
-        stack.undo.pop()
+        stack.undo.pop(0)
     operation.event("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS")
     yield
-    for resource in new:
+    for resource in reversed(new):
         with contextlib.suppress(FailedError):
             yield from operation.remove(resource)
     stack.body, stack.tags = body, tags

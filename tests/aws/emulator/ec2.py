@@ -1,17 +1,48 @@
-"""Security groups whose rules hold as given and change in place.
+"""Security groups whose rules hold as given and change in place; interfaces that go with their instance, and
+route tables and gateways with their stack.
 
-Source: AWS::EC2::SecurityGroup in the CloudFormation Template Reference.
+Sources: AWS::EC2::SecurityGroup in the CloudFormation Template Reference; "Network interfaces" in the EC2
+User Guide.
 """
 
 from typing import Any
 
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.instances import Instance
+from moto.ec2.models.internet_gateways import InternetGateway
+from moto.ec2.models.route_tables import RouteTable
 from moto.ec2.models.security_groups import SecurityGroup
+
+_terminate = Instance.terminate
 
 
 def install() -> None:
+    Instance.terminate = _terminated
+    RouteTable.delete = _delete_table
+    InternetGateway.delete = _delete_gateway
     SecurityGroup.create_from_cloudformation_json = classmethod(_create)
     SecurityGroup.update_from_cloudformation_json = classmethod(_update)
+
+
+def _terminated(self: Any) -> Any:
+    """AWS: the interface that an instance was launched with goes with it."""
+    primary = [nic.id for index, nic in self.nics.items() if int(index) == 0]
+    before = _terminate(self)
+    for id_ in primary:
+        self.ec2_backend.enis.pop(id_, None)
+    return before
+
+
+def _delete_table(self: Any, account: str, region: str, /) -> None:
+    """AWS: goes with its stack; what it was associated with went before."""
+    self._associations.clear()
+    self.ec2_backend.delete_route_table(self.id)
+
+
+def _delete_gateway(self: Any, account: str, region: str, /) -> None:
+    """AWS: goes with its stack; its attachment went before."""
+    self.vpc = None
+    self.ec2_backend.delete_internet_gateway(self.id)
 
 
 def _create(cls: Any, name: str, definition: dict[str, Any], account: str, region: str, /, **_: Any) -> Any:
