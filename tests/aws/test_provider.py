@@ -127,7 +127,7 @@ def weights(aws: Aws, name: str) -> dict[str, int]:
         for zone in zones
         for one in route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
     ]
-    return {one["SetIdentifier"]: one["Weight"] for one in records if one["Name"] == f"{name}."}
+    return {one["SetIdentifier"]: one["Weight"] for one in records if one["Name"].rstrip(".") == name}
 
 
 def subjects(found: Plan) -> dict[str, str]:
@@ -286,15 +286,17 @@ def test_a_new_neighbour_replaces_nothing_by_itself(
 ) -> None:
     provider = make()
     deployed(provider, built("a"))
-    deployed(provider, built("d", "db", ports=(Port(5432),), replicas=1))
+    database = built("d", "db", ports=(Port(5432),), replicas=1)
+    (own,) = database.services
+    deployed(provider, replace(database, services=(replace(own, selector=(("app", "db"),)),)))
     assert plan(provider, built("a")).actions == ()
     # With another image it is told of, by the load balancer's name as there is no zone.
     deployed(provider, built("b"))
     template = aws.client("cloudformation").get_template(StackName="i2kit-web")["TemplateBody"]
     told = template["Resources"]["LaunchTemplate"]["Properties"]["LaunchTemplateData"]["UserData"]
     host = aws.client("elbv2").describe_load_balancers()["LoadBalancers"]
-    (database,) = [one["DNSName"] for one in host if one["Type"] == "network"]
-    assert f"env=DB_SERVICE_HOST={database}\n" in json.dumps(told).replace("\\n", "\n")
+    (name,) = [one["DNSName"] for one in host if one["Type"] == "network"]
+    assert f"env=DB_SERVICE_HOST={name}\n" in json.dumps(told).replace("\\n", "\n")
 
 
 def test_all_that_is_wrong_is_said_and_nothing_touched(

@@ -42,7 +42,7 @@ class Stand:
             for id_, value in self.outputs.items()
             if id_ in told
         )
-        return {one.service: urlsplit(one.url).hostname or "" for one in found}
+        return {one.service: urlsplit(one.url).netloc.partition(":")[0] for one in found}
 
 
 @dataclass(frozen=True, slots=True)
