@@ -65,6 +65,7 @@ class Machine:
     console: Path
     started: float = field(default_factory=time.monotonic)
     said: list[tuple[float, str, str]] = field(default_factory=list)
+    readers: list[threading.Thread] = field(default_factory=list)
 
     def listen(self, channel: str, connection: socket.socket) -> None:
         with connection.makefile("rb") as lines:
@@ -79,17 +80,33 @@ class Machine:
         return [line for _, where, line in list(self.said) if where == channel]
 
     def wait_for(self, channel: str, accept: Callable[[str], bool] | str) -> str:
-        """The first line that is accepted: one with this beginning, or for which this holds."""
+        """The first line that is accepted: one with this beginning, or for which this holds.
+
+        Channels have no order among them: what comes on one says nothing of what came on another.
+        """
         test = accept if callable(accept) else lambda line: line.startswith(accept)
-        while time.monotonic() - self.started < PATIENCE_S:
-            alive = self.process.poll() is None
+        while True:
+            last = time.monotonic() - self.started > PATIENCE_S or self.has_ended()
             for line in self.lines(channel):
                 if test(line):
                     return line
-            if not alive:
-                break
+            if last:
+                raise AssertionError(f"never came on {channel}: {accept}\n{self.evidence()}")
             time.sleep(0.02)
-        raise AssertionError(f"never came on {channel}: {accept}\n{self.evidence()}")
+
+    def has_ended(self) -> bool:
+        """Whether the machine is off, and all that it told is in `said`."""
+        if self.process.poll() is None:
+            return False
+        for reader in self.readers:
+            reader.join()
+        return True
+
+    def wait_for_end(self, seconds: float) -> int:
+        """QEMU's exit status, once the machine switched itself off and all that it told is in `said`."""
+        self.process.wait(seconds)
+        self.has_ended()
+        return self.process.returncode
 
     def get(self, path: str = "/") -> bytes:
         """What the machine's port 80 answers, as soon as it does."""
@@ -217,15 +234,13 @@ def running(
         theirs.close()
     ours = {name: pair[0] for name, pair in pairs.items()}
     machine = Machine(process, ours.get("control"), port, console)
-    readers = [threading.Thread(target=machine.listen, args=item) for item in ours.items()]
-    for reader in readers:
-        reader.start()
+    for item in ours.items():
+        machine.readers.append(threading.Thread(target=machine.listen, args=item))
+        machine.readers[-1].start()
     try:
         yield machine
     finally:
         process.kill()
-        process.wait()
-        for reader in readers:
-            reader.join()
+        machine.wait_for_end(PATIENCE_S)
         for connection in ours.values():
             connection.close()

@@ -21,7 +21,7 @@ from tests.vm.machine import booted_disk, container
 
 pytestmark = pytest.mark.vm
 
-WEB = "hostname; cat /proc/cmdline; cat /proc/partitions; httpd -f -p 80 -h /www"
+WEB = "hostname; cat /proc/cmdline; cat /proc/partitions; echo that is all; httpd -f -p 80 -h /www"
 
 
 def test_an_ami_boots(
@@ -47,6 +47,7 @@ def test_an_ami_boots(
         volume = downloaded(clients.ebs, device, tmp_path / "volume.raw")
     with booted_disk([volume], tmp_path, "hostname=in-ec2\n", firmware="uefi", bus="nvme") as machine:
         assert machine.get() == b"hello\n"
+        machine.wait_for("console", lambda line: "that is all" in line)
         said = machine.console.read_text(errors="replace")
         assert "web in-ec2" in said, "it has reached the metadata service"
         assert f"{1 << 20} nvme0n1\n" in said, "it is on the volume of one GiB"

@@ -14,7 +14,8 @@ from tests.vm.machine import VOLUME_BYTES, as_volume, booted_disk, container
 
 pytestmark = pytest.mark.vm
 
-WEB = "hostname; cat /proc/cmdline; cat /proc/partitions; httpd -f -p 80 -h /www"
+WEB = "hostname; cat /proc/cmdline; cat /proc/partitions; echo that is all; httpd -f -p 80 -h /www"
+SAID_LAST = "that is all"
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,7 @@ def test_boots(
     image = disk.write(format_, parts, tmp_path)
     with booted_disk([image], tmp_path, "hostname=from-metadata\n", firmware=firmware, bus=bus) as machine:
         assert machine.get() == b"hello\n"
+        machine.wait_for("console", lambda line: SAID_LAST in line)
         said = machine.console.read_text(errors="replace")
         assert "web from-metadata" in said
         assert parts.cmdline in said, "the kernel has the arguments as they were given"
@@ -64,6 +66,7 @@ def test_boots_from_what_is_uploaded(
     volume = as_volume(disk.write("raw", parts, tmp_path), tmp_path / "volume.raw")
     with booted_disk([volume], tmp_path, "hostname=in-ec2\n", firmware=firmware, bus="nvme") as machine:
         assert machine.get() == b"hello\n"
+        machine.wait_for("console", lambda line: SAID_LAST in line)
         said = machine.console.read_text(errors="replace")
         assert "web in-ec2" in said, "it has reached the metadata service"
         assert f"{VOLUME_BYTES >> 10} nvme0n1\n" in said, "it is on the larger disk"
@@ -74,6 +77,6 @@ def test_two_roots(parts: disk.Parts, tmp_path: Path) -> None:
     """A disk with its copy beside it: rather no machine than one that runs something else."""
     image = disk.write("raw", parts, tmp_path)
     with booted_disk([image, image], tmp_path, None, firmware="bios", bus="virtio-blk") as machine:
-        assert machine.process.wait(60) == 0
+        assert machine.wait_for_end(60) == 0
         said = machine.console.read_text(errors="replace")
         assert f"there are two partitions {disk.label(parts.identity)}: /dev/vda3 and /dev/vdb3" in said

@@ -39,9 +39,8 @@ def test_pod(build: Build, tmp_path: Path) -> None:
     with booted(built, tmp_path, user_data) as machine:
         assert machine.get() == b"hello\n"
         machine.wait_for("control", "ready")
-        log = [line.removeprefix("ask ") for line in machine.lines("log") if line.startswith("ask ")]
         machine.wait_for("log", "ask hello")
-        machine.wait_for("log", "ask from web")
+        machine.wait_for("log", "ask from web")  # the last that it says
         log = [line.removeprefix("ask ") for line in machine.lines("log") if line.startswith("ask ")]
         # The 14 capabilities of container runtimes, and a filter on system calls.
         assert "CapEff:\t00000000a80425fb" in log
@@ -66,9 +65,9 @@ def test_pod(build: Build, tmp_path: Path) -> None:
 
         machine.say("stop 20")
         began = time.monotonic()
-        assert machine.process.wait(30) == 0
+        assert machine.wait_for_end(30) == 0
         assert time.monotonic() - began < 20, "the grace period is a limit, not a wait"
-        machine.wait_for("log", "ask asked to end")
+        assert "ask asked to end" in machine.lines("log")
         order = [line.split()[0] for line in machine.lines("control")]
         assert order[0] == "booted"
         assert order[-1] == "stopping"
@@ -93,14 +92,14 @@ def test_containers_that_fail(build: Build, tmp_path: Path) -> None:
         assert [line.split()[:4] for line in ended[:3]] == [
             ["exited", "ends", "3", delay] for delay in ("1", "2", "4")
         ]
-        assert machine.lines("log").count("ends once more") >= 3
+        machine.wait_for("log", lambda _: machine.lines("log").count("ends once more") >= 3)
         assert machine.wait_for("control", "exited greedy").endswith("out of memory")
         why = machine.wait_for("control", "exited absent")
         assert "cannot start: " in why
         assert "/no/such/program" in why
-        assert "user uid=1000(app) gid=1001(app) groups=5(extra)" in machine.lines("log")
-        assert "user mine" in machine.lines("log"), "a user can open its own output anew"
-        assert "user CapEff:\t0000000000000000" in machine.lines("log")
+        machine.wait_for("log", "user uid=1000(app) gid=1001(app) groups=5(extra)")
+        machine.wait_for("log", "user mine")  # a user can open its own output anew
+        machine.wait_for("log", "user CapEff:\t0000000000000000")
         assert machine.get() == b"hello\n"
         assert "ready" not in machine.lines("control")
         assert "exited web" not in "\n".join(machine.lines("control"))
@@ -130,7 +129,7 @@ def test_no_channels(build: Build, tmp_path: Path) -> None:
     built = build(container("web", WEB))
     with booted(built, tmp_path, "", channels=False) as machine:
         assert machine.get() == b"hello\n"
-        assert "web started" in machine.console.read_text()
+        machine.wait_for("console", lambda line: "web started" in line)
 
 
 @pytest.mark.parametrize("text", ["hostname=from-metadata\nready_port=80\nenv=A=b c", ""])
@@ -140,10 +139,9 @@ def test_metadata_service(build: Build, tmp_path: Path, text: str) -> None:
     with booted(built, tmp_path, text, source="metadata") as machine:
         assert machine.get() == b"hello\n"
         machine.wait_for("control", "ready")
-        log = machine.lines("log")
         assert "address 169.254.169.15" in machine.lines("control")
-        assert f"web {'from-metadata' if text else '(none)'}" in log
-        assert f"web A={'b c' if text else ''}" in log
+        machine.wait_for("log", f"web {'from-metadata' if text else '(none)'}")
+        machine.wait_for("log", lambda line: line == f"web A={'b c' if text else ''}")
 
 
 def test_user_data_on_a_disk(build: Build, tmp_path: Path) -> None:
@@ -151,7 +149,7 @@ def test_user_data_on_a_disk(build: Build, tmp_path: Path) -> None:
     built = build(container("web", f"hostname; {WEB}"))
     with booted(built, tmp_path, "hostname=from-disk\nready_port=80\n", source="disk") as machine:
         assert machine.get() == b"hello\n"
-        assert "web from-disk" in machine.lines("log")
+        machine.wait_for("log", "web from-disk")
 
 
 def test_no_metadata_service(build: Build, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_every_section(
     with booted(made, tmp_path, "ready_port=80\n", initrd=files.get("initrd.img"), memory_mb=160) as machine:
         assert machine.get() == b"from onboot\n"
         machine.wait_for("control", "ready")
-        machine.wait_for("log", "000-fill a file of the template")
+        machine.wait_for("log", "000-fill a file of the template")  # the last that it says
         said = [line.split(" ", 1)[1] for line in machine.lines("log") if line.startswith("000-fill ")]
         assert {"it's a folder", "scratch", "data"} <= set(said), "what runtime.json asks for"
         mounts = {line.split()[1]: line.split()[2:4] for line in said if " /made/" in line}
@@ -71,7 +71,7 @@ def test_every_section(
         machine.wait_for("log", "web touch: /written: Read-only")
         machine.wait_for("log", lambda _: machine.lines("log").count("reads hello") == 2)
         machine.say("stop 5")
-        assert machine.process.wait(30) == 0
+        assert machine.wait_for_end(30) == 0
         machine.wait_for("log", "onshutdown-000-fill from onboot")
         machine.wait_for("log", "onshutdown-000-fill last words")
 

@@ -92,6 +92,22 @@ class Local:
                 found.append(int(path.parent.name))
         return sorted(found)
 
+    def process(self, program: str) -> int:
+        """The id of our one process of this program: a HAProxy that was replaced may be leaving yet."""
+
+        def one() -> int | None:
+            found = self.processes(program)
+            return found[0] if len(found) == 1 else None
+
+        return until(one)
+
+    def kill_keeper(self) -> None:
+        """End the keeper, and with it all else of ours, as nothing can be caught."""
+        ours = self.processes("")
+        kill(self.process("i2kit.providers.local.keeper"))
+        until(lambda: all(is_gone(one) for one in ours))
+        assert self.processes("") == []
+
 
 @pytest.fixture(params=["namespace", "user"])
 def network(request: pytest.FixtureRequest, machine_settings: Settings) -> str:
@@ -118,6 +134,21 @@ def until(find: Callable[[], T | None]) -> T:
         assert time.monotonic() < deadline, "never came"
         time.sleep(0.05)
     return found
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: is_gone(pid))
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process holds nothing any more: while it dies it loses its arguments before its files."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state in "ZX" and len(threads) == 1
 
 
 def get(url: str) -> str:
@@ -174,7 +205,7 @@ def test_what_dies_is_replaced(local: Local, network: str) -> None:
     limits = Path(f"/proc/{local.processes('qemu-system')[-1]}/limits").read_text()
     assert re.search(rf"^Max file size +{programs.MOST_CONSOLE_BYTES} ", limits, re.MULTILINE)
 
-    os.kill(local.processes("qemu-system")[0], signal.SIGKILL)
+    kill(local.processes("qemu-system")[0])
     for _ in range(20):
         assert get(url) in names  # the other one answers all the while
 
@@ -186,8 +217,8 @@ def test_what_dies_is_replaced(local: Local, network: str) -> None:
     assert {get(url) for _ in range(8)} == names
 
     for program in ("haproxy", "dnsmasq") if network == "namespace" else ("haproxy",):
-        (pid,) = local.processes(program)
-        os.kill(pid, signal.SIGKILL)
+        pid = local.process(program)
+        kill(pid)
         until(lambda program=program, pid=pid: local.processes(program) not in ([], [pid]))  # type: ignore[misc]
     assert {get(url) for _ in range(8)} == names
 
@@ -198,8 +229,7 @@ def test_what_dies_is_replaced(local: Local, network: str) -> None:
         names = until(both_again)
 
     # Everything dies with the keeper; the next command brings the same back, at the same address.
-    os.kill(min(local.processes("i2kit.providers.local.keeper")), signal.SIGKILL)
-    until(lambda: local.processes("") == [])
+    local.kill_keeper()
     assert [one.endpoints for one in local.provider.list()] == [web.endpoints]
     until(lambda: local.status()["ready"] == 2)
     assert get(url) not in names
@@ -235,8 +265,7 @@ def test_a_port_that_another_program_has(local: Local, network: str) -> None:
         url = local.deploy(release).endpoints[0].url
         assert url != promised
         assert get(url)
-    os.kill(min(local.processes("i2kit.providers.local.keeper")), signal.SIGKILL)
-    until(lambda: local.processes("") == [])
+    local.kill_keeper()
     number = int(url.rsplit(":", 1)[1])
     with socket.create_server(("127.0.0.1", number)):
         assert local.provider.list()[0].endpoints[0].url == url

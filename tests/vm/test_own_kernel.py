@@ -107,7 +107,7 @@ def test_a_small_machine_without_an_initramfs(build: Build, tmp_path: Path) -> N
         machine.wait_for("control", "ready")
         total_kb, available_kb = map(int, machine.wait_for("control", "memory").split()[1:])
         assert total_kb - available_kb < 16 << 10
-        assert any(line.endswith("-i2kit") for line in machine.lines("log"))
+        machine.wait_for("log", lambda line: line.endswith("-i2kit"))
         assert machine.console.read_text() == "", "nothing was missed: no module, no mount point"
 
 
@@ -137,4 +137,4 @@ def test_on_a_disk_without_an_initramfs(
     volume = as_volume(disk.write("raw", parts, tmp_path), tmp_path / "volume.raw")
     with booted_disk([volume], tmp_path, "hostname=on-disk\n", firmware="uefi", bus="nvme") as machine:
         assert machine.get() == b"hello\n"
-        assert root in machine.console.read_text(errors="replace")
+        machine.wait_for("console", lambda line: root in line)
