@@ -417,3 +417,84 @@ def test_the_type_of_machine_says_its_architecture(make: Make, named: str | None
     workload = Workload("web", (), instance_type=named)
     assert make().architecture(workload) == architecture
     assert make(instance_type=named).architecture(Workload("web", ())) == architecture
+
+
+# --- what goes wrong --------------------------------------------------------------------------
+
+
+def test_a_revision_whose_image_is_gone_is_not_gone_back_to(
+    aws: Aws, make: Make, built: Callable[..., Release]
+) -> None:
+    for image in "abc":
+        deployed(make(), built(image))
+    ec2 = aws.client("ec2")
+    (second,) = [
+        one["ImageId"]
+        for one in ec2.describe_images(Owners=["self"])["Images"]
+        if {"Key": "i2kit:image", "Value": "b" * 64} in one["Tags"]
+    ]
+    ec2.deregister_image(ImageId=second)
+    for wanted in (Rollback(), Rollback(2)):
+        with pytest.raises(OperationError, match=f"revision 2: its AMI {second} is gone") as raised:
+            plan(make(), wanted)
+        assert raised.value.hint == "these are kept: 1"
+    assert [one.kept for one in make().history(WEB)] == [True, False, True]
+    assert deployed(make(), Rollback(1)).revision == 4
+
+
+def test_what_a_killed_run_left_goes_with_destroy(
+    aws: Aws, make: Make, built: Callable[..., Release]
+) -> None:
+    deployed(make(), built("a"))
+    client = aws.client("cloudformation")
+    client.delete_stack(StackName="i2kit-web")
+    aws.emulator.control("settle")
+    found = plan(make(), None)
+    (ami,) = amis(aws)
+    assert subjects(found) == {f"AMI {ami}": "remove", "shared network i2kit-network": "remove"}
+    do(make(), None)
+    assert left(aws) == []
+    assert plan(make(), None).actions == ()
+
+
+def test_a_stack_that_is_busy_or_dead_is_dealt_with_first(
+    aws: Aws, make: Make, built: Callable[..., Release]
+) -> None:
+    deployed(make(), built("a"))
+    # As a run leaves it that was killed while the stack is updated.
+    client = aws.client("cloudformation")
+    template = client.get_template(StackName="i2kit-web")["TemplateBody"]
+    template["Resources"]["LogGroup"]["Properties"]["RetentionInDays"] = 7
+    client.update_stack(
+        StackName="i2kit-web",
+        TemplateBody=json.dumps(template),
+        Capabilities=["CAPABILITY_IAM"],
+        Tags=client.describe_stacks(StackName="i2kit-web")["Stacks"][0]["Tags"],
+    )
+    planned = plan(make(), built("a"))
+    assert planned.actions[0].subject == "stack i2kit-web"
+    assert "IN_PROGRESS" in planned.actions[0].reason
+    assert deployed(make(), built("a")).replicas_ready == 3
+    assert plan(make(), built("a")).actions == ()
+
+
+def test_what_another_version_has_deployed_is_left_alone(
+    aws: Aws, make: Make, built: Callable[..., Release]
+) -> None:
+    deployed(make(), built("a"))
+    client = aws.client("cloudformation")
+    template = client.get_template(StackName="i2kit-web")["TemplateBody"]
+    template["Metadata"]["i2kit"]["Format"] = 99
+    template["Resources"]["LogGroup"]["Properties"]["RetentionInDays"] = 7
+    client.update_stack(
+        StackName="i2kit-web",
+        TemplateBody=json.dumps(template),
+        Capabilities=["CAPABILITY_IAM"],
+        Tags=client.describe_stacks(StackName="i2kit-web")["Stacks"][0]["Tags"],
+    )
+    aws.emulator.control("settle")
+    for wanted in (built("b"), Scale(2), None):
+        with pytest.raises(OperationError, match="another version of i2kit"):
+            make().plan(WEB, wanted, None)
+    # Others are deployed beside it.
+    assert deployed(make(), built("c", "other")).replicas_ready == 3

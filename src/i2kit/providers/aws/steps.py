@@ -294,8 +294,10 @@ class Steps:
     def plan_offline(self, key: str, wanted: Release) -> Plan:
         """Compared with what this machine saw last, or with nothing."""
         chosen = options(wanted, self.settings, self.account.region)
-        remembered = seen.recall(self._folder, stack_name(key))
-        before = Stand(record.of(remembered), remembered) if remembered else None
+        before = None
+        if remembered := seen.recall(self._folder, stack_name(key)):
+            with contextlib.suppress(OperationError):  # of another version of i2kit
+                before = Stand(record.of(remembered), remembered)
         where = surroundings.somewhere(self.settings.aws)
         network, zone, notes = where.network, where.zone, where.notes
         if before:
@@ -404,8 +406,27 @@ class Steps:
                 for id_ in dict.fromkeys(each.ami.id for each in (*one.history, one)):
                     made.append(Action("remove", f"AMI {id_}", "unless another deployment needs it"))
             return tuple(made)
-        left = [one for one in upkeep.images(self.account) if key in one.keys and not one.used_by]
-        return tuple(Action("remove", f"AMI {one.id}", "an interrupted run has left it") for one in left)
+        return tuple(Action("remove", what, "an interrupted run has left it") for what in self.left(key))
+
+    def left(self, key: str) -> Iterator[str]:
+        """What is there of a deployment without a stack, and the shared network where nobody needs it."""
+        for image in upkeep.images(self.account):
+            if key in image.keys and not image.used_by:
+                yield f"AMI {image.id}"
+        kept = {id_ for one in ami.owned(self.account.images) for id_ in one.snapshots}
+        with explained(f"looking for snapshots of {key}"):
+            pages = self.account.ec2.get_paginator("describe_snapshots").paginate(
+                OwnerIds=["self"], Filters=[{"Name": f"tag:{DEPLOYMENT}", "Values": [key]}]
+            )
+            yield from (
+                f"snapshot {one['SnapshotId']}"
+                for page in pages
+                for one in page["Snapshots"]
+                if one["SnapshotId"] not in kept
+            )
+            network = stacks.find(self.account.cloudformation, NETWORK_STACK)
+        if network and not self.network_users(network):
+            yield f"shared network {NETWORK_STACK}"
 
     # --- applying -----------------------------------------------------------------------------
 
@@ -435,8 +456,6 @@ class Steps:
             chosen = options(wanted, self.settings, self.account.region)
             where = surroundings.look(self.account, self.settings.aws, types=types(chosen))
             published = self.published(wanted, chosen, watch)
-            # Late, so that nobody removes it as unused while the upload takes its time.
-            where = surroundings.make(self.account, where, self.settings.aws, watch, pace=self.pace)
         after: Stand | None = None
 
         def order(stack: Stack | None) -> Order:
@@ -458,6 +477,9 @@ class Steps:
             )
 
         try:
+            if where:
+                # Late, so that nobody removes it as unused while the upload takes its time.
+                where = surroundings.make(self.account, where, self.settings.aws, watch, pace=self.pace)
             stack = stacks.revise(self.account.cloudformation, stack_name(key), order, watch, pace=self.pace)
         except I2kitError:
             if published:
