@@ -14,14 +14,24 @@ from i2kit.errors import OperationError, RolloutError
 from i2kit.events import ignore
 from i2kit.image import base
 from i2kit.image.store import Store
-from i2kit.model import Container, Deployment, MachineImage, Port, Release, Workload
-from i2kit.providers import Provider
+from i2kit.model import (
+    Container,
+    Deployment,
+    MachineImage,
+    Port,
+    Release,
+    Service,
+    ServicePort,
+    Workload,
+)
+from i2kit.providers import Front, Provider, Rollback, Scale, Wanted
 from i2kit.providers.local import LocalProvider
 from tests.in_memory import InMemoryProvider
 from tests.vm.machine import busybox_image
 
 KEY = "default/web"
-SERVE = ("sh", "-c", "echo serving; exec httpd -f -p 80 -h /www")
+SERVE = ("sh", "-c", "echo serving; trap exit TERM; httpd -f -p 80 -h /www & wait")
+OTHER = ("sh", "-c", "echo other; trap exit TERM; httpd -f -p 80 -h /www & wait")
 BREAK = ("false",)
 
 
@@ -38,8 +48,8 @@ class Place:
         workload = Workload("web", (container,), replicas=replicas, labels=(("app", "web"),))
         return Release(workload, self.build(workload), app.services_of(workload, ()))
 
-    def deploy(self, release: Release | None) -> Deployment | None:
-        return self.provider.apply(self.provider.plan(KEY, release, self.provider.observe(KEY)), ignore)
+    def deploy(self, wanted: Wanted | None) -> Deployment | None:
+        return self.provider.apply(self.provider.plan(KEY, wanted, self.provider.observe(KEY)), ignore)
 
 
 def in_memory(folder: Path) -> Place:
@@ -116,9 +126,11 @@ def test_the_life_of_a_deployment(place: Place) -> None:
 
     assert provider.plan(KEY, one, provider.observe(KEY)).actions == (), "the same again is nothing to do"
 
-    second = place.deploy(place.release(replicas=2))
+    second = place.deploy(Scale(2))
     assert second is not None
-    assert (second.replicas_wanted, second.replicas_ready) == (2, 2)
+    assert (second.revision, second.replicas_wanted, second.replicas_ready) == (1, 2, 2)
+    assert provider.plan(KEY, Scale(2), second).actions == ()
+    assert provider.plan(KEY, one, second).actions != (), "the files have a number, too"
     assert second.endpoints == first.endpoints, "an address stays"
     ids = [instance.id for instance in second.instances]
     assert first.instances[0].id in ids, "scaling replaces none"
@@ -134,6 +146,38 @@ def test_the_life_of_a_deployment(place: Place) -> None:
     after = provider.observe(KEY)
     assert after is not None
     assert (after.image, after.replicas_ready) == (one.image.id, 2), "the previous revision serves"
+
+    other = place.release(command=OTHER)
+    third = place.deploy(other)
+    assert third is not None
+    assert third.revision > second.revision
+    back = place.deploy(Rollback())
+    assert back is not None
+    assert (back.image, back.revision > third.revision) == (one.image.id, True)
+    assert provider.plan(KEY, Rollback(back.revision), back).actions == ()
+    with pytest.raises(OperationError):
+        provider.plan(KEY, Rollback(99), back)
+    history = provider.history(KEY)
+    assert [revision.number for revision in history] == list(range(1, back.revision + 1))
+    assert history[0].image == history[-1].image == one.image.id
+    assert {revision.image for revision in history if revision.outcome == "superseded"} == {
+        one.image.id,
+        other.image.id,
+    }
+    assert [revision.number for revision in history if revision.outcome == "serving"] == [back.revision]
+
+    shop = Service("shop", (("app", "web"),), (ServicePort(8080, 80),))
+    fronted = place.deploy(Front((shop,)))
+    assert fronted is not None
+    assert (fronted.revision, fronted.instances) == (back.revision, back.instances)
+    assert (fronted.labels, fronted.services) == (one.workload.labels, (shop,))
+    (shop_endpoint,) = set(fronted.endpoints) - set(back.endpoints)
+    assert shop_endpoint.port == 8080
+    assert place.get(shop_endpoint.url) == place.get(endpoint.url) == b"hello\n"
+    assert provider.plan(KEY, Front((shop,)), fronted).actions == ()
+    alone = place.deploy(Front(without=(shop.key,)))
+    assert alone is not None
+    assert (alone.services, alone.endpoints) == ((), first.endpoints)
 
     assert place.deploy(None) is None
     assert provider.observe(KEY) is None
