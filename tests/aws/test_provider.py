@@ -31,9 +31,10 @@ Make = Callable[..., AwsProvider]
 
 @pytest.fixture
 def make(aws: Aws, tmp_path: Path) -> Make:
-    """Providers, as one run after another has them."""
+    """The provider with these settings; with `new` as another run has it, which costs a second."""
+    known: dict[str, AwsProvider] = {}
 
-    def made(**given: Any) -> AwsProvider:
+    def made(*, ask: bool = False, new: bool = False, **given: Any) -> AwsProvider:
         settings = Settings(
             state_dir=tmp_path / "state",
             run_dir=tmp_path / "run",
@@ -41,9 +42,11 @@ def make(aws: Aws, tmp_path: Path) -> Make:
             lock_file=tmp_path / "i2kit.lock",
             aws=AwsSettings(**given),
         )
-        provider = AwsProvider(settings)
-        provider.pace = PACE
-        return provider
+        key = f"{ask} {given}"
+        if new or key not in known:
+            known[key] = AwsProvider(settings)
+            known[key].ask, known[key].pace = ask, PACE
+        return known[key]
 
     return made
 
@@ -153,7 +156,7 @@ def test_a_life(aws: Aws, make: Make, built: Callable[..., Release]) -> None:
 
     # The same again, by another run.
     before = len(aws.emulator.control("calls"))
-    again = plan(make(), first)
+    again = plan(make(new=True), first)
     assert (again.actions, again.images) == ((), ())
     assert deployed(make(), first).revision == 1
     assert writes(aws, before) == []
@@ -324,12 +327,6 @@ def test_a_stack_of_somebody_else_is_not_touched(aws: Aws, make: Make, built: Ca
 # --- plans that are only looked at ------------------------------------------------------------
 
 
-def asking(make: Make, **given: Any) -> AwsProvider:
-    provider = make(**given)
-    provider.ask = True
-    return provider
-
-
 def change_sets(aws: Aws) -> Sequence[object]:
     client = aws.client("cloudformation")
     names = [one["StackName"] for one in client.describe_stacks()["Stacks"]]
@@ -340,26 +337,22 @@ def test_cloudformation_is_asked_and_nothing_stays(
     aws: Aws, make: Make, built: Callable[..., Release]
 ) -> None:
     deployed(make(), built("d", "db"))
-    for _ in range(2):
-        before = len(aws.emulator.control("calls"))
-        found = plan(asking(make), built("a"))
-        assert subjects(found)["group of machines Group"] == "create"
-        assert set(writes(aws, before)) == {
-            f"cloudformation:{one}" for one in ("CreateChangeSet", "DeleteChangeSet", "DeleteStack")
-        }
-        aws.emulator.control("settle")
-        assert [one["StackName"] for one in aws.client("cloudformation").describe_stacks()["Stacks"]] == [
-            "i2kit-network",
-            "i2kit-db",
-        ]
-        if _ == 0:
-            deployed(make(), built("c"))
-            do(make(), None)
+    before = len(aws.emulator.control("calls"))
+    found = plan(make(ask=True), built("a"))
+    assert subjects(found)["group of machines Group"] == "create"
+    assert set(writes(aws, before)) == {
+        f"cloudformation:{one}" for one in ("CreateChangeSet", "DeleteChangeSet", "DeleteStack")
+    }
+    aws.emulator.control("settle")
+    assert [one["StackName"] for one in aws.client("cloudformation").describe_stacks()["Stacks"]] == [
+        "i2kit-network",
+        "i2kit-db",
+    ]
     deployed(make(), built("a"))
-    found = plan(asking(make), built("b"))
+    found = plan(make(ask=True), built("b"))
     assert subjects(found)["launch template LaunchTemplate"] == "change"
     assert change_sets(aws) == []
-    assert plan(asking(make), built("a")).actions == ()
+    assert plan(make(ask=True), built("a")).actions == ()
 
 
 def test_without_a_network_plans_are_made_from_what_was_seen(
@@ -367,7 +360,7 @@ def test_without_a_network_plans_are_made_from_what_was_seen(
 ) -> None:
     deployed(make(), built("a"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    provider = asking(make)
+    provider = make(ask=True)
     assert provider.list() == ()
     same, other = plan(provider, built("a")), plan(provider, built("b"))
     assert same.actions == ()
@@ -384,7 +377,7 @@ def test_without_credentials_there_is_no_plan(
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(InputError, match="no credentials"):
-        plan(asking(make), built("a"))
+        plan(make(ask=True), built("a"))
     made = json.loads(make().render(built("a")))
     assert made["Metadata"]["i2kit"]["Deployment"] == WEB
 
