@@ -133,6 +133,7 @@ def found(replicas: int = 3, machine: MachineImage | None = None) -> Deployment:
         instances=(),
         fingerprint=order.fingerprint,
         machine=order.machine.fingerprint,
+        labels=order.written.labels,
     )
 
 
@@ -149,6 +150,11 @@ def test_the_plan_in_words() -> None:
     assert words(plan.plan(key, release(replicas=5), found())) == [("scale", "3 → 5 VMs")]
     assert words(plan.plan(key, release(machine=other), found())) == [("replace", f"image {aaa} → {ccc}")]
     assert words(plan.plan(key, release(services=()), found())) == [("change", "services")]
+    labels = (("app", "web"), ("tier", "front"))
+    (service,) = release().services
+    named = release(services=(replace(service, selector=labels),))
+    named = replace(named, workload=replace(named.workload, labels=labels))
+    assert words(plan.plan(key, named, found())) == [("change", "the labels change")]
     assert words(plan.plan(key, None, found())) == [("remove", "3 VMs")]
     assert words(plan.plan(key, None, None)) == []
 

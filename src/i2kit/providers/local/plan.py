@@ -63,7 +63,7 @@ def plan(
 
 
 def _differences(found: Deployment, order: Order) -> str:
-    """Which of the services that were written come, change and go."""
+    """Which of the services that were written come, change and go, and whether the pods' labels change."""
     before = {service.key: service for service in found.services}
     after = {one.key: one for one in in_front(order.key, order.written, order.attached)}
     words = [
@@ -71,7 +71,8 @@ def _differences(found: Deployment, order: Order) -> str:
         *(f"service {key} changes" for key in after.keys() & before.keys() if after[key] != before[key]),
         *(f"service {key} goes" for key in before.keys() - after.keys()),
     ]
-    return ", ".join(sorted(words)) or "services"
+    labels = ["the labels change"] if found.labels != order.written.labels else []
+    return ", ".join([*labels, *sorted(words)]) or "services"
 
 
 def vms(count: int) -> str:

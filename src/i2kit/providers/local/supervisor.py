@@ -260,7 +260,7 @@ class Supervisor:
             ready = all(vm.state == "ready" and vm.machine == one.machine.fingerprint for vm in mine)
             if not one.served and ready and len(mine) == one.replicas:
                 noted = desired.serve(noted, one.key)
-        if noted == self._desired:
+        if noted is self._desired:
             return
         try:
             self._save(noted)
