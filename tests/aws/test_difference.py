@@ -44,9 +44,17 @@ def test_what_is_retained_is_kept() -> None:
 
 def test_more_replicas() -> None:
     assert words(made(release()), made(release(replicas=4))) == [
-        "change group of machines Group: MinSize 3 → 4; MaxSize 3 → 4; DesiredCapacity 3 → 4; "
-        "UpdatePolicy.AutoScalingInstanceRefresh.Preferences.MinHealthyPercentage 100 → 75, "
-        "UpdatePolicy.AutoScalingInstanceRefresh.Preferences.MaxHealthyPercentage 134 → 125"
+        "change group of machines Group: 3 → 4 machines"
+    ]
+
+
+def test_how_many_at_a_time_shows_by_itself() -> None:
+    old, new = made(release()), made(release())
+    policy = new["Resources"]["Group"]["UpdatePolicy"]["AutoScalingInstanceRefresh"]
+    policy["Preferences"]["MinHealthyPercentage"] = 50
+    assert words(old, new) == [
+        "change group of machines Group: "
+        "UpdatePolicy.AutoScalingInstanceRefresh.Preferences.MinHealthyPercentage 100 → 50"
     ]
 
 

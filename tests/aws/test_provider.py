@@ -164,7 +164,7 @@ def test_a_life(aws: Aws, make: Make, built: Callable[..., Release]) -> None:
     # More machines: those that are there stay.
     ids = {one.id for one in found.instances}
     scaled = plan(make(), Scale(4))
-    assert set(subjects(scaled)) == {"group of machines Group"}
+    assert subjects(scaled) == {"group of machines Group": "scale"}
     found = deployed(make(), Scale(4))
     assert (found.revision, found.replicas_wanted, found.replicas_ready) == (1, 4, 4)
     assert ids < {one.id for one in found.instances}

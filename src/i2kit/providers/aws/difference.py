@@ -14,6 +14,9 @@ from typing import Any, Literal
 
 Verb = Literal["add", "change", "replace", "remove", "keep"]
 
+SIZES = ("MinSize", "MaxSize", "DesiredCapacity")
+"""Of a group of machines, which i2kit keeps equal."""
+
 _MAX_SHOWN = 60
 
 
@@ -135,13 +138,19 @@ def _noun(resource: Mapping[str, Any]) -> str:
 def _reasons(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
     """By property, what differs."""
     found: dict[str, list[str]] = {}
-    sides = (
+    sides = [
         {**one.get("Properties", {}), "UpdatePolicy": one.get("UpdatePolicy", {})} for one in (before, after)
-    )
+    ]
     for path, was, will in _differing((), *sides):
         words = [word for word in path if not word.startswith("Fn::")]
         found.setdefault(path[0], []).extend(f"{'.'.join(words)} {text}" for text in _change(was, will))
-    return {name: ", ".join(texts) for name, texts in found.items()}
+    reasons = {name: ", ".join(texts) for name, texts in found.items()}
+    if all(name in reasons for name in SIZES):
+        # Said once; how many of so many are replaced at a time follows from it.
+        was, will = (side[SIZES[0]] for side in sides)
+        others = {name: text for name, text in reasons.items() if name not in (*SIZES, "UpdatePolicy")}
+        return {SIZES[0]: f"{was} → {will} machines", **others}
+    return reasons
 
 
 def _differing(path: tuple[str, ...], was: Any, will: Any) -> Iterator[tuple[tuple[str, ...], Any, Any]]:

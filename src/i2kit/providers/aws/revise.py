@@ -5,6 +5,7 @@ same one where nothing has to change. So a deploy that says the same again touch
 deployments beside it have come or gone: machines are told of those when they are replaced anyway.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,6 +24,9 @@ NEW_AMI = "ami-" + "0" * 17
 
 VERBS: Mapping[str, Any] = {"add": "create"}
 """Actions' words where those of changes are others."""
+
+SCALED = re.compile(r"\d+ → \d+ machines")
+"""What is said of a group that only gets more or fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,8 @@ def actions(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> tup
 
 def action(one: Change) -> Action:
     reason = "; ".join(one.reasons).replace(NEW_AMI, "a new one")
-    return Action(VERBS.get(one.verb, one.verb), f"{one.noun} {one.id}", reason)
+    verb: Any = "scale" if SCALED.fullmatch(reason) else VERBS.get(one.verb, one.verb)
+    return Action(verb, f"{one.noun} {one.id}", reason)
 
 
 # --- what is wanted ---------------------------------------------------------------------------
