@@ -24,6 +24,9 @@ from i2kit.model import Container, MachineImage, ResolvedImage, Resources
 
 PATIENCE_S = 60
 METADATA = Path(__file__).with_name("metadata.py")
+RELAY = Path(__file__).with_name("relay.py")
+ENDPOINT = "169.254.169.200"
+"""Where guests that ask the metadata service reach what a test serves as AWS's API."""
 OVMF = Path("/usr/share/OVMF")
 VOLUME_BYTES = 1 << 30
 Source = Literal["fw_cfg", "disk", "metadata"]
@@ -150,12 +153,16 @@ def booted(
     channels: bool = True,
     source: Source = "fw_cfg",
     initrd: Path | None = None,
+    endpoint: Path | None = None,
+    words: Sequence[str] = (),
 ) -> Iterator[Machine]:
     """Boot a machine; it is ended at the end. `source` is where it finds its user data.
 
-    With `initrd`, one that holds the root as well, it has no disk.
+    With `initrd`, one that holds the root as well, it has no disk. `endpoint` is the Unix socket of what
+    answers at ENDPOINT, and `words` are more of QEMU's arguments.
     """
     words = [
+        *words,
         *("-M", "q35,graphics=off,i8042=off,vmport=off", "-m", str(memory_mb)),
         *("-kernel", str(built.kernel), "-append", built.arguments("/dev/vda")),
         *(("-initrd", str(initrd or built.initrd)) if initrd or not built.direct else ()),
@@ -166,7 +173,7 @@ def booted(
     if not initrd:
         words += ["-drive", f"if=none,id=root,file={built.root},format=raw,readonly=on"]
         words += ["-device", "virtio-blk-pci,drive=root"]
-    with running(words, folder, user_data, channels=channels, source=source) as machine:
+    with running(words, folder, user_data, channels=channels, source=source, endpoint=endpoint) as machine:
         yield machine
 
 
@@ -198,12 +205,19 @@ def booted_disk(
 
 @contextmanager
 def running(
-    words: Sequence[str], folder: Path, user_data: str | None, *, channels: bool, source: Source
+    words: Sequence[str],
+    folder: Path,
+    user_data: str | None,
+    *,
+    channels: bool,
+    source: Source,
+    endpoint: Path | None = None,
 ) -> Iterator[Machine]:
     """A machine with these arguments, a network, a console (the chardev of this name), and user data."""
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "user-data"
-    data.write_text(user_data or "")
+    if user_data is not None:
+        data.write_text(user_data)
     console = folder / "console"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -219,6 +233,8 @@ def running(
         # The service's address has to lie within the network.
         network += ",net=169.254.169.0/24,dhcpstart=169.254.169.15,guestfwd=tcp:169.254.169.254:80-cmd:"
         network += f"{sys.executable} {METADATA} {data}"
+        if endpoint:
+            network += f",guestfwd=tcp:{ENDPOINT}:443-cmd:{sys.executable} {RELAY} {endpoint}"
     elif source == "disk":
         words += ["-drive", f"if=none,id=data,file={data},format=raw,readonly=on"]
         words += ["-device", "virtio-blk-pci,drive=data,serial=user-data"]

@@ -3,6 +3,7 @@
 Booting takes seconds, so each test asks one machine many things.
 """
 
+import json
 import time
 from pathlib import Path
 
@@ -142,6 +143,33 @@ def test_metadata_service(build: Build, tmp_path: Path, text: str) -> None:
         assert "address 169.254.169.15" in machine.lines("control")
         machine.wait_for("log", f"web {'from-metadata' if text else '(none)'}")
         machine.wait_for("log", lambda line: line == f"web A={'b c' if text else ''}")
+
+
+@pytest.mark.parametrize("instance", ["i-0123456789abcdef0", "i-89abcdef", "web-x7k2p"])
+def test_ec2_is_late(build: Build, tmp_path: Path, instance: str) -> None:
+    """The metadata service answers at last; machines that are told the same have names of their own."""
+    (tmp_path / "user-data.json").write_text(json.dumps({"instance-id": instance}))
+    (tmp_path / "user-data.late").write_text("7")
+    built = build(container("web", f"hostname; echo HOSTNAME=$HOSTNAME; cat /etc/hosts; {WEB}"))
+    ec2 = ("-smbios", "type=1,manufacturer=Amazon EC2")
+    name = "w" * 60
+    own = f"{'w' * 54}-{instance[-8:]}" if instance.startswith("i-") else name
+    with booted(built, tmp_path, f"hostname={name}\n", source="metadata", words=ec2) as machine:
+        assert machine.get() == b"hello\n"
+        machine.wait_for("log", "web started")
+        lines = {f"web {own}", f"web HOSTNAME={own}", f"web 169.254.169.15 {own}"}
+        assert lines <= set(machine.lines("log"))
+
+
+def test_ec2_without_user_data(build: Build, tmp_path: Path) -> None:
+    """That there is none is known at once."""
+    (tmp_path / "user-data.json").write_text(json.dumps({"instance-id": "i-0123456789abcdef0"}))
+    built = build(container("web", f"hostname; {WEB}"))
+    ec2 = ("-smbios", "type=1,manufacturer=Amazon EC2")
+    with booted(built, tmp_path, None, source="metadata", words=ec2) as machine:
+        assert machine.get() == b"hello\n"
+        machine.wait_for("log", "web started")
+        assert "web (none)" in machine.lines("log")
 
 
 def test_user_data_on_a_disk(build: Build, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ MODULES = (
     *INITRAMFS_MODULES,
     *("virtio_net", "virtio_console", "virtio_balloon", "virtio_rng"),
     *("ena", "ext4", "overlay", "qemu_fw_cfg", "af_packet"),
+    *("button", "evdev"),
 )
 
 _XEN_PHYS32_ENTRY = 18

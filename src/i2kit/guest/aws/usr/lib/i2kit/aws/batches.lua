@@ -84,7 +84,7 @@ function batches.add(waiting, name, time, text)
         waiting.streams[name] = stream
         waiting.order[#waiting.order + 1] = name
     end
-    text = batches.fitting(text)
+    text = text:sub(1, EVENT_BYTES)
     stream.last = stream.last + 1
     stream[stream.last] = { time = time, text = text }
     waiting.bytes = waiting.bytes + #text + LINE_BYTES
@@ -105,7 +105,8 @@ local function take(waiting, stream, room)
     end
     while stream.first <= stream.last and #batch < MOST_EVENTS do
         local event = stream[stream.first]
-        bytes = bytes + #event.text + OVERHEAD_BYTES
+        local text = batches.fitting(event.text)
+        bytes = bytes + #text + OVERHEAD_BYTES
         -- The clock may have been set back.
         if #batch > 0 then
             event.time = math.max(event.time, batch[#batch].time)
@@ -113,7 +114,7 @@ local function take(waiting, stream, room)
         if bytes > room or #batch > 0 and event.time - batch[1].time > DAY_MS then
             break
         end
-        batch[#batch + 1] = event
+        batch[#batch + 1] = { time = event.time, text = text }
         waiting.bytes = waiting.bytes - #event.text - LINE_BYTES
         stream[stream.first] = nil
         stream.first = stream.first + 1

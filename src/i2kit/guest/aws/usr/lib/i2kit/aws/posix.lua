@@ -34,7 +34,7 @@ char *strerror(int code);
 ]]
 
 local C = ffi.C
-local posix = { READABLE = 1, NONBLOCK = 2048 }
+local posix = { READABLE = 1, WRITE_ONLY = 1, NO_TERMINAL = 256, NONBLOCK = 2048 }
 local STREAM, SOL_SOCKET, RECEIVE_TIMEOUT, SEND_TIMEOUT = 1, 1, 20, 21
 local EINTR = 4
 local buffer_bytes = 65536
@@ -99,6 +99,11 @@ function posix.write_all(fd, text)
             error("cannot write: " .. reason(), 0)
         end
     end
+end
+
+-- How many bytes of the text could be written at once.
+function posix.write_some(fd, text)
+    return math.max(tonumber(C.write(fd, text, #text)), 0)
 end
 
 function posix.open(path, flags)
