@@ -106,9 +106,9 @@ DEPLOYMENT_SPEC = Object(
         accepted("selector", SELECTOR, "which pods belong to it; must match the template's labels"),
         accepted("template", TEMPLATE, "the pod", required=True),
         *_DEPLOYMENT_LATER,
-        silent("revisionHistoryLimit", "machines are not kept as history", Whole(0, 2**31 - 1)),
+        silent("revisionHistoryLimit", "ten revisions are kept", Whole(0, 2**31 - 1)),
         refused("paused", "is not possible: a deploy is done when it returns", "leave it out", False),
-        refused("rollbackTo", "is not possible: deploy the older manifest instead"),
+        refused("rollbackTo", "is not possible in a manifest", "use i2kit rollback"),
     ),
 )
 DEPLOYMENT = Object(
