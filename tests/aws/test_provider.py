@@ -355,6 +355,23 @@ def test_cloudformation_is_asked_and_nothing_stays(
     assert plan(make(ask=True), built("a")).actions == ()
 
 
+def test_asking_leaves_nothing_when_interrupted(aws: Aws, make: Make, built: Callable[..., Release]) -> None:
+    deployed(make(), built("a"))
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    for wanted in (built("b"), built("c", "other")):
+        provider = make(ask=True, new=True)
+        provider.pace = Pace(wait=interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            plan(provider, wanted)
+        aws.emulator.control("settle")
+        assert change_sets(aws) == []
+    names = [one["StackName"] for one in aws.client("cloudformation").describe_stacks()["Stacks"]]
+    assert names == ["i2kit-network", "i2kit-web"]
+
+
 def test_without_a_network_plans_are_made_from_what_was_seen(
     aws: Aws, make: Make, built: Callable[..., Release], monkeypatch: pytest.MonkeyPatch
 ) -> None:

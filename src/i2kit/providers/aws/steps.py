@@ -23,7 +23,7 @@ from i2kit.errors import (
     OperationError,
     Problem,
 )
-from i2kit.events import Note, Warned, Watcher
+from i2kit.events import Note, Watcher
 from i2kit.model import Deployment, PlacedImage, Release, Revision
 from i2kit.providers import Action, Estimate, Front, Plan, Rollback, Scale, Wanted
 from i2kit.providers.aws import (
@@ -275,6 +275,11 @@ class Steps:
             return self.plan_release(key, wanted, found, there)
         if there.stack is None or there.stand is None:
             raise OperationError(f"nothing named {key} runs on provider aws")
+        if self.usable(there) is None:
+            raise OperationError(
+                f"{key} never served: its stack is {there.stack.status}",
+                hint="deploy it again, from its files",
+            )
         after = self.changed(there.stand, wanted)
         where = Surroundings(after.record.network, after.record.zone)
         if after is not there.stand and (wrong := self.problems(there.stand, after, where)):
@@ -525,9 +530,7 @@ class Steps:
         client = self.account.cloudformation
         found = self.find(key)
         if found.stack:
-            removed = stacks.delete(client, name, watch, pace=self.pace)
-            for one in removed.retained if removed else ():
-                watch(Warned(f"kept, as its policy says: {one}"))
+            stacks.delete(client, name, watch, pace=self.pace)
         seen.forget(self._folder, name)
         upkeep.forget(self.account, key, found.stand.record if found.stand else None, watch)
         self.remove_network(watch)
