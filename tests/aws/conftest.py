@@ -7,10 +7,16 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.aws import emulator
+from tests.aws import emulator, policy
 from tests.aws.emulator import Emulator
 
 REGION = "us-east-1"
+
+DIRECT = tuple(one for name in ("read", "deploy") for one in policy.policies()[name])
+"""What the policies allow to i2kit itself."""
+
+NO_COMMAND = {"cloudformation:ListStackResources"}
+"""What no command calls, and only tests: `stacks.resources`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +38,20 @@ def emulated() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def aws(emulated: Emulator, monkeypatch: pytest.MonkeyPatch) -> Aws:
-    """Nothing of the user's own AWS reaches the test, nor the other way round."""
+def aws(emulated: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    """Nothing of the user's own AWS reaches the test, nor the other way round.
+
+    Whatever i2kit calls in the test, the policies of docs/aws-policy must allow.
+    """
     emulated.reset()
     for name, value in environment(emulated).items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     session = boto3.Session("key", "secret", region_name=REGION)
-    return Aws(emulated.url, session, emulated)
+    with policy.recording() as recorder:
+        yield Aws(emulated.url, session, emulated)
+    asked = (one for one in recorder.asked if one.action not in NO_COMMAND)
+    assert policy.denied(DIRECT, asked) == [], "docs/aws-policy does not allow this"
 
 
 def environment(server: Emulator) -> dict[str, str]:

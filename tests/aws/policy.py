@@ -11,6 +11,7 @@ CloudFormation API Reference, DescribeStacks ("requires ListStacks and DescribeS
 import importlib.resources
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -219,7 +220,7 @@ def _of_blocks(action: str, params: Params, tags: Tags) -> Iterator[Request]:
 
 
 def _start_snapshot(action: str, params: Params, tags: Tags) -> Iterator[Request]:
-    resource, said = OWN["ec2", "snapshot"] + "*", _requested(params["Tags"])
+    resource, said = OWN["ec2", "snapshot"] + "*", _requested(params.get("Tags", ()))
     yield Request(action, resource, said)
     yield Request("ec2:CreateTags", resource, (*said, ("ec2:CreateAction", "StartSnapshot")))
 
@@ -234,6 +235,11 @@ def _register_image(action: str, params: Params, tags: Tags) -> Iterator[Request
     for mapping in params["BlockDeviceMappings"]:
         id_ = mapping["Ebs"]["SnapshotId"]
         yield tags.request(action, OWN["ec2", "snapshot"] + id_, id_)
+
+
+def _of_images(params: Params) -> list[Mapping[str, str]]:
+    given = params.get("TagSpecifications", ())
+    return [tag for each in given if each["ResourceType"] == "image" for tag in each["Tags"]]
 
 
 def _one(name: str, start: str) -> Rule:
@@ -284,7 +290,7 @@ def _requested(tags: Iterable[Mapping[str, str]]) -> Pairs:
 
 @dataclass(slots=True)
 class Recorder:
-    """What the clients of i2kit's sessions ask of IAM. Other clients are not seen."""
+    """What i2kit asks of IAM by the clients of its sessions; tests call by them too, and that is not seen."""
 
     asked: dict[Request, None] = field(default_factory=dict)
     tags: Tags = field(default_factory=Tags)
@@ -293,12 +299,18 @@ class Recorder:
     def actions(self) -> frozenset[str]:
         return frozenset(one.action for one in self.asked)
 
+    def forget(self) -> None:
+        """What was asked; not what is known of tags."""
+        self.asked.clear()
+
     def listen(self, client: Any) -> None:
         client.meta.events.register("before-parameter-build", self._called)
         client.meta.events.register("after-call", self._answered)
 
     def _called(self, params: Params, model: Any, context: dict[str, Any], **_: object) -> None:
         context["asked"] = params
+        if not _by_i2kit():
+            return
         action = f"{model.service_model.signing_name}:{model.name}"
         self.asked |= dict.fromkeys(requests(action, params, self.tags))
 
@@ -306,9 +318,9 @@ class Recorder:
         """AWS tells tags in its answers; what was just made has those that were asked for."""
         params = context["asked"]
         if model.name == "StartSnapshot" and "SnapshotId" in parsed:
-            self.tags.learn(parsed["SnapshotId"], params["Tags"])
+            self.tags.learn(parsed["SnapshotId"], params.get("Tags", ()))
         elif model.name == "RegisterImage" and "ImageId" in parsed:
-            self.tags.learn(parsed["ImageId"], params["TagSpecifications"][0]["Tags"])
+            self.tags.learn(parsed["ImageId"], _of_images(params))
         listed = [
             *(("ImageId", one) for one in parsed.get("Images", ())),
             *(("SnapshotId", one) for one in parsed.get("Snapshots", ())),
@@ -317,6 +329,15 @@ class Recorder:
         for name, one in listed:
             if name in one:
                 self.tags.learn(one[name], one.get("Tags", ()))
+
+
+def _by_i2kit() -> bool:
+    """Whether the SDK was called from i2kit's own code."""
+    frame = sys._getframe(2)
+    while (name := str(frame.f_globals["__name__"])).startswith(("botocore.", "boto3.")):
+        assert frame.f_back
+        frame = frame.f_back
+    return name.startswith("i2kit.")
 
 
 @contextmanager

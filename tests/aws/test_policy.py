@@ -3,19 +3,21 @@ what i2kit and, in its user's name, CloudFormation call.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import boto3
+import botocore.session
 import pytest
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
-from i2kit.providers.aws import ami, stacks
+from i2kit.providers.aws import ami, foresight, stacks
 from i2kit.providers.aws.values import NETWORK_STACK, log_group, stack_name
+from i2kit.settings import VARIABLES
 from tests.aws import policy
-from tests.aws.conftest import REGION
+from tests.aws.conftest import DIRECT, REGION
 from tests.aws.policy import Request
 from tests.aws.templates import all_templates
 
@@ -26,9 +28,6 @@ POLICIES = policy.policies()
 STATEMENTS = [one for each in POLICIES.values() for one in each]
 CLOUDFORMATION = {"aws:CalledVia": ["cloudformation.amazonaws.com"]}
 
-DIRECT = [one for one in STATEMENTS if one.policy in ("read", "deploy")]
-"""What i2kit calls itself; all others are for CloudFormation."""
-
 UNBOUND = {("read", "Look"), ("deploy", "Look")}
 """Statements for any resource and without a condition: what they have only looks, and knows no resources."""
 
@@ -37,7 +36,9 @@ ANY_RESOURCE = {
 }
 """Actions for any resource although they know some."""
 
-CHANGE_SETS = "arn:*:cloudformation:*:*:changeSet/i2kit-*/*"
+CHANGE_SETS = {
+    f"arn:*:cloudformation:*:*:changeSet/{begin}*/*" for begin in (stacks.CHANGE_SET, foresight.CHANGE_SET)
+}
 """The reference says that calls about change sets name the stack. i2kit names the change set alone, by its
 ARN, and then IAM was seen to be asked for that one (widdix/complete-aws-iam-reference, issue 6)."""
 
@@ -68,8 +69,8 @@ def test_a_policy_is_as_iam_takes_it(name: str) -> None:
 
 @cache
 def operations(service: str) -> frozenset[str]:
-    client = boto3.Session("key", "secret", region_name=REGION).client(SERVICES.get(service, service))
-    return frozenset(client.meta.service_model.operation_names)
+    model = botocore.session.get_session().get_service_model(SERVICES.get(service, service))
+    return frozenset(model.operation_names)
 
 
 def test_each_action_exists_and_none_has_a_wildcard() -> None:
@@ -89,7 +90,7 @@ def test_each_action_is_bound_to_resources_where_it_knows_any() -> None:
                 assert not found or action in ANY_RESOURCE, action
             else:
                 assert any(kind.fits(each) for kind in found for each in one.resources), action
-        for each in set(one.resources) - {"*", CHANGE_SETS}:
+        for each in set(one.resources) - {"*", *CHANGE_SETS}:
             assert any(kind.fits(each) for action in one.actions for kind in policy.kinds(action)), each
 
 
@@ -521,3 +522,11 @@ def test_templates_name_nothing_that_the_policies_do_not_know() -> None:
                 assert said["Principal"] == {"Service": "ec2.amazonaws.com"}
             case "AWS::Route53::RecordSet":
                 assert properties["Type"] == "A"
+
+
+def test_the_page_for_users_has_each_policy_and_each_setting() -> None:
+    text = (policy.FOLDER.parent / "aws.md").read_text()
+    assert set(re.findall(r"aws-policy/(\w+)\.json\)", text)) == POLICIES.keys()
+    of_local = {"network", "accelerator"}
+    for name, variable in VARIABLES.items():
+        assert (f"| `{variable}` | `{name}` |" in text) == (name not in of_local), name
