@@ -1,10 +1,12 @@
-"""What AWS was given boots: the AMI of a disk, followed down to the blocks of its snapshot."""
+"""What AWS was given boots: a deployment's group, followed down to the blocks of its AMI's snapshot."""
 
 import base64
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from i2kit.blocks import BLOCK_BYTES
@@ -14,8 +16,11 @@ from i2kit.image.store import Store
 from i2kit.image.template import Base
 from i2kit.providers.aws import ami
 from i2kit.providers.aws.session import connect
+from i2kit.providers.aws.template import template
 from tests.aws import emulator
-from tests.aws.conftest import environment
+from tests.aws.conftest import REGION, Aws, environment
+from tests.aws.releases import OPTIONS, release
+from tests.aws.test_templates_made import create, network
 from tests.vm.conftest import Build
 from tests.vm.machine import booted_disk, container
 
@@ -24,10 +29,12 @@ pytestmark = pytest.mark.vm
 WEB = "hostname; cat /proc/cmdline; cat /proc/partitions; echo that is all; httpd -f -p 80 -h /www"
 
 
-def test_an_ami_boots(
+def test_a_deployment_boots(
     build: Build, store: Store, the_base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Disk → blocks → AMI → its root device's snapshot → blocks → a volume → UEFI, NVMe, an answer."""
+    """Disk → blocks → AMI → stack; its group → launch template → AMI → its root device's snapshot → blocks →
+    a volume → UEFI, NVMe, the launch template's user data, an answer.
+    """
     built = build(container("web", WEB))
     identity = bytes.fromhex(built.id)[:16]
     cmdline = f"{built.arguments(f'PARTLABEL={disk.label(identity)}')} rootwait"
@@ -41,16 +48,33 @@ def test_an_ami_boots(
             monkeypatch.setenv(name, value)
         clients = ami.clients(connect())
         made = ami.publish(clients, raw, image=built.id, architecture="x86_64")
-        (image,) = clients.ec2.describe_images(ImageIds=[made.ami.id])["Images"]
+        aws = Aws(server.url, boto3.Session(region_name=REGION), server)
+        where, zone = network(aws)
+        create(aws, "i2kit-web", template(release(), made.ami, where, zone, OPTIONS))
+        launched = launch_data(aws)
+        (image,) = clients.ec2.describe_images(ImageIds=[launched["ImageId"]])["Images"]
         root = image["RootDeviceName"]
         (device,) = [one["Ebs"] for one in image["BlockDeviceMappings"] if one["DeviceName"] == root]
         volume = downloaded(clients.ebs, device, tmp_path / "volume.raw")
-    with booted_disk([volume], tmp_path, "hostname=in-ec2\n", firmware="uefi", bus="nvme") as machine:
+    user_data = base64.b64decode(launched["UserData"]).decode()
+    (tmp_path / "user-data.json").write_text(json.dumps({"instance-id": "i-0123456789abcdef0"}))
+    with booted_disk([volume], tmp_path, user_data, firmware="uefi", bus="nvme") as machine:
         assert machine.get() == b"hello\n"
         machine.wait_for("console", lambda line: "that is all" in line)
         said = machine.console.read_text(errors="replace")
-        assert "web in-ec2" in said, "it has reached the metadata service"
+        assert "web web-9abcdef0" in said, "it has reached the metadata service"
         assert f"{1 << 20} nvme0n1\n" in said, "it is on the volume of one GiB"
+
+
+def launch_data(aws: Aws) -> dict[str, Any]:
+    """What the only group's machines are launched with."""
+    (group,) = aws.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+    wanted = group["LaunchTemplate"]
+    (found,) = aws.client("ec2").describe_launch_template_versions(
+        LaunchTemplateId=wanted["LaunchTemplateId"], Versions=[wanted["Version"]]
+    )["LaunchTemplateVersions"]
+    data: dict[str, Any] = found["LaunchTemplateData"]
+    return data
 
 
 def downloaded(ebs: Any, device: dict[str, Any], path: Path) -> Path:
