@@ -100,8 +100,8 @@ def test_everything_that_is_wrong_with_the_file_is_said_at_once_with_its_line(he
     assert [str(problem) for problem in caught.value.problems] == [
         "i2kit.toml:1:1: `regoin` is not a setting\n  hint: did you mean `region`?",
         "i2kit.toml:4:1: vpc must be text",
+        "i2kit.toml:5:1: provider is `moon`\n  hint: use local or aws",
         "I2KIT_ACCEL is `hvf`\n  hint: use auto or kvm or tcg",
-        "provider of i2kit.toml is `moon`\n  hint: use local or aws",
     ]
 
 
@@ -111,6 +111,10 @@ def test_everything_that_is_wrong_with_the_file_is_said_at_once_with_its_line(he
         ("region = ", "i2kit.toml is not TOML: Invalid value (at end of document)"),
         ("env = 5", "i2kit.toml: `env` holds tables"),
         ("[env.b]", "i2kit.toml has no environment `a`"),
+        ("a = " + "1" * 5000, "i2kit.toml is not TOML"),
+        ("a = " + "[" * 5000, "i2kit.toml is not TOML"),
+        ("[a]\nregion = 'x'", "i2kit.toml:1:1: `a` is not a setting\n  hint: write [env.a]"),
+        ("[env.a]\ncredentials = '~no-such-user/a'", "this machine has no such home folder"),
         (b"\xff", "cannot read i2kit.toml"),
         (None, "there is no file i2kit.toml"),
     ],

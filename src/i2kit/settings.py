@@ -20,6 +20,14 @@ Accelerator = Literal["auto", "kvm", "tcg"]
 
 PROVIDERS = ("local", "aws")
 
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "provider": PROVIDERS,
+    "architecture": ("amd64", "arm64"),
+    "network": ("auto", "namespace", "user"),
+    "accelerator": ("auto", "kvm", "tcg"),
+}
+"""Settings that have few values, the default first."""
+
 SETTINGS_FILE = "i2kit.toml"
 
 VARIABLES = {
@@ -102,18 +110,19 @@ def load(
     def given(name: str, fallback: str | None = None) -> str | None:
         return environ.get(VARIABLES[name]) or file.get(name) or fallback
 
-    def chosen(name: str, allowed: Sequence[str]) -> str:
-        value = given(name, allowed[0])
-        assert value is not None
-        if value not in allowed:
-            where = VARIABLES[name] if environ.get(VARIABLES[name]) else f"{name} of {SETTINGS_FILE}"
-            problems.append(Problem(f"{where} is `{value}`", hint=f"use {' or '.join(allowed)}"))
+    def chosen(name: str) -> str:
+        value = given(name) or CHOICES[name][0]
+        if value not in CHOICES[name]:
+            problems.append(_no_choice(VARIABLES[name], name, value))
         return value
 
-    network = cast(NetworkMode, chosen("network", ("auto", "namespace", "user")))
-    accelerator = cast(Accelerator, chosen("accelerator", ("auto", "kvm", "tcg")))
-    where = provider or chosen("provider", PROVIDERS)
-    built = architecture or cast(Architecture, chosen("architecture", ("amd64", "arm64")))
+    network = cast(NetworkMode, chosen("network"))
+    accelerator = cast(Accelerator, chosen("accelerator"))
+    where = provider or chosen("provider")
+    built = architecture or cast(Architecture, chosen("architecture"))
+    credentials = given("credentials")
+    if credentials and (unknown := _unknown_home(credentials)):
+        problems.append(unknown)
     if problems:
         raise InputError(problems)
 
@@ -133,7 +142,6 @@ def load(
     run_dir = Path("/run/i2kit") if root and not environ.get("I2KIT_STATE_DIR") else state_dir / "run"
     if run := environ.get("I2KIT_RUN_DIR"):
         run_dir = Path(run).absolute()
-    credentials = given("credentials")
     return Settings(
         state_dir=state_dir,
         run_dir=run_dir,
@@ -183,7 +191,7 @@ def _settings_file(environ: Mapping[str, str], env: str | None, problems: list[P
 
     try:
         whole = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also of numbers and nestings without an end
         problems.append(Problem(f"{path} is not TOML: {error}"))
         return {}
     environments = whole.pop("env", {})
@@ -213,15 +221,33 @@ def _of_table(
 
             near = difflib.get_close_matches(key, VARIABLES, 1)
             hint = f"did you mean `{near[0]}`?" if near else f"there are {', '.join(VARIABLES)}"
+            if isinstance(value, dict):
+                hint = f"write [env.{key}]"
             problems.append(Problem(f"`{key}` is not a setting", _line_of(text, path, header, key), hint))
         elif not all(isinstance(word, str) for word in words):
             problems.append(Problem(f"{key} must be text", _line_of(text, path, header, key)))
-        elif key == "credentials":
+        elif key in CHOICES and value and value not in CHOICES[key]:
+            problems.append(_no_choice(key, key, str(value), _line_of(text, path, header, key)))
+        elif key == "credentials" and not _unknown_home(str(value)):
             # As a path in a file is meant: from where the file is.
             found[key] = str(path.absolute().parent / Path(str(value)).expanduser())
         else:
             found[key] = ",".join(str(word) for word in words)
     return found
+
+
+def _no_choice(where: str, name: str, value: str, position: Position | None = None) -> Problem:
+    return Problem(f"{where} is `{value}`", position, f"use {' or '.join(CHOICES[name])}")
+
+
+def _unknown_home(credentials: str) -> Problem | None:
+    """What is wrong with a path that begins with ~NAME, where nobody is named so."""
+    try:
+        Path(credentials).expanduser()
+    except RuntimeError:
+        problem = f"credentials is `{credentials}`, and this machine has no such home folder"
+        return Problem(problem, hint="give the whole path")
+    return None
 
 
 def _line_of(text: str, path: Path, header: str, key: str) -> Position:
