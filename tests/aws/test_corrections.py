@@ -518,6 +518,24 @@ def a_group_changes_size_in_place(cloud: Cloud) -> None:
 
 
 @probe
+def an_instance_that_goes_leaves_its_target_groups(cloud: Cloud) -> None:
+    image = cloud.image("one")
+    cloud.create(group(cloud, image))
+    cloud.update(group(cloud, image, size=1))
+    assert states(cloud) == ["healthy"]
+
+
+@probe
+def a_listener_goes_before_what_it_leads_to(cloud: Cloud) -> None:
+    """Whichever of load balancer and target group goes first."""
+    resources = group(cloud, cloud.image("one"))
+    cloud.create(resources)
+    without = ("Listener", "Targets", "Group", "Template")
+    kept = {name: one for name, one in resources.items() if name not in without}
+    assert cloud.update(kept)["StackStatus"] == "UPDATE_COMPLETE"
+
+
+@probe
 def a_refresh_replaces_all_instances_and_launches_before_it_terminates(cloud: Cloud) -> None:
     old, new = cloud.image("one"), cloud.image("two")
     preferences = {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 150}

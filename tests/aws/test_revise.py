@@ -50,6 +50,16 @@ def test_the_same_again_is_the_same_one() -> None:
     assert [one.revision for one in after.record.history] == [1]
 
 
+def test_a_revision_is_what_machines_are_made_of() -> None:
+    before = first(deployment("web"))
+    more = revise.released(before, deployment("web", replicas=5), ZONED, (), "2030-01-01T00:00:00Z")
+    assert more is not before
+    assert (more.record.revision, more.record.created_at, more.record.history) == (1, NOW, ())
+    other = revise.released(more, deployment("web"), replace(ZONED, ami=NEXT), (), NOW)
+    assert other.record.revision == 2
+    assert [one.release.workload.replicas for one in other.record.history] == [5]
+
+
 def test_neighbours_that_come_and_go_change_nothing_by_themselves() -> None:
     database = first(deployment("db"))
     before = first(deployment("web"))

@@ -119,7 +119,7 @@ class Provider(Protocol):
     form: str
     """In which of model.FORMATS it needs machine images."""
     ask: bool
-    """Set where plans are only looked at: they may then take longer to be exact, or do with less than apply."""
+    """Set where plans are only looked at: then they may take longer to be exact, or do with less."""
 
     def architecture(self, workload: Workload) -> Architecture:
         """Of the machines that this workload gets."""

@@ -8,7 +8,7 @@ its API Reference, UpdatePolicy attribute in the CloudFormation Template Referen
 
 import math
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -89,6 +89,7 @@ def _update(cls: Any, /, **words: Any) -> Any:
     group.tags = properties.get("Tags") or []
     group.target_group_arns = properties.get("TargetGroupARNs") or []
     desired = properties.get("DesiredCapacity")
+    before = {one.instance.id for one in group.instance_states}
     group.update(
         availability_zones=properties.get("AvailabilityZones") or [],
         desired_capacity=int(desired) if desired is not None else None,
@@ -101,7 +102,14 @@ def _update(cls: Any, /, **words: Any) -> Any:
         health_check_type=properties.get("HealthCheckType"),
     )
     backend.update_attached_target_groups(group.name)
+    _deregister(backend, group, before - {one.instance.id for one in group.instance_states})
     return group
+
+
+def _deregister(backend: Any, group: Any, ids: Iterable[str]) -> None:
+    """AWS: an instance that goes leaves its target groups."""
+    for arn in group.target_group_arns:
+        backend.elbv2_backend.deregister_targets(arn, [{"Id": id_} for id_ in ids])
 
 
 def _stabilize_after_update(
@@ -165,6 +173,7 @@ def _steps(refresh: Refresh) -> Iterator[None]:
 
         def terminate(states: list[Any]) -> None:
             backend.ec2_backend.terminate_instances([one.instance.id for one in states])
+            _deregister(backend, group, [one.instance.id for one in states])
             group.instance_states = [one for one in group.instance_states if one not in states]
 
         if not first:

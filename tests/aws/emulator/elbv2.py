@@ -6,7 +6,13 @@ Sources: the resource types' pages in the CloudFormation Template Reference, the
 
 from typing import Any
 
-from moto.elbv2.models import FakeHealthStatus, FakeLoadBalancer, FakeTargetGroup, elbv2_backends
+from moto.elbv2.models import (
+    FakeHealthStatus,
+    FakeListener,
+    FakeLoadBalancer,
+    FakeTargetGroup,
+    elbv2_backends,
+)
 
 _unhealthy: set[str] = set()
 _health_for = FakeTargetGroup.health_for
@@ -23,6 +29,7 @@ def install() -> None:
     FakeTargetGroup.create_from_cloudformation_json = classmethod(_create_group)
     FakeTargetGroup.update_from_cloudformation_json = classmethod(_update_group)
     FakeTargetGroup.delete = _delete_group
+    FakeListener.delete = _delete_listener
     FakeTargetGroup.get_cfn_attribute = _group_attribute
     FakeTargetGroup.health_for = health_for
 
@@ -169,6 +176,11 @@ def _update_group(cls: Any, /, **words: Any) -> Any:
 def _delete_group(self: Any, account: str, region: str) -> None:
     """AWS: a target group goes with its stack."""
     elbv2_backends[account][region].delete_target_group(self.arn)
+
+
+def _delete_listener(self: Any, account: str, region: str) -> None:
+    """AWS: a listener goes by itself, and what it led to is free then."""
+    elbv2_backends[account][region].delete_listener(self.arn)
 
 
 def _group_attribute(self: Any, name: str) -> Any:

@@ -136,7 +136,17 @@ def released(
         for service in (*(one for other in others for one in other.record.services), *attached)
         if service.namespace == release.workload.namespace and service.key not in own
     }
-    return stand(record.after(was, _told(fresh, {**seen, **near}, {} if place.zone else _hosts(others))))
+    told_all = _told(fresh, {**seen, **near}, {} if place.zone else _hosts(others))
+    after = stand(record.after(was, told_all))
+    if before and was and _machine(before) == _machine(after):
+        # A revision is what machines are made of; how many there are and what leads to them is not.
+        return stand(replace(told_all, revision=was.revision, created_at=was.created_at, history=was.history))
+    return after
+
+
+def _machine(one: Stand) -> Any:
+    """What all machines of a group are made of."""
+    return one.template["Resources"]["LaunchTemplate"]
 
 
 def fronted(before: Stand, wanted: Front) -> Stand:

@@ -43,8 +43,11 @@ def recall(folder: Path, stack: str) -> Mapping[str, Any] | None:
 
 
 def forget(folder: Path, stack: str) -> None:
+    """And leave no empty folders: `folder` is a region's in the provider's in that of all state."""
     with contextlib.suppress(OSError):
-        _file(folder, stack).unlink()
+        _file(folder, stack).unlink(missing_ok=True)
+        for one in (folder, *folder.parents[:2]):
+            one.rmdir()
 
 
 def _file(folder: Path, stack: str) -> Path:

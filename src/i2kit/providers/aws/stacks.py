@@ -148,18 +148,6 @@ def deployments(client: Any) -> Sequence[Stack]:
     return sorted((one for one in found if DEPLOYMENT in one.tags), key=lambda one: one.name)
 
 
-def resources(client: Any, stack: Stack) -> Sequence[Resource]:
-    """What a stack holds now."""
-    with explained(f"listing what the stack {stack.name} holds"):
-        pages = client.get_paginator("list_stack_resources").paginate(StackName=stack.id)
-        return [
-            Resource(one["LogicalResourceId"], one["ResourceType"], one.get("PhysicalResourceId", ""))
-            for page in pages
-            for one in page["StackResourceSummaries"]
-            if one["ResourceStatus"] != "DELETE_COMPLETE"
-        ]
-
-
 def template(client: Any, stack: Stack) -> Mapping[str, Any] | None:
     """What a stack was last told to be; None for one that was never told, or is gone."""
     try:
