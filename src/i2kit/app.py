@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 from i2kit.errors import I2kitError, InputError, NotReadyError, OperationError, Problem, RolloutError
-from i2kit.events import Warned, Watcher
+from i2kit.events import Note, Warned, Watcher
 from i2kit.model import (
     Deployment,
     MachineImage,
@@ -585,6 +585,12 @@ def apply(provider: Provider, plans: Sequence[Plan], watch: Watcher) -> tuple[Ou
     for plan in tuple(waiting):
         waiting.remove(plan)
         attempt(provider.plan(plan.key, plan.wanted, provider.observe(plan.key)), ())
+    for plan in plans if len(plans) > 1 else ():
+        if plan.again:
+            later = provider.plan(plan.key, plan.wanted, provider.observe(plan.key))
+            if later.actions:
+                watch(Note(f"{plan.key} once more: now it is known where the others are"))
+                attempt(later, ())
     return tuple(Outcome(plan, found[plan.key]) for plan in plans)
 
 

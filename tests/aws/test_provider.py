@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from i2kit import app
 from i2kit.errors import InputError, OperationError, RolloutError
 from i2kit.events import Event, Note, ignore
 from i2kit.model import Deployment, Port, Release, Service, Workload
 from i2kit.providers import Front, Plan, Rollback, Scale, Wanted
 from i2kit.providers.aws import AwsProvider
 from i2kit.providers.aws.stacks import Pace
+from i2kit.providers.aws.values import stack_name
 from i2kit.settings import AwsSettings, Settings
 from tests.aws.conftest import Aws
 
@@ -386,6 +388,23 @@ def test_without_a_network_plans_are_made_from_what_was_seen(
     new = plan(provider, built("c", "other"))
     assert subjects(new)["group of machines Group"] == "create"
     assert any("never seen" in note for note in new.notes)
+
+
+def test_two_deployments_of_the_same_files_find_each_other_without_a_zone(
+    aws: Aws, make: Make, built: Callable[..., Release]
+) -> None:
+    web, shop = built("a"), built("b", "shop")
+    wanted = [replace(web, neighbours=shop.services), replace(shop, neighbours=web.services)]
+    provider = make()
+    app.apply(provider, app.planned(provider, [(one.workload.key, one) for one in wanted]), ignore)
+    data = {}
+    for one in wanted:
+        name = stack_name(one.workload.key)
+        text = aws.client("cloudformation").get_template(StackName=name)["TemplateBody"]
+        data[one.workload.name] = json.dumps(text)
+        assert provider.plan(one.workload.key, one, provider.observe(one.workload.key)).actions == ()
+    assert "env=SHOP_SERVICE_HOST=" in data["web"]
+    assert "env=WEB_SERVICE_HOST=" in data["shop"]
 
 
 def test_without_credentials_there_is_no_plan(

@@ -85,13 +85,24 @@ def test_without_a_zone_machines_are_told_load_balancers_names() -> None:
     alone = first(web, BARE)
     assert list(revise.untold(alone.record)) == ["default/db"]
     database = answering(first(deployment("db"), BARE), "Db-1.elb.amazonaws.com")
-    assert revise.released(alone, web, BARE, [database], NOW) is alone
     both = first(web, BARE, database)
     assert "env=DB_SERVICE_HOST=Db-1.elb.amazonaws.com" in told(both)
     assert list(revise.untold(both.record)) == []
     # Another load balancer takes its place: the old name leads nowhere.
     moved = answering(database, "Db-2.elb.amazonaws.com")
     assert "Db-2.elb" in told(revise.released(both, web, BARE, [moved], NOW))
+
+
+def test_without_a_zone_what_the_same_files_have_is_told_once_it_is_there() -> None:
+    beside = deployment("db").services
+    wanted = replace(deployment("web"), neighbours=beside)
+    before = first(wanted, BARE)
+    assert list(revise.untold(before.record)) == ["default/db"]
+    database = answering(first(deployment("db"), BARE), "db.elb.amazonaws.com")
+    after = revise.released(before, wanted, BARE, [database], NOW)
+    assert "env=DB_SERVICE_HOST=db.elb.amazonaws.com" in told(after)
+    assert list(revise.untold(after.record)) == []
+    assert revise.released(after, wanted, BARE, [database], NOW) is after
 
 
 def test_other_namespaces_are_not_told_of() -> None:

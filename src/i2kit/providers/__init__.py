@@ -108,6 +108,8 @@ class Plan:
     """Of the deployment as it will be, where that costs anything by itself."""
     notes: tuple[str, ...] = ()
     """What to know of this plan, such as what it could not be compared with."""
+    again: bool = False
+    """Whether to plan it once more after the others of the same files: it may then be told where they are."""
     prepared: Any = field(default=None, compare=False, repr=False)
     """What the provider that made the plan needs to apply it."""
 

@@ -127,7 +127,10 @@ def released(
     )
     if before and was:
         told = {one.key: one for one in was.release.neighbours if one.key not in own}
-        known = {key: _hosts(others).get(key, host) for key, host in was.options.addresses}
+        hosts = _hosts(others)
+        known = {key: hosts.get(key, host) for key, host in was.options.addresses}
+        # What its own files have beside it is told as soon as it is there.
+        known |= {key: hosts[key] for key in near if key in hosts}
         kept = _told(fresh, {**told, **near}, {} if place.zone else known)
         if same(before, stand(kept)):
             return before

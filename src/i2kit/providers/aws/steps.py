@@ -288,7 +288,13 @@ class Steps:
 
     def plan_release(self, key: str, wanted: Release, found: Deployment | None, there: Found) -> Plan:
         chosen = options(wanted, self.settings, self.account.region)
-        where = surroundings.look(self.account, self.settings.aws, types=types(chosen))
+        try:
+            where = surroundings.look(self.account, self.settings.aws, types=types(chosen))
+        except InputError as error:
+            # All at once: what else is wrong, wherever it goes.
+            anywhere = surroundings.somewhere(self.settings.aws)
+            more = checks.problems(wanted, anywhere.network, anywhere.zone, chosen)
+            raise InputError(dict.fromkeys((*error.problems, *more))) from error
         before = self.usable(there)
         place = Place(where.network, where.zone, self.ami(wanted, chosen, before), chosen)
         after = revise.released(before, wanted, place, self.others(key), now())
@@ -358,6 +364,7 @@ class Steps:
             difference.images(old, after.template),
             _estimate(after, where),
             (*notes, *_untold(after.record)),
+            again=isinstance(wanted, Release) and bool(list(revise.untold(after.record))),
         )
 
     def changed(self, before: Stand, wanted: Rollback | Scale | Front) -> Stand:
