@@ -17,6 +17,7 @@ from i2kit.image import upkeep
 from i2kit.model import (
     Container,
     Deployment,
+    Instance,
     MachineImage,
     Output,
     OutputFile,
@@ -75,14 +76,31 @@ def test_a_second_deploy_changes_nothing(provider: InMemoryProvider, deploy: Dep
     assert len(provider.applied) == 1
 
 
-def test_what_an_interrupted_deploy_began_is_waited_for(provider: InMemoryProvider, deploy: Deploy) -> None:
+def booting(one: Instance) -> tuple[Instance, ...]:
+    return (replace(one, ready=False, state="starting"),)
+
+
+def booting_beside_the_old_one(one: Instance) -> tuple[Instance, ...]:
+    return (replace(one, image="the one before"), replace(one, id="new", ready=False, state="starting"))
+
+
+def not_yet_replaced(one: Instance) -> tuple[Instance, ...]:
+    return (replace(one, image="the one before"),)
+
+
+@pytest.mark.parametrize("begun", [booting, booting_beside_the_old_one, not_yet_replaced])
+def test_what_an_interrupted_deploy_began_is_waited_for(
+    provider: InMemoryProvider, deploy: Deploy, begun: Callable[[Instance], tuple[Instance, ...]]
+) -> None:
     (first,) = deploy(WEB)
     assert first.deployment
-    provider.deployments["default/web"] = replace(first.deployment, replicas_ready=0)
+    there = begun(first.deployment.instances[0])
+    ready = sum(one.ready for one in there)
+    provider.deployments["default/web"] = replace(first.deployment, instances=there, replicas_ready=ready)
     (again,) = deploy(WEB)
     assert again.plan.actions == ()
     assert again.deployment
-    assert again.deployment.replicas_ready == 1
+    assert again.deployment.instances == first.deployment.instances
 
 
 def test_a_changed_manifest_is_a_new_revision(deploy: Deploy) -> None:

@@ -577,8 +577,7 @@ def apply(provider: Provider, plans: Sequence[Plan], watch: Watcher) -> tuple[Ou
             raise
 
     for number, plan in enumerate(plans):
-        ready = plan.found is None or plan.found.replicas_ready >= plan.found.replicas_wanted
-        if not plan.actions and ready:
+        if not plan.actions and (plan.found is None or is_settled(plan.found)):
             found[plan.key] = plan.found
         else:
             attempt(plan, [one for one in plans[number + 1 :] if one.actions])
@@ -592,6 +591,14 @@ def apply(provider: Provider, plans: Sequence[Plan], watch: Watcher) -> tuple[Ou
                 watch(Note(f"{plan.key} once more: now it is known where the others are"))
                 attempt(later, ())
     return tuple(Outcome(plan, found[plan.key]) for plan in plans)
+
+
+def is_settled(found: Deployment) -> bool:
+    """Whether all machines that should serve do, and no others are there, as in a rollout. Pure."""
+    machines = found.instances
+    return len(machines) == found.replicas_wanted and all(
+        one.ready and one.image == found.image for one in machines
+    )
 
 
 def copied(output: Output, folder: Path) -> Output:

@@ -95,6 +95,22 @@ def test_a_first_rollout_that_is_given_up_failed_until_it_serves_after_all() -> 
     assert images(again) == [(1, "1", "rolling out")]
 
 
+def test_a_rollback_that_was_interrupted_goes_on_when_it_is_asked_for_again() -> None:
+    begun = changed(revisions(1, 2), Rollback())
+    assert images(begun) == [(1, "1", "superseded"), (2, "2", "superseded"), (3, "1", "rolling out")]
+    assert words(begun, Rollback()) == []
+    assert changed(desired.from_json(desired.to_json(begun)), Rollback()) == begun
+    served = serve(begun, KEY)
+    assert images(changed(served, Rollback()))[-1] == (4, "2", "rolling out")
+    given_up = desired.give_up(begun, KEY, "no database")
+    assert images(changed(given_up, Rollback()))[-1] == (4, "2", "rolling out")
+
+
+def test_an_interrupted_deploy_is_taken_back_by_a_rollback() -> None:
+    begun = admit(revisions(1, 2, 1), order_of(release(machine=IMAGES[2])))
+    assert images(changed(begun, Rollback()))[-1] == (5, "1", "rolling out")
+
+
 def test_ten_earlier_revisions_are_kept() -> None:
     state = revisions(*range(1, 14))
     assert [number for number, _, _ in images(state)] == list(range(3, 14))

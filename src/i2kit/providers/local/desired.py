@@ -114,6 +114,8 @@ class Order:
     fingerprint: str
     written: Written
     attached: tuple[Service, ...]
+    back_to: int | None = None
+    """The revision that this brings back."""
 
     @property
     def key(self) -> str:
@@ -144,6 +146,8 @@ class Wanted:
     """RFC 3339, UTC; empty where an older version of i2kit noted it."""
     served: bool = False
     reason: str = ""
+    back_to: int | None = None
+    """The earlier revision that this one brought back, where it was made by a rollback."""
     past: tuple["Wanted", ...] = ()
 
     @property
@@ -392,6 +396,7 @@ def admit(desired: Desired, order: Order, *, taken: Iterable[int] = (), now: str
         attached=order.attached,
         created_at=old.created_at if old and not changed else now,
         served=old.served if old and not changed else False,
+        back_to=old.back_to if old and not changed else order.back_to,
         past=() if old is None else _with_past(old) if changed else old.past,
     )
     deployments = tuple(sorted((*others, wanted), key=lambda one: one.key))

@@ -32,7 +32,9 @@ def order_for(state: Desired, key: str, wanted: Release | Change, kept: Collecti
                 raise InputError([Problem(problem, hint="split it into several deployments")])
             return again(now, replace(now, replicas=replicas))
         case Rollback(to):
-            return again(now, replace(revision(now, to, kept), replicas=now.replicas, attached=now.attached))
+            then = revision(now, to, kept)
+            back = again(now, replace(then, replicas=now.replicas, attached=now.attached))
+            return replace(back, back_to=then.revision)
         case Front():
             return again(now, fronted(now, wanted))
 
@@ -98,8 +100,13 @@ def _unknown_ports(now: Wanted, service: Service) -> list[Problem]:
 
 
 def revision(now: Wanted, to: int | None, kept: Collection[int]) -> Wanted:
-    """The revision to go back to: without a number the last one of another machine that served."""
+    """The revision to go back to: without a number the last one of another machine that served.
+
+    A rollback that was interrupted goes on: asked for once more, it is the same.
+    """
     known = {one.revision: one for one in (*now.past, now)}
+    if to is None and now.back_to in known and not now.served and not now.reason:
+        to = now.back_to
     there = [str(one.revision) for one in now.past if one.revision in kept and one.served]
     hint = f"it can go back to {', '.join(there)}" if there else "deploy its files instead"
     if to is None:
