@@ -123,6 +123,7 @@ def test_all_arrives(clients: Clients, disk: Path) -> None:
     assert {"Key": "team", "Value": "web"} in image["Tags"]
     assert {"Key": "i2kit:image", "Value": IMAGE} in image["Tags"]
     assert made.ami.image == IMAGE and made.ami.volume_gib == 1
+    assert ami.owned(clients)[0].ami.size_bytes == disk.stat().st_size, "not the volume's"
     assert made.sent_bytes == (HELD + 1) * BLOCK_BYTES
     progress = [event for event in events if isinstance(event, Progress)]
     assert progress[-1].done == progress[-1].total == made.sent_bytes

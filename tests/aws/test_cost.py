@@ -30,6 +30,11 @@ def test_an_unknown_type_is_said_to_be_unknown() -> None:
     assert "3 × machine x99.huge: unknown" in map(str, found.lines)
 
 
+def test_what_costs_next_to_nothing_does_not_cost_nothing() -> None:
+    found = estimate(template(release(), replace(AMI, size_bytes=40 << 20), NETWORK, None, OPTIONS))
+    assert str(found.lines[-1]) == "1 × image's snapshot, at most: less than $0.01"
+
+
 def test_no_machines_cost_nothing_for_machines() -> None:
     found = estimate(template(release(replicas=0, ports=()), AMI, NETWORK, None, OPTIONS))
     assert [line.what for line in found.lines] == ["image's snapshot, at most"]

@@ -97,12 +97,32 @@ def test_images() -> None:
     old, new = made(release()), made(release(), ami=NEXT_AMI)
     new["Metadata"]["i2kit"]["Containers"] = {"nginx": "nginx@sha256:dddd", "cache": "redis@sha256:eeee"}
     assert images(old, new) == (
-        "machine image aaaaaaaaaaaa → cccccccccccc, 180 MiB → 200 MiB",
+        "machine image: aaaaaaaaaaaa, 188.7 MB → cccccccccccc, 209.7 MB",
         f"container nginx: docker.io/library/nginx@sha256:{'b' * 64} → nginx@sha256:dddd",
-        "container cache: none → redis@sha256:eeee",
+        "container cache: new, redis@sha256:eeee",
     )
-    assert images(None, old)[0] == "machine image none → aaaaaaaaaaaa, none → 180 MiB"
-    assert images(old, None)[0] == "machine image aaaaaaaaaaaa → none, 180 MiB → none"
+    nginx = f"docker.io/library/nginx@sha256:{'b' * 64}"
+    assert images(None, old) == (
+        "machine image: new, aaaaaaaaaaaa, 188.7 MB",
+        f"container nginx: new, {nginx}",
+    )
+    assert images(old, None) == (
+        "machine image: gone, was aaaaaaaaaaaa, 188.7 MB",
+        f"container nginx: gone, was {nginx}",
+    )
+    assert images(old, made(release(), ami=NEXT_AMI))[1] == f"container nginx: the same, {nginx}"
+
+
+def test_of_a_list_only_what_comes_and_goes_is_said() -> None:
+    """Its beginnings look the same, and its ends do not fit on a line."""
+    old, new = made(release()), made(release())
+    rules = new["Resources"]["InternalApplicationSecurityGroup"]["Properties"]["SecurityGroupIngress"]
+    cidr = rules[0]["CidrIp"]
+    rules.append({**rules[0], "FromPort": 8080, "ToPort": 8080})
+    (said,) = words(old, new)
+    assert said.endswith(f": SecurityGroupIngress with tcp 8080 from {cidr}")
+    (said,) = words(new, old)
+    assert said.endswith(f": SecurityGroupIngress without tcp 8080 from {cidr}")
 
 
 def test_every_type_in_our_templates_has_words() -> None:

@@ -83,7 +83,7 @@ def test_images_tell_what_would_miss_them(place: Place) -> None:
     assert {one.image: one.keys for one in found}["unused"] == ("default/other",)
     assert [one.created_at for one in found] == sorted(one.created_at for one in found)
     for one in found:
-        assert (one.architecture, one.size_bytes) == ("amd64", 1 << 30)
+        assert (one.architecture, one.size_bytes) == ("amd64", 2 << 20)
 
 
 def test_what_is_no_deployment_can_need_an_image(place: Place) -> None:

@@ -61,7 +61,13 @@ class CostLine:
     usd: float | None
 
     def __str__(self) -> str:
-        return f"{self.count} × {self.what}: {'unknown' if self.usd is None else f'${self.usd:.2f}'}"
+        return f"{self.count} × {self.what}: {self._price}"
+
+    @property
+    def _price(self) -> str:
+        if self.usd is None:
+            return "unknown"
+        return "less than $0.01" if 0 < self.usd < 0.005 else f"${self.usd:.2f}"
 
 
 @dataclass(frozen=True, slots=True)

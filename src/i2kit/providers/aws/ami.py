@@ -40,6 +40,9 @@ DISK_TAG = "i2kit:disk"
 IMAGE_TAG = "i2kit:image"
 """The id of the machine image."""
 
+BYTES_TAG = "i2kit:bytes"
+"""How large the disk is: AWS only tells of volumes, in GiB."""
+
 PARENT_TAG = "i2kit:parent"
 """The snapshot that this one was built upon, empty for none."""
 
@@ -91,7 +94,8 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """An AMI of ours as it is in the account."""
+    """An AMI of ours as it is in the account. `ami.size_bytes` is the volume's where that of the disk is not
+    known."""
 
     ami: Ami
     name: str
@@ -413,7 +417,7 @@ class _Work:
                         "Ebs": {"SnapshotId": target, "VolumeType": "gp3", "DeleteOnTermination": True},
                     }
                 ],
-                TagSpecifications=[{"ResourceType": "image", "Tags": _tag_list(self.described())}],
+                TagSpecifications=[{"ResourceType": "image", "Tags": _tag_list(self.described(whole=True))}],
             )
         except ClientError as error:
             if code(error) in {"InvalidAMIName.Duplicate", "InvalidSnapshot.NotFound"}:
@@ -421,9 +425,10 @@ class _Work:
             raise
         return _named(ec2, ami_name(self.wanted))
 
-    def described(self) -> dict[str, str]:
-        """The tags of all that is made."""
-        return {**dict(self.tags), DISK_TAG: self.wanted.name, IMAGE_TAG: self.image}
+    def described(self, *, whole: bool = False) -> dict[str, str]:
+        """The tags of all that is made; `whole`: of what has all of the disk."""
+        size = {BYTES_TAG: str(self.wanted.size_bytes)} if whole else {}
+        return {**dict(self.tags), DISK_TAG: self.wanted.name, IMAGE_TAG: self.image, **size}
 
     def sweep(self, ami: Mapping[str, Any]) -> None:
         """Delete what runs that were killed have left: of this disk, and after an upload of any."""
@@ -511,9 +516,9 @@ def _pages(ec2: Any, operation: str, member: str, **words: object) -> list[Mappi
 
 def _ami(image: Mapping[str, Any]) -> Ami:
     mappings = [one["Ebs"] for one in image["BlockDeviceMappings"] if "Ebs" in one]
-    return Ami(
-        image["ImageId"], _tags(image).get(IMAGE_TAG, ""), sum(one["VolumeSize"] for one in mappings) << 30
-    )
+    tags, volumes = _tags(image), sum(one["VolumeSize"] for one in mappings) << 30
+    told = tags.get(BYTES_TAG, "")
+    return Ami(image["ImageId"], tags.get(IMAGE_TAG, ""), int(told) if told.isdecimal() else volumes)
 
 
 def _snapshots(image: Mapping[str, Any]) -> tuple[str, ...]:

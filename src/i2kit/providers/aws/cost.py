@@ -64,7 +64,8 @@ def _rest(template: Mapping[str, Any]) -> Iterator[CostLine]:
 
 
 def _line(count: int, what: str, usd_each: float | None) -> CostLine:
-    return CostLine(count, what, None if usd_each is None else round(count * usd_each, 2))
+    usd = None if usd_each is None else count * usd_each
+    return CostLine(count, what, usd and (round(usd, 2) or round(usd, 6)))
 
 
 def _of(resources: Mapping[str, Any], type_: str) -> Iterator[Mapping[str, Any]]:

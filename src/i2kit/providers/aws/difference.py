@@ -120,14 +120,20 @@ def images(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> tupl
     was, will = (one["Metadata"]["i2kit"] if one else {} for one in (old, new))
     if was.get("Image") == will.get("Image"):
         return ()
-    sizes = [f"{one['ImageBytes'] / (1 << 20):,.0f} MiB" if one else "none" for one in (was, will)]
-    names = [one["Image"][:12] if one else "none" for one in (was, will)]
-    lines = [f"machine image {names[0]} → {names[1]}, {sizes[0]} → {sizes[1]}"]
+    sizes = [
+        f"{one['Image'][:12]}, {one['ImageBytes'] / 1e6:,.1f} MB" if one else None for one in (was, will)
+    ]
+    lines = [f"machine image: {_became(*sizes)}"]
     before, after = was.get("Containers", {}), will.get("Containers", {})
     for name in dict.fromkeys([*after, *before]):
-        if before.get(name) != after.get(name):
-            lines.append(f"container {name}: {before.get(name, 'none')} → {after.get(name, 'none')}")
+        lines.append(f"container {name}: {_became(before.get(name), after.get(name))}")
     return tuple(lines)
+
+
+def _became(was: str | None, will: str | None) -> str:
+    if was is None or will is None:
+        return f"new, {will}" if will else f"gone, was {was}"
+    return f"the same, {was}" if was == will else f"{was} → {will}"
 
 
 def _noun(resource: Mapping[str, Any]) -> str:
@@ -180,6 +186,9 @@ def _change(was: Any, will: Any) -> Iterator[str]:
         lines, others = was.splitlines(), will.splitlines()
         yield from (f"without {_shown(line)}" for line in lines if line not in others)
         yield from (f"with {_shown(line)}" for line in others if line not in lines)
+    elif isinstance(was, list) and isinstance(will, list):
+        yield from (f"without {_shown(one)}" for one in was if one not in will)
+        yield from (f"with {_shown(one)}" for one in will if one not in was)
     else:
         yield f"{_shown(was)} → {_shown(will)}"
 
@@ -189,6 +198,9 @@ def _shown(value: Any) -> str:
         return "none"
     if isinstance(value, Mapping) and "Ref" in value:
         return str(value["Ref"])
+    if isinstance(value, Mapping) and "FromPort" in value:
+        whose = value.get("CidrIp") or value.get("SourceSecurityGroupId")
+        return f"{value['IpProtocol']} {value['FromPort']} from {_shown(whose)}"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
 
