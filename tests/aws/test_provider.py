@@ -145,7 +145,7 @@ def test_a_life(aws: Aws, make: Make, built: Callable[..., Release]) -> None:
     planned = plan(make(), first)
     assert subjects(planned)["group of machines Group"] == "create"
     assert subjects(planned)["VPC Vpc"] == "create"
-    assert planned.images[0].startswith("machine image none → aaaaaaaaaaaa")
+    assert planned.images[0].startswith("machine image: new, aaaaaaaaaaaa")
     assert planned.cost and planned.cost.complete
     assert writes(aws) == []
 
@@ -222,6 +222,24 @@ def test_an_update_that_fails_leaves_the_one_before_and_nothing_of_its_own(
     ]
     assert "Quota exceeded" in make().history(WEB)[1].reason
     # The next one is not the one that failed.
+    assert deployed(make(), built("b")).revision == 3
+
+
+def test_history_of_an_update_whose_roll_back_failed_too(
+    aws: Aws, make: Make, built: Callable[..., Release]
+) -> None:
+    """The stack says by then what it should have become."""
+    deployed(make(), built("a"))
+    reason = "vCPU limit exceeded"
+    aws.emulator.control("break_resource", resource="Group", action="UPDATE", reason=reason, times=2)
+    with pytest.raises(OperationError, match="so did its roll back") as raised:
+        do(make(), built("b"))
+    assert raised.value.hint and raised.value.hint.endswith("it goes on with the roll back first")
+    assert [(one.number, one.outcome, one.image[:1]) for one in make().history(WEB)] == [
+        (1, "serving", "a"),
+        (2, "failed", "b"),
+    ]
+    assert reason in make().history(WEB)[1].reason
     assert deployed(make(), built("b")).revision == 3
 
 

@@ -526,7 +526,7 @@ def _failure(name: str, outcome: Outcome) -> I2kitError:
     if outcome.status == "UPDATE_ROLLBACK_FAILED":
         return OperationError(
             f"the update of the stack {name} failed, and so did its roll back: {outcome.cause}",
-            hint="run this again: it goes on with the roll back first",
+            hint=_first(hint_for(outcome.cause), "run this again: it goes on with the roll back first"),
         )
     if outcome.status == "DELETE_COMPLETE":
         return FirstDeployError(
@@ -535,8 +535,14 @@ def _failure(name: str, outcome: Outcome) -> I2kitError:
         )
     return FirstDeployError(
         f"the stack {name} could not be made and is {outcome.status}: {outcome.cause}",
-        hint="destroy it, or correct the cause and deploy again: what is left of it is removed first",
+        hint=_first(
+            hint_for(outcome.cause), "destroy it, or deploy again: what is left of it is removed first"
+        ),
     )
+
+
+def _first(hint: str | None, then: str) -> str:
+    return f"{hint}; then {then}" if hint else then
 
 
 def _newest_event(client: Any, stack: Stack | None) -> str | None:

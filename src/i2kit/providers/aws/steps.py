@@ -229,16 +229,21 @@ class Steps:
         there = {each.ami.id for each in ami.owned(self.account.images)}
         attempts = self.attempts(found.stack)
         running = [number for number, _, done in attempts if not done.ended and not done.failed]
-        made = [_revision(each, "superseded", kept=each.ami.id in there) for each in one.history]
-        made.append(
-            _revision(
-                one,
-                "rolling out" if one.revision in running else "serving",
-                kept=one.ami.id in there,
-            )
+        failed = {number: done.outcome.cause for number, _, done in reversed(attempts) if done.failed}
+        # A stack that could not be rolled back, or is being, still says what it should have become.
+        serving = one.history[-1] if one.revision in failed and one.history else one
+        made = [
+            _revision(each, "serving" if each is serving else "superseded", kept=each.ami.id in there)
+            for each in one.history
+        ]
+        latest = _revision(
+            one, "rolling out" if one.revision in running else "serving", kept=one.ami.id in there
         )
+        if one.revision in failed:
+            latest = replace(latest, outcome="failed", reason=failed[one.revision])
+        made.append(latest)
         for number, image, done in attempts:
-            if done.failed or (not done.ended and number != one.revision):
+            if number != one.revision and (done.failed or not done.ended):
                 made.append(
                     Revision(
                         number,
