@@ -5,14 +5,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from i2kit.errors import OperationError
 from i2kit.events import Event, Note
-from i2kit.providers.local import client
+from i2kit.providers.local import LocalProvider, client
 from i2kit.settings import Settings
+
+from .releases import release
 
 OLD_SUPERVISOR = """
 import socket, sys
@@ -50,3 +53,8 @@ def test_a_supervisor_of_another_version_is_ended(
             ours.deployments(events.append)
         assert old.wait(10) == -signal.SIGKILL
     assert [event for event in events if isinstance(event, Note) and "another version" in event.message]
+
+
+def test_machines_here_are_amd64_whatever_is_built_for_others(settings: Settings) -> None:
+    provider = LocalProvider(replace(settings, architecture="arm64"))
+    assert provider.architecture(release().workload) == "amd64"
