@@ -144,7 +144,7 @@ def aws(settings: Settings) -> Check:
         reasons = "; ".join(problem.message for problem in error.problems)
         return Check(name, "limited", reasons, error.problems[0].hint)
     except I2kitError as error:
-        return Check(name, "limited", error.message, error.hint)
+        return Check(name, "limited", error.message.removeprefix(f"{name} "), error.hint)
     return Check(name, "ok", f"credentials, and region {found.region}")
 
 
