@@ -248,6 +248,8 @@ def destroy(
     for outcome in outcomes:
         if not outcome.plan.actions:
             say(tone, f"nothing named {outcome.plan.key} runs")
+    if not outcomes:
+        say(tone, "no service of these files is in front of what runs")
 
 
 @cli.command()

@@ -7,6 +7,7 @@ import pytest
 from i2kit.errors import Position
 from i2kit.model import Port, Release, Resources
 from i2kit.providers.aws.checks import of_update, problems
+from i2kit.providers.aws.network import NO_VPC
 from i2kit.providers.aws.template import template
 from i2kit.providers.aws.values import Architecture, Network, Options, Subnet, Zone
 
@@ -167,9 +168,19 @@ def test_a_template_that_is_too_large() -> None:
     assert any("401 outputs, and CloudFormation takes 200" in text for text in texts)
 
 
+def test_the_hint_names_what_named_the_type() -> None:
+    options = replace(OPTIONS, instance_type="t2.micro")
+    only(found(release(), options=options), "use t3.nano, or leave I2KIT_INSTANCE_TYPE out")
+    one = release()
+    one = replace(one, workload=replace(one.workload, instance_type="t2.micro"))
+    only(found(one, options=options), "use t3.nano, or leave instanceType out")
+
+
 def test_a_deployment_stays_in_its_network() -> None:
     here, there = (
         template(release(), AMI, replace(NETWORK, vpc=vpc), None, OPTIONS) for vpc in ("vpc-1", "vpc-2")
     )
     assert of_update(here, here) == ()
     assert "default/web` runs in vpc-1 and cannot move to vpc-2" in str(of_update(here, there)[0])
+    unmade = template(release(), AMI, replace(NETWORK, vpc=NO_VPC), None, OPTIONS)
+    assert "to a shared network that is still to be made (i2kit-network)" in str(of_update(here, unmade)[0])

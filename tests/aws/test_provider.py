@@ -225,6 +225,17 @@ def test_an_update_that_fails_leaves_the_one_before_and_nothing_of_its_own(
     assert deployed(make(), built("b")).revision == 3
 
 
+def test_what_a_shared_network_lacks_is_all_that_is_planned_of_it(
+    make: Make, built: Callable[..., Release]
+) -> None:
+    deployed(make(hosted_zone="one.internal"), built("a"))
+    planned = plan(make(hosted_zone="two.internal"), built("a", "other"))
+    there = [one.subject for one in planned.actions if "shared network" in one.reason]
+    assert there == ["hosted zone Zone2"]
+    assert planned.cost
+    assert [one.usd for one in planned.cost.lines if one.what == "hosted zone"] == [0.5]
+
+
 def test_history_of_an_update_whose_roll_back_failed_too(
     aws: Aws, make: Make, built: Callable[..., Release]
 ) -> None:

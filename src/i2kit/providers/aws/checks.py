@@ -18,8 +18,17 @@ from i2kit.model import Release, Workload
 from i2kit.providers.aws import instances, userdata
 from i2kit.providers.aws.balancing import Balancer, balancers
 from i2kit.providers.aws.instances import Need
+from i2kit.providers.aws.network import NO_VPC
 from i2kit.providers.aws.template import MACHINES, MAX_BYTES, dumps, template
-from i2kit.providers.aws.values import BOOT_MODES, Ami, Network, Options, Zone, stack_name
+from i2kit.providers.aws.values import (
+    BOOT_MODES,
+    NETWORK_STACK,
+    Ami,
+    Network,
+    Options,
+    Zone,
+    stack_name,
+)
 
 MAX_STACK_NAME = 128
 MAX_RESOURCES = 500
@@ -73,7 +82,8 @@ def of_update(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Problem, 
     if before == after:
         return ()
     key = new["Metadata"]["i2kit"]["Deployment"]
-    message = f"deployment `{key}` runs in {before} and cannot move to {after}"
+    to = f"a shared network that is still to be made ({NETWORK_STACK})" if after == NO_VPC else after
+    message = f"deployment `{key}` runs in {before} and cannot move to {to}"
     return (Problem(message, hint=f"deploy it to {before}, or destroy it first"),)
 
 
@@ -202,6 +212,12 @@ def _of_balancers(release: Release, found: tuple[Balancer, ...], network: Networ
         yield problem(f"{groups} target groups: a group of machines has {MAX_TARGET_GROUPS} at most", split)
 
 
+def instead_of(release: Release, fitting: instances.InstanceType) -> str:
+    """What to do about an instance type that does not fit, where it was named."""
+    named = "instanceType" if release.workload.instance_type else "I2KIT_INSTANCE_TYPE"
+    return f"use {fitting.name}, or leave {named} out"
+
+
 def _of_instance_type(release: Release, options: Options) -> Iterator[Problem]:
     need = instances.need(release)
     wanted = f"{_mib(need.memory_bytes)} of memory and {need.cpu_millis / 1000:g} vCPU"
@@ -222,7 +238,7 @@ def _of_instance_type(release: Release, options: Options) -> Iterator[Problem]:
         if not re.fullmatch(r"[a-z0-9-]+\.[a-z0-9-]+", options.instance_type):
             yield Problem(f"`{options.instance_type}` is not an instance type", hint="such as t3.micro")
         return
-    instead = f"use {fitting.name}, or leave I2KIT_INSTANCE_TYPE out" if fitting else None
+    instead = instead_of(release, fitting) if fitting else None
     if why := _unfit(type_, need, options, wanted):
         yield Problem(
             f"{type_.name} does not fit deployment `{release.workload.name}`: {why}", position, instead

@@ -198,6 +198,8 @@ def _shown(value: Any) -> str:
         return "none"
     if isinstance(value, Mapping) and "Ref" in value:
         return str(value["Ref"])
+    if isinstance(value, Mapping) and "Fn::GetAtt" in value:
+        return ".".join(value["Fn::GetAtt"])
     if isinstance(value, Mapping) and "FromPort" in value:
         whose = value.get("CidrIp") or value.get("SourceSecurityGroupId")
         return f"{value['IpProtocol']} {value['FromPort']} from {_shown(whose)}"

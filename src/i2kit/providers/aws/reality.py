@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from i2kit.errors import Problem
 from i2kit.model import Release
-from i2kit.providers.aws import instances
+from i2kit.providers.aws import checks, instances
 from i2kit.providers.aws.account import Account
 from i2kit.providers.aws.balancing import balancers
 from i2kit.providers.aws.calls import DENIED, code, explained
@@ -115,7 +115,7 @@ def _of_instance_type(
         return
     instead = "name another type with I2KIT_INSTANCE_TYPE"
     if fitting and fitting.name != name:
-        instead = f"use {fitting.name}, or leave I2KIT_INSTANCE_TYPE out"
+        instead = checks.instead_of(release, fitting)
     try:
         found = account.ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"]
     except ClientError as error:

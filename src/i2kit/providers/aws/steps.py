@@ -619,17 +619,19 @@ def _first(stack: Stack | None) -> Sequence[Action]:
 
 
 def _network(where: Surroundings) -> Sequence[Action]:
-    """The shared network, where it is to be made."""
+    """The shared network, or what it lacks, where that is to be made."""
     if where.to_make is None:
         return ()
-    made = (revise.action(one) for one in revise.changes(None, where.to_make))
+    made = (revise.action(one) for one in revise.changes(where.there, where.to_make))
     return [replace(one, reason=f"of the shared network {NETWORK_STACK}") for one in made]
 
 
 def _estimate(after: Stand, where: Surroundings) -> Estimate:
     if where.to_make is None:
         return cost.estimate(after.template)
-    resources = {**where.to_make["Resources"], **after.template["Resources"]}
+    there = where.there["Resources"] if where.there else {}
+    added = {id_: one for id_, one in where.to_make["Resources"].items() if id_ not in there}
+    resources = {**added, **after.template["Resources"]}
     return cost.estimate({**after.template, "Resources": resources})
 
 

@@ -39,12 +39,14 @@ class Surroundings:
     """Where one deployment goes.
 
     While `to_make` (the shared network's template) is not None, `network` and `zone` may have ids that
-    only stand for what is made. `notes` are for people.
+    only stand for what is made. `there` is the template of the shared network that is added to. `notes` are
+    for people.
     """
 
     network: Network
     zone: Zone | None
     to_make: Mapping[str, Any] | None = None
+    there: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -157,6 +159,7 @@ def _shared(account: Account, given: AwsSettings, types: Collection[str]) -> Sur
     """The stack as it is, else as it would be made. A private zone that it lacks is added to it."""
     name = hosted_zones.plain(given.hosted_zone) if given.hosted_zone else None
     stack, template = _stack(account)
+    there = template
     if stack and template:
         network, zone = network_of(template, stack.outputs, name)
     else:
@@ -172,7 +175,7 @@ def _shared(account: Account, given: AwsSettings, types: Collection[str]) -> Sur
     missing = choice.zone.name if choice.zone and choice.zone.id == NO_ZONE else None
     whole = stack is not None and stack.serves and missing is None
     to_make = None if whole else with_zone(template, missing) if missing else template
-    return Surroundings(network, choice.zone, to_make, choice.notes)
+    return Surroundings(network, choice.zone, to_make, there, choice.notes)
 
 
 def _stack(account: Account) -> tuple[stacks.Stack | None, Mapping[str, Any] | None]:
@@ -242,5 +245,5 @@ def _best_zones(account: Account, types: Collection[str]) -> list[str]:
 def _nowhere(account: Account, types: Collection[str]) -> Problem:
     return Problem(
         f"no availability zone of {account.region} has {' and '.join(sorted(types)) or 'machines'}",
-        hint="name another instance type with I2KIT_INSTANCE_TYPE, or another region",
+        hint="name another instance type, or another region",
     )
