@@ -376,7 +376,7 @@ def rollback(
     show_outcomes(tone, (outcome,), output)
 
 
-@cli.command()
+@cli.command(context_settings={"ignore_unknown_options": True})  # -1 is a number that is too low
 @click.argument("name", metavar="[NAMESPACE/]NAME")
 @click.argument("replicas", type=click.IntRange(min=0), metavar="N")
 @place_options
