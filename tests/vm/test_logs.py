@@ -164,7 +164,8 @@ def test_nobody_answers(build: Callable[[Container], MachineImage], folder: Path
     context = Authority().server(folder, [f"logs.{REGION}.amazonaws.com"])
     talks = (
         "trap 'exit 0' TERM; httpd -p 80 -h /www; "
-        "head -c 6000000 /dev/zero | tr '\\0' x | fold -w 1000 >&2; echo yes >/www/written; "
+        "head -c 6000000 /dev/zero | tr '\\0' x | fold -w 1000 >&2; "
+        "echo yes >/www/part; mv /www/part /www/written; "
         "while :; do sleep 0.1; done"
     )
     built = build(container("web", talks))
