@@ -137,7 +137,7 @@ def aws(settings: Settings) -> Check:
     """Whether provider `aws` has what it takes. Asks nothing of AWS; only who wants it needs it."""
     name = "provider aws"
     try:
-        from i2kit.providers.aws import session
+        from i2kit.providers.aws.access import session
 
         found = session.connect(settings.aws)
     except InputError as error:

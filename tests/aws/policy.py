@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from i2kit.providers.aws import session
+from i2kit.providers.aws.access import session
 
 FOLDER = Path(__file__).parents[2] / "docs/aws-policy"
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from i2kit.model import Port, Resources
-from i2kit.providers.aws.network import network_template
-from i2kit.providers.aws.template import template
+from i2kit.providers.aws.design.template import template
+from i2kit.providers.aws.place.network import network_template
 
 from .releases import (
     AMI,

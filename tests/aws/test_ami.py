@@ -14,9 +14,10 @@ import pytest
 from i2kit.blocks import BLOCK_BYTES
 from i2kit.errors import OperationError
 from i2kit.events import Event, Finished, Progress
-from i2kit.providers.aws import ami, calls
-from i2kit.providers.aws.ami import Clients, Published
-from i2kit.providers.aws.session import connect
+from i2kit.providers.aws.access import calls
+from i2kit.providers.aws.access.session import connect
+from i2kit.providers.aws.amis import ami
+from i2kit.providers.aws.amis.ami import Clients, Published
 from tests.aws.conftest import Aws, environment
 
 IMAGE = "a" * 64

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2kit.blocks import BLOCK_BYTES
-from i2kit.providers.aws import blockmap
-from i2kit.providers.aws.blockmap import BlockMap
+from i2kit.providers.aws.amis import blockmap
+from i2kit.providers.aws.amis.blockmap import BlockMap
 
 CONTENTS = st.dictionaries(st.integers(0, 50), st.sampled_from(["a", "b", "c"]))
 

@@ -6,9 +6,9 @@ import pytest
 
 from i2kit.errors import Position
 from i2kit.model import Port, Release, Resources
-from i2kit.providers.aws.checks import of_update, problems
-from i2kit.providers.aws.network import NO_VPC
-from i2kit.providers.aws.template import template
+from i2kit.providers.aws.design.checks import of_update, problems
+from i2kit.providers.aws.design.template import template
+from i2kit.providers.aws.place.network import NO_VPC
 from i2kit.providers.aws.values import Architecture, Network, Options, Subnet, Zone
 
 from .releases import (

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from i2kit.model import Resources
-from i2kit.providers.aws.cost import estimate
-from i2kit.providers.aws.instances import TYPES, Need, need, smallest
-from i2kit.providers.aws.template import template
+from i2kit.providers.aws.design.cost import estimate
+from i2kit.providers.aws.design.instances import TYPES, Need, need, smallest
+from i2kit.providers.aws.design.template import template
 from i2kit.providers.aws.values import Architecture
 from tests.golden import check as golden
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from i2kit.model import Port, Release
-from i2kit.providers.aws.difference import KINDS, difference, images
-from i2kit.providers.aws.template import template
+from i2kit.providers.aws.design.difference import KINDS, difference, images
+from i2kit.providers.aws.design.template import template
 from i2kit.providers.aws.values import Options
 
 from .releases import AMI, NETWORK, OPTIONS, PRIVATE_ZONE, release, service

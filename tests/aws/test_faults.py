@@ -12,8 +12,8 @@ import pytest
 from i2kit.errors import OperationError, RolloutError
 from i2kit.model import Deployment, Release
 from i2kit.providers import Rollback, Scale, Wanted
-from i2kit.providers.aws import ami
-from i2kit.providers.aws.session import connect
+from i2kit.providers.aws.access.session import connect
+from i2kit.providers.aws.amis import ami
 from tests.aws.conftest import Aws
 
 from .test_provider import ZONE, Make, amis, built, deployed, do, left, make, running

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from i2kit.providers.aws import seen
-from i2kit.providers.aws.difference import Change
-from i2kit.providers.aws.foresight import Foreseen, judged
+from i2kit.providers.aws.design.difference import Change
+from i2kit.providers.aws.running import seen
+from i2kit.providers.aws.running.foresight import Foreseen, judged
 
 GROUP = Change("change", "Group", "group of machines", ("MinSize 3 → 4",))
 RECORD = Change("replace", "RecordWeb", "DNS record")

@@ -4,7 +4,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from i2kit.errors import OperationError
-from i2kit.providers.aws.calls import explained, hint_for, hint_of
+from i2kit.providers.aws.access.calls import explained, hint_for, hint_of
 
 RESOURCE = 'Resource handler returned message: "{} (Service: Ec2, Request ID: 1)" (HandlerErrorCode: {})'
 

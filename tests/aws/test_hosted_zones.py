@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from i2kit.providers.aws.account import Account
-from i2kit.providers.aws.hosted_zones import Candidate, Choice, choose, malformed, read
-from i2kit.providers.aws.network import NO_ZONE, not_made_yet
-from i2kit.providers.aws.session import connect
+from i2kit.providers.aws.access.account import Account
+from i2kit.providers.aws.access.session import connect
+from i2kit.providers.aws.place.hosted_zones import Candidate, Choice, choose, malformed, read
+from i2kit.providers.aws.place.network import NO_ZONE, not_made_yet
 from i2kit.providers.aws.values import Network, Zone
 
 from .conftest import REGION, Aws

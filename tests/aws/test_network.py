@@ -5,8 +5,15 @@ from typing import Any
 
 import pytest
 
-from i2kit.providers.aws.network import NO_VPC, best, network_of, network_template, not_made_yet, with_zone
-from i2kit.providers.aws.template import dumps
+from i2kit.providers.aws.design.template import dumps
+from i2kit.providers.aws.place.network import (
+    NO_VPC,
+    best,
+    network_of,
+    network_template,
+    not_made_yet,
+    with_zone,
+)
 from i2kit.providers.aws.values import Zone
 from tests.golden import check as golden
 

@@ -14,12 +14,15 @@ import pytest
 from i2kit.errors import NotReadyError, OperationError
 from i2kit.events import Event, Finished, Note, Progress, Started, ignore
 from i2kit.model import Deployment, Port
-from i2kit.providers.aws import ami, calls, health, observe, record, stacks
-from i2kit.providers.aws.account import Account
-from i2kit.providers.aws.record import Record
-from i2kit.providers.aws.session import connect
-from i2kit.providers.aws.stacks import DEPLOYMENT, Pace, Stack
-from i2kit.providers.aws.template import dumps, endpoints_of, of_record, tags
+from i2kit.providers.aws.access import calls
+from i2kit.providers.aws.access.account import Account
+from i2kit.providers.aws.access.session import connect
+from i2kit.providers.aws.amis import ami
+from i2kit.providers.aws.design import record
+from i2kit.providers.aws.design.record import Record
+from i2kit.providers.aws.design.template import dumps, endpoints_of, of_record, tags
+from i2kit.providers.aws.running import health, observe, stacks
+from i2kit.providers.aws.running.stacks import DEPLOYMENT, Pace, Stack
 from i2kit.providers.aws.values import Ami, stack_name
 from tests.aws.conftest import Aws
 from tests.aws.releases import OPTIONS, release, service

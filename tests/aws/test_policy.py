@@ -13,7 +13,8 @@ import botocore.session
 import pytest
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
-from i2kit.providers.aws import ami, foresight, stacks
+from i2kit.providers.aws.amis import ami
+from i2kit.providers.aws.running import foresight, stacks
 from i2kit.providers.aws.values import NETWORK_STACK, log_group, stack_name
 from i2kit.settings import VARIABLES
 from tests.aws import policy

@@ -15,8 +15,10 @@ from i2kit.errors import InputError, NotReadyError, OperationError, RolloutError
 from i2kit.events import Event, Started, ignore
 from i2kit.model import Deployment, Release
 from i2kit.providers import Front, Rollback, Scale, Wanted
-from i2kit.providers.aws import AwsProvider, calls, observe, stacks
-from i2kit.providers.aws.stacks import Pace
+from i2kit.providers.aws import AwsProvider
+from i2kit.providers.aws.access import calls
+from i2kit.providers.aws.running import observe, stacks
+from i2kit.providers.aws.running.stacks import Pace
 from i2kit.providers.aws.values import log_group, stack_name
 from i2kit.settings import AwsSettings, Settings
 from tests.aws import policy

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from i2kit.model import Port, Release, Resources, Service, ServicePort
-from i2kit.providers.aws import cost, userdata
-from i2kit.providers.aws.checks import problems
-from i2kit.providers.aws.difference import difference
-from i2kit.providers.aws.template import dumps, template
+from i2kit.providers.aws.design import cost, userdata
+from i2kit.providers.aws.design.checks import problems
+from i2kit.providers.aws.design.difference import difference
+from i2kit.providers.aws.design.template import dumps, template
 from i2kit.providers.aws.values import Network, Options, Zone
 
 from .releases import (

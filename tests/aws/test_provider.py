@@ -15,7 +15,7 @@ from i2kit.events import Event, Note, ignore
 from i2kit.model import Deployment, Port, Release, Service, Workload
 from i2kit.providers import Front, Plan, Rollback, Scale, Wanted
 from i2kit.providers.aws import AwsProvider
-from i2kit.providers.aws.stacks import Pace
+from i2kit.providers.aws.running.stacks import Pace
 from i2kit.providers.aws.values import stack_name
 from i2kit.settings import AwsSettings, Settings
 from tests.aws.conftest import Aws

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from i2kit.errors import OperationError, Problem
 from i2kit.model import Resources
-from i2kit.providers.aws.account import Account
-from i2kit.providers.aws.session import connect
-from i2kit.providers.aws.surroundings import Surroundings, problems
+from i2kit.providers.aws.access.account import Account
+from i2kit.providers.aws.access.session import connect
+from i2kit.providers.aws.place.surroundings import Surroundings, problems
 from i2kit.providers.aws.values import Network, Options, Subnet
 from i2kit.settings import AwsSettings
 

@@ -7,8 +7,8 @@ import pytest
 
 from i2kit.errors import OperationError, Position
 from i2kit.model import Port, Release, Resources
-from i2kit.providers.aws import record
-from i2kit.providers.aws.record import MAX_HISTORY, Record
+from i2kit.providers.aws.design import record
+from i2kit.providers.aws.design.record import MAX_HISTORY, Record
 
 from .releases import AMI, NETWORK, OPTIONS, PRIVATE_ZONE, release, service
 

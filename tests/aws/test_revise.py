@@ -8,8 +8,8 @@ import pytest
 from i2kit.errors import OperationError
 from i2kit.model import Pairs, Release, Service
 from i2kit.providers import Front, Rollback
-from i2kit.providers.aws import revise
-from i2kit.providers.aws.revise import Place, Stand
+from i2kit.providers.aws.design import revise
+from i2kit.providers.aws.design.revise import Place, Stand
 
 from .releases import AMI, NETWORK, OPTIONS, PRIVATE_ZONE, release, service
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from i2kit.errors import InputError, OperationError
-from i2kit.providers.aws.calls import explained
-from i2kit.providers.aws.session import connect
+from i2kit.providers.aws.access.calls import explained
+from i2kit.providers.aws.access.session import connect
 from i2kit.settings import AwsSettings
 from tests.aws.conftest import Aws
 

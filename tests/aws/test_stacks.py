@@ -12,11 +12,11 @@ import pytest
 
 from i2kit.errors import NotReadyError, OperationError, RolloutError
 from i2kit.events import Event, Finished, Note, Started, Warned, ignore
-from i2kit.providers.aws import stacks
-from i2kit.providers.aws.session import connect
-from i2kit.providers.aws.stacks import Pace
-from i2kit.providers.aws.template import dumps
-from i2kit.providers.aws.template import template as made
+from i2kit.providers.aws.access.session import connect
+from i2kit.providers.aws.design.template import dumps
+from i2kit.providers.aws.design.template import template as made
+from i2kit.providers.aws.running import stacks
+from i2kit.providers.aws.running.stacks import Pace
 from tests.aws.conftest import Aws, environment
 from tests.aws.emulator import PROJECT
 from tests.aws.releases import OPTIONS, release
@@ -358,8 +358,8 @@ def test_refusals_are_explained_at_every_call(aws: Aws, cloud: Any, code: str, h
 RUN = f"""
 import sys
 from i2kit.events import ignore
-from i2kit.providers.aws import stacks
-from i2kit.providers.aws.session import connect
+from i2kit.providers.aws.running import stacks
+from i2kit.providers.aws.access.session import connect
 pace = stacks.Pace(0, 0, lambda seconds: None)
 client = connect().client("cloudformation")
 if sys.argv[1] == "deploy":

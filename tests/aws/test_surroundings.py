@@ -9,13 +9,13 @@ import pytest
 
 from i2kit.errors import InputError, OperationError
 from i2kit.events import Event, Note, ignore
-from i2kit.providers.aws import stacks
-from i2kit.providers.aws.account import Account
-from i2kit.providers.aws.checks import problems as form_problems
-from i2kit.providers.aws.network import NO_VPC, NO_ZONE, TAGS, network_template
-from i2kit.providers.aws.session import connect
-from i2kit.providers.aws.surroundings import Surroundings, look, make, somewhere
-from i2kit.providers.aws.template import dumps
+from i2kit.providers.aws.access.account import Account
+from i2kit.providers.aws.access.session import connect
+from i2kit.providers.aws.design.checks import problems as form_problems
+from i2kit.providers.aws.design.template import dumps
+from i2kit.providers.aws.place.network import NO_VPC, NO_ZONE, TAGS, network_template
+from i2kit.providers.aws.place.surroundings import Surroundings, look, make, somewhere
+from i2kit.providers.aws.running import stacks
 from i2kit.providers.aws.values import NETWORK_STACK, Zone
 from i2kit.settings import AwsSettings
 

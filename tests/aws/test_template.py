@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from i2kit.model import Endpoint, Port, Release
-from i2kit.providers.aws import record, userdata
-from i2kit.providers.aws.balancing import Balancer, balancers
-from i2kit.providers.aws.network import network_of
-from i2kit.providers.aws.record import Record
-from i2kit.providers.aws.template import (
+from i2kit.providers.aws.design import record, userdata
+from i2kit.providers.aws.design.balancing import Balancer, balancers
+from i2kit.providers.aws.design.record import Record
+from i2kit.providers.aws.design.template import (
     MACHINES,
     MAX_BYTES,
     camel,
@@ -25,6 +24,7 @@ from i2kit.providers.aws.template import (
     tags,
     template,
 )
+from i2kit.providers.aws.place.network import network_of
 from i2kit.providers.aws.values import Network, Zone, stack_name
 from tests.golden import check as golden
 

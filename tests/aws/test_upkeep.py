@@ -11,10 +11,13 @@ import pytest
 from i2kit.errors import OperationError
 from i2kit.events import Event, Finished, Started, Warned, ignore
 from i2kit.model import PlacedImage
-from i2kit.providers.aws import ami, calls, record, stacks, upkeep
-from i2kit.providers.aws.record import Record
-from i2kit.providers.aws.stacks import DEPLOYMENT
-from i2kit.providers.aws.template import dumps, of_record, tags
+from i2kit.providers.aws.access import calls
+from i2kit.providers.aws.amis import ami, upkeep
+from i2kit.providers.aws.design import record
+from i2kit.providers.aws.design.record import Record
+from i2kit.providers.aws.design.template import dumps, of_record, tags
+from i2kit.providers.aws.running import stacks
+from i2kit.providers.aws.running.stacks import DEPLOYMENT
 from i2kit.providers.aws.values import stack_name
 from tests.aws.conftest import Aws
 from tests.aws.test_observe import AT_ONCE, KEY, Cloud

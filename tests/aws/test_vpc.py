@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from i2kit.providers.aws.place.vpc import Choice, Facts, choose, malformed
 from i2kit.providers.aws.values import Network, Subnet
-from i2kit.providers.aws.vpc import Choice, Facts, choose, malformed
 from i2kit.settings import AwsSettings
 
 VPC, OTHER = "vpc-00000001", "vpc-00000002"

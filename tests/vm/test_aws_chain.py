@@ -14,9 +14,9 @@ from i2kit.image import disk
 from i2kit.image.base import boot
 from i2kit.image.store import Store
 from i2kit.image.template import Base
-from i2kit.providers.aws import ami
-from i2kit.providers.aws.session import connect
-from i2kit.providers.aws.template import template
+from i2kit.providers.aws.access.session import connect
+from i2kit.providers.aws.amis import ami
+from i2kit.providers.aws.design.template import template
 from tests.aws import emulator
 from tests.aws.conftest import REGION, Aws, environment
 from tests.aws.releases import OPTIONS, release

@@ -10,9 +10,11 @@ from i2kit import image, providers
 from i2kit.events import ignore
 from i2kit.model import Release, Service, Workload
 from i2kit.providers import Provider
-from i2kit.providers.aws import AwsProvider, ami, observe
-from i2kit.providers.aws.session import connect
-from i2kit.providers.aws.stacks import Pace
+from i2kit.providers.aws import AwsProvider
+from i2kit.providers.aws.access.session import connect
+from i2kit.providers.aws.amis import ami
+from i2kit.providers.aws.running import observe
+from i2kit.providers.aws.running.stacks import Pace
 from i2kit.settings import Settings
 from tests.aws.conftest import Aws
 from tests.vm.deployments import build_release

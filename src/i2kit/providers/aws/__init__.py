@@ -1,9 +1,13 @@
 """Provider `aws`: one CloudFormation stack per deployment, and nothing of ours left running.
 
-`values`, `record`, `template`, `revise`, `checks`, `difference`, `cost`, `instances` and `blockmap` decide
-and do no I/O. `session`, `account` and `calls` reach AWS and put its errors into words. By them `stacks`
-makes, changes and removes stacks, `ami` makes AMIs of disks, `surroundings` finds or makes the network,
-`observe` looks at what runs, `upkeep` at what is kept, and `foresight` asks what an update would do.
+In: Releases with their disks. Out: groups of machines behind load balancers, each deployment one stack.
+
+    steps      joins the rest: what a plan says, what apply does, in order
+    design/    what a stack should be: records, templates, what differs, what it costs; does no I/O
+    place/     the network and the hosted zone that it goes to, given, found or made
+    amis/      the disk of a machine image → an AMI of which only changed blocks travel
+    running/   stacks and what runs of them: made, changed, watched, removed
+    access/    credentials, clients, AWS's errors in words
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from i2kit.events import Watcher
 from i2kit.model import Architecture, Deployment, PlacedImage, Release, Revision, Workload
 from i2kit.providers import Plan, Wanted
-from i2kit.providers.aws import instances
+from i2kit.providers.aws.design import instances
 from i2kit.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,8 +48,8 @@ class AwsProvider:
     def _steps(self) -> "Steps":
         """Raises InputError where credentials or region are missing."""
         if self._made is None:
-            from i2kit.providers.aws import session  # first: it explains a missing boto3
-            from i2kit.providers.aws.stacks import DEFAULT_PACE
+            from i2kit.providers.aws.access import session
+            from i2kit.providers.aws.running.stacks import DEFAULT_PACE
             from i2kit.providers.aws.steps import Steps
 
             reached = session.connect(self._settings.aws)
@@ -105,7 +109,7 @@ class AwsProvider:
 
         With what is there where AWS can be reached, else with ids that only stand for it.
         """
-        from i2kit.providers.aws import session
+        from i2kit.providers.aws.access import session
         from i2kit.providers.aws.steps import render
 
         return render(release, self._settings, session.connect)

@@ -26,29 +26,30 @@ from i2kit.errors import (
 from i2kit.events import Note, Watcher
 from i2kit.model import Deployment, PlacedImage, Release, Revision
 from i2kit.providers import Action, Estimate, Front, Plan, Rollback, Scale, Wanted
-from i2kit.providers.aws import (
-    ami,
+from i2kit.providers.aws.access.account import Account
+from i2kit.providers.aws.access.calls import explained
+from i2kit.providers.aws.access.session import Session
+from i2kit.providers.aws.amis import ami, upkeep
+from i2kit.providers.aws.design import (
     checks,
     cost,
     difference,
-    foresight,
     instances,
-    observe,
     record,
     revise,
+    template,
+)
+from i2kit.providers.aws.design.record import Record
+from i2kit.providers.aws.design.revise import NEW_AMI, Place, Stand
+from i2kit.providers.aws.place import surroundings
+from i2kit.providers.aws.place.surroundings import Surroundings
+from i2kit.providers.aws.running import (
+    foresight,
+    observe,
     seen,
     stacks,
-    surroundings,
-    template,
-    upkeep,
 )
-from i2kit.providers.aws.account import Account
-from i2kit.providers.aws.calls import explained
-from i2kit.providers.aws.record import Record
-from i2kit.providers.aws.revise import NEW_AMI, Place, Stand
-from i2kit.providers.aws.session import Session
-from i2kit.providers.aws.stacks import DEPLOYMENT, Order, Pace, Stack
-from i2kit.providers.aws.surroundings import Surroundings
+from i2kit.providers.aws.running.stacks import DEPLOYMENT, Order, Pace, Stack
 from i2kit.providers.aws.values import NETWORK_STACK, Ami, Architecture, Options, stack_name
 from i2kit.settings import AwsSettings, Settings
 

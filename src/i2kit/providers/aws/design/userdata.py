@@ -7,7 +7,7 @@ machines of a group. Never holds secrets: whoever may describe the launch templa
 from collections.abc import Mapping, Sequence
 
 from i2kit.model import Release, Service
-from i2kit.providers.aws.balancing import leads
+from i2kit.providers.aws.design.balancing import leads
 from i2kit.providers.aws.values import Zone, log_group
 
 LIMIT_BYTES = 16 << 10

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from i2kit.errors import OperationError
 from i2kit.events import Finished, Started, Warned, Watcher
 from i2kit.model import Architecture, PlacedImage
-from i2kit.providers.aws import ami, observe, stacks
-from i2kit.providers.aws.account import Account
-from i2kit.providers.aws.ami import Owned
-from i2kit.providers.aws.calls import explained
-from i2kit.providers.aws.health import Data
-from i2kit.providers.aws.record import Record
-from i2kit.providers.aws.stacks import DEPLOYMENT
+from i2kit.providers.aws.access.account import Account
+from i2kit.providers.aws.access.calls import explained
+from i2kit.providers.aws.amis import ami
+from i2kit.providers.aws.amis.ami import Owned
+from i2kit.providers.aws.design.record import Record
+from i2kit.providers.aws.running import observe, stacks
+from i2kit.providers.aws.running.health import Data
+from i2kit.providers.aws.running.stacks import DEPLOYMENT
 
 ARCHITECTURES: Mapping[str, Architecture] = {"x86_64": "amd64", "arm64": "arm64"}
 """As EC2 names them, and as we do."""

@@ -15,11 +15,11 @@ from botocore.exceptions import ClientError
 
 from i2kit.errors import Problem
 from i2kit.model import Release
-from i2kit.providers.aws import checks, instances
-from i2kit.providers.aws.account import Account
-from i2kit.providers.aws.balancing import balancers
-from i2kit.providers.aws.calls import DENIED, code, explained
-from i2kit.providers.aws.instances import TYPES, InstanceType
+from i2kit.providers.aws.access.account import Account
+from i2kit.providers.aws.access.calls import DENIED, code, explained
+from i2kit.providers.aws.design import checks, instances
+from i2kit.providers.aws.design.balancing import balancers
+from i2kit.providers.aws.design.instances import TYPES, InstanceType
 from i2kit.providers.aws.values import BOOT_MODES, Network, Options
 
 SHOWN = 10

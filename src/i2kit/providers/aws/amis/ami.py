@@ -28,10 +28,10 @@ from i2kit.blocks import BLOCK_BYTES
 from i2kit.errors import OperationError
 from i2kit.events import Finished, Progress, Started, Warned, Watcher, ignore
 from i2kit.model import Pairs
-from i2kit.providers.aws import blockmap, snapshot
-from i2kit.providers.aws.blockmap import BlockMap
-from i2kit.providers.aws.calls import code, explained
-from i2kit.providers.aws.session import Session
+from i2kit.providers.aws.access.calls import code, explained
+from i2kit.providers.aws.access.session import Session
+from i2kit.providers.aws.amis import blockmap, snapshot
+from i2kit.providers.aws.amis.blockmap import BlockMap
 from i2kit.providers.aws.values import BOOT_MODES, ROOT_DEVICE, Ami, Architecture
 
 DISK_TAG = "i2kit:disk"

@@ -24,8 +24,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from i2kit.errors import FirstDeployError, I2kitError, OperationError, RolloutError
 from i2kit.events import Finished, Note, Started, Warned, Watcher
-from i2kit.providers.aws.calls import code, explained, hint_for
-from i2kit.providers.aws.difference import KINDS
+from i2kit.providers.aws.access.calls import code, explained, hint_for
+from i2kit.providers.aws.design.difference import KINDS
 
 CAPABILITIES = ("CAPABILITY_IAM",)
 """Templates have roles; none has a name of its own."""
@@ -321,7 +321,7 @@ def _remove(client: Any, stack: Stack, watch: Watcher, pace: Pace) -> Removed:
     if outcome.status != "DELETE_COMPLETE":
         raise OperationError(
             f"the stack {stack.name} could not be removed: {outcome.cause}",
-            hint="remove what holds that resource, then run this again",
+            hint=_first(hint_for(outcome.cause), "remove what holds that resource, then run this again"),
         )
     return Removed(_retained(outcome.events))
 

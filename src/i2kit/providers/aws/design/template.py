@@ -18,9 +18,9 @@ from dataclasses import replace
 from typing import Any
 
 from i2kit.model import Endpoint, Pairs, Release, Service
-from i2kit.providers.aws import instances, record, userdata
-from i2kit.providers.aws.balancing import Balancer, Listener, Speech, Target, balancers, leads
-from i2kit.providers.aws.record import Record
+from i2kit.providers.aws.design import instances, record, userdata
+from i2kit.providers.aws.design.balancing import Balancer, Listener, Speech, Target, balancers, leads
+from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.values import ROOT_DEVICE, Ami, Network, Options, Zone, log_group, stack_name
 
 Data = dict[str, Any]

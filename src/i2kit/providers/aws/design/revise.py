@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from i2kit.errors import OperationError
 from i2kit.model import Pairs, Release, Service
 from i2kit.providers import Action, Front, Rollback
-from i2kit.providers.aws import record, template
-from i2kit.providers.aws.difference import Change, difference
-from i2kit.providers.aws.record import Record
+from i2kit.providers.aws.design import record, template
+from i2kit.providers.aws.design.difference import Change, difference
+from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.values import Ami, Network, Options, Zone
 
 NEW_AMI = "ami-" + "0" * 17

@@ -15,11 +15,11 @@ from typing import Any
 
 from i2kit.errors import Problem
 from i2kit.model import Release, Workload
-from i2kit.providers.aws import instances, userdata
-from i2kit.providers.aws.balancing import Balancer, balancers
-from i2kit.providers.aws.instances import Need
-from i2kit.providers.aws.network import NO_VPC
-from i2kit.providers.aws.template import MACHINES, MAX_BYTES, dumps, template
+from i2kit.providers.aws.design import instances, userdata
+from i2kit.providers.aws.design.balancing import Balancer, balancers
+from i2kit.providers.aws.design.instances import Need
+from i2kit.providers.aws.design.template import MACHINES, MAX_BYTES, dumps, template
+from i2kit.providers.aws.place.network import NO_VPC
 from i2kit.providers.aws.values import (
     BOOT_MODES,
     NETWORK_STACK,

@@ -18,13 +18,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from i2kit.errors import NotReadyError, OperationError
 from i2kit.events import Finished, Note, Progress, Started, Watcher
 from i2kit.model import Deployment, Endpoint
-from i2kit.providers.aws import ami, health, record, stacks, template
-from i2kit.providers.aws.account import Account
-from i2kit.providers.aws.balancing import balancers
-from i2kit.providers.aws.calls import code, explained
-from i2kit.providers.aws.health import Data, Machine
-from i2kit.providers.aws.record import Record
-from i2kit.providers.aws.stacks import DEFAULT_PACE, DEPLOYMENT, Pace, Stack
+from i2kit.providers.aws.access.account import Account
+from i2kit.providers.aws.access.calls import code, explained
+from i2kit.providers.aws.amis import ami
+from i2kit.providers.aws.design import record, template
+from i2kit.providers.aws.design.balancing import balancers
+from i2kit.providers.aws.design.record import Record
+from i2kit.providers.aws.running import health, stacks
+from i2kit.providers.aws.running.health import Data, Machine
+from i2kit.providers.aws.running.stacks import DEFAULT_PACE, DEPLOYMENT, Pace, Stack
 from i2kit.providers.aws.values import log_group, stack_name
 
 WORKERS = 8

@@ -3,9 +3,9 @@
 from functools import cached_property
 from typing import Any
 
-from i2kit.providers.aws import ami
-from i2kit.providers.aws.calls import explained
-from i2kit.providers.aws.session import Session
+from i2kit.providers.aws.access.calls import explained
+from i2kit.providers.aws.access.session import Session
+from i2kit.providers.aws.amis import ami
 
 
 class Account:

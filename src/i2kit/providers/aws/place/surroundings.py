@@ -11,10 +11,11 @@ from typing import Any
 from i2kit.errors import I2kitError, InputError, OperationError, Problem
 from i2kit.events import Watcher
 from i2kit.model import Release
-from i2kit.providers.aws import hosted_zones, reality, stacks, vpc
-from i2kit.providers.aws.account import Account
-from i2kit.providers.aws.calls import code, explained, hint_for
-from i2kit.providers.aws.network import (
+from i2kit.providers.aws.access.account import Account
+from i2kit.providers.aws.access.calls import code, explained, hint_for
+from i2kit.providers.aws.design.template import dumps
+from i2kit.providers.aws.place import hosted_zones, reality, vpc
+from i2kit.providers.aws.place.network import (
     NO_VPC,
     NO_ZONE,
     TAGS,
@@ -24,7 +25,7 @@ from i2kit.providers.aws.network import (
     not_made_yet,
     with_zone,
 )
-from i2kit.providers.aws.template import dumps
+from i2kit.providers.aws.running import stacks
 from i2kit.providers.aws.values import NETWORK_STACK, Network, Options, Subnet, Zone
 from i2kit.settings import AwsSettings
 

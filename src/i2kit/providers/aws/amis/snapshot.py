@@ -17,7 +17,7 @@ from typing import Any
 
 from i2kit.blocks import BLOCK_BYTES
 from i2kit.errors import OperationError
-from i2kit.providers.aws.calls import persist
+from i2kit.providers.aws.access.calls import persist
 
 WORKERS = 64
 """As awslabs/coldsnap: one connection carries a few blocks per second, and EBS throttles far more of them."""

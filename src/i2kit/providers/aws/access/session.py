@@ -26,7 +26,7 @@ except ImportError as error:
         "provider aws needs boto3, which is not installed", hint="pip install 'i2kit[aws]'"
     ) from error
 
-from i2kit.providers.aws.calls import hint_of
+from i2kit.providers.aws.access.calls import hint_of
 
 RETRIES = {"mode": "adaptive", "max_attempts": 10}
 """Throttling slows the client down as a whole instead of failing it after the default of three tries."""

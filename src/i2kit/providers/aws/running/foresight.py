@@ -16,10 +16,10 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from i2kit.errors import OperationError
-from i2kit.providers.aws import stacks
-from i2kit.providers.aws.calls import explained
-from i2kit.providers.aws.difference import Change, Verb
-from i2kit.providers.aws.stacks import CAPABILITIES, DEFAULT_PACE, NO_CHANGES, Order, Pace, Stack
+from i2kit.providers.aws.access.calls import explained
+from i2kit.providers.aws.design.difference import Change, Verb
+from i2kit.providers.aws.running import stacks
+from i2kit.providers.aws.running.stacks import CAPABILITIES, DEFAULT_PACE, NO_CHANGES, Order, Pace, Stack
 
 CHANGE_SET = "plan-i2kit-"
 """Begins its name. Not as those of deploys do: they remove each other's."""

@@ -14,9 +14,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from i2kit.errors import Problem
-from i2kit.providers.aws.account import Account
-from i2kit.providers.aws.calls import DENIED, code, explained
-from i2kit.providers.aws.network import NO_VPC, NO_ZONE
+from i2kit.providers.aws.access.account import Account
+from i2kit.providers.aws.access.calls import DENIED, code, explained
+from i2kit.providers.aws.place.network import NO_VPC, NO_ZONE
 from i2kit.providers.aws.values import Network, Zone
 
 PRIVATE_SUFFIX = ".internal"

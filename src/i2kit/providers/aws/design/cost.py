@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from i2kit.providers import CostLine, Estimate
-from i2kit.providers.aws.instances import PRICES_AS_OF, PRICES_REGION, TYPES
+from i2kit.providers.aws.design.instances import PRICES_AS_OF, PRICES_REGION, TYPES
 
 HOURS = 730
 """In a month, as AWS's calculator counts."""

@@ -1,0 +1,1 @@
+"""How AWS is reached: credentials and region, clients, and errors in words."""

@@ -1,0 +1,1 @@
+"""Stacks and what runs of them: changed, watched, foreseen, remembered."""
