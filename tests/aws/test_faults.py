@@ -9,11 +9,12 @@ from typing import Any
 import botocore.httpsession
 import pytest
 
-from i2kit.errors import OperationError, RolloutError
+from i2kit.errors import FirstDeployError, OperationError, RolloutError
 from i2kit.model import Deployment, Release
 from i2kit.providers import Rollback, Scale, Wanted
 from i2kit.providers.aws.access.session import connect
 from i2kit.providers.aws.amis import ami
+from i2kit.providers.aws.running import observe
 from tests.aws.conftest import Aws
 
 from .test_provider import ZONE, Make, amis, built, deployed, do, left, make, running
@@ -171,3 +172,18 @@ def test_an_update_whose_machines_never_get_healthy_leaves_the_one_before(
     assert (last.number, last.outcome) == (2, "failed")
     assert last.reason
     is_whole(aws, deployed(make(), built("c")), "c", 3)
+
+
+def test_a_first_deploy_whose_machines_never_get_healthy_leaves_nothing(
+    aws: Aws, make: Make, built: Built, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observe, "DEADLINE_S", 1.0)
+    bad = built("b")
+    assert bad.disk
+    found = ami.publish(ami.clients(connect()), bad.disk, image=bad.image.id, architecture="x86_64")
+    aws.emulator.control("unhealthy", image=found.ami.id)
+    with pytest.raises(FirstDeployError, match="Health checks failed") as raised:
+        deployed(make(), bad)
+    assert raised.value.exit_code == 3
+    assert left(aws) == []
+    is_whole(aws, deployed(make(), built("a")), "a", 3)

@@ -23,7 +23,7 @@ from i2kit.errors import (
     OperationError,
     Problem,
 )
-from i2kit.events import Note, Watcher
+from i2kit.events import Note, Warned, Watcher
 from i2kit.model import Deployment, PlacedImage, Release, Revision
 from i2kit.providers import Action, Estimate, Front, Plan, Rollback, Scale, Wanted
 from i2kit.providers.aws.access.account import Account
@@ -475,10 +475,12 @@ class Steps:
             where = surroundings.look(self.account, self.settings.aws, types=types(chosen))
             published = self.published(wanted, chosen, watch)
         after: Stand | None = None
+        first = False
 
         def order(stack: Stack | None) -> Order:
-            nonlocal after
+            nonlocal after, first
             before = self.stand(stack) if stack else None
+            first = before is None
             if isinstance(wanted, Release):
                 assert published and where and chosen
                 place = Place(where.network, where.zone, published, chosen)
@@ -506,7 +508,23 @@ class Steps:
         made = self.stand(stack)
         if made is None:
             raise OperationError(f"{key} was removed by somebody else meanwhile")
-        return self.awaited(stack, made, watch)
+        try:
+            return self.awaited(stack, made, watch)
+        except NotReadyError as error:
+            if first:
+                raise self.undone(key, error, watch) from error
+            raise
+
+    def undone(self, key: str, error: NotReadyError, watch: Watcher) -> FirstDeployError:
+        """Take down what never served, so that a failed first deploy leaves and costs nothing."""
+        watch(Note(f"{key} is taken down again: nothing of it ever served"))
+        try:
+            self.remove(key, watch)
+        except OperationError as failed:
+            watch(Warned(failed.message))
+            return FirstDeployError(error.message, hint=failed.hint)
+        hint = "mend the image or the manifest and deploy again; nothing of it is left"
+        return FirstDeployError(error.message, hint=hint)
 
     def published(self, wanted: Release, chosen: Options, watch: Watcher) -> Ami:
         if wanted.disk is None:
