@@ -77,10 +77,14 @@ def test_nothing_of_what_is_in_the_image_is_told() -> None:
 
 def test_own_services_count_before_attached_ones_of_the_same_key() -> None:
     own = service("web", (80, 80, None))
-    one = made(release(services=(own,)), attached=(replace(own, public=True), FRONT))
-    assert one.services == (own, FRONT)
+    public = replace(own, public=True)
+    one = replace(made(release(services=(own,)), attached=(public, FRONT)), implied=False)
+    assert one.services == one.written == (own, FRONT)
     assert one.whole.services == (own, FRONT)
-    assert one.written == (FRONT,)
+    # One that came by itself does not count.
+    other = replace(one, implied=True)
+    assert other.services == other.written == other.whole.services == (public, FRONT)
+    assert replace(other, attached=(FRONT,)).written == (FRONT,)
 
 
 def test_a_service_that_was_written_is_told_from_the_one_that_comes_by_itself() -> None:

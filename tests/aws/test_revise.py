@@ -155,6 +155,20 @@ def test_services_in_front_are_no_revision_and_replace_no_machine() -> None:
     assert revise.fronted(own, Front((replace(SHOP, public=True),))) is own
 
 
+def test_a_written_service_takes_the_place_of_the_one_that_came_by_itself() -> None:
+    before = first(deployment("web"))
+    public = Service("web", (("app", "web"),), service("web", (80, 80, None)).ports, public=True)
+    after = revise.fronted(before, Front((public,)))
+    assert after is not before
+    assert after.record.services == after.record.written == (public,)
+    assert "PublicApplicationLoadBalancer" in after.template["Resources"]
+    # Its own files, which do not write one, leave it there; without it the other comes back.
+    assert revise.released(after, deployment("web"), ZONED, (), NOW) is after
+    assert revise.fronted(after, Front((public,))) is after
+    back = revise.fronted(after, Front(without=("default/web",)))
+    assert back.template["Resources"] == before.template["Resources"]
+
+
 def test_going_back_keeps_what_is_not_of_the_revision() -> None:
     before = first(deployment("web", labels=LABELS))
     second = revise.released(before, deployment("web", labels=LABELS), replace(ZONED, ami=NEXT), (), NOW)

@@ -72,20 +72,33 @@ class Record:
         return self.release.manifest
 
     @property
+    def own(self) -> frozenset[str]:
+        """The keys of the services that its own files have. Those of other files do not count beside them."""
+        return keys_of(self.release, implied=self.implied)
+
+    @property
     def services(self) -> tuple[Service, ...]:
-        """All that are in front of it. What its own files say of a service counts."""
-        own = {service.key for service in self.release.services}
-        return (*self.release.services, *(one for one in self.attached if one.key not in own))
+        """All that are in front of it. A written one takes the place of the one that came by itself."""
+        others = tuple(one for one in self.attached if one.key not in self.own)
+        taken = {one.key for one in others}
+        return (*(one for one in self.release.services if one.key not in taken), *others)
 
     @property
     def written(self) -> tuple[Service, ...]:
         """All but the one that came by itself."""
-        return tuple(one for one in self.services if not (self.implied and one.key == self.key))
+        known = self.own | {one.key for one in self.attached}
+        return tuple(one for one in self.services if one.key in known)
 
     @property
     def whole(self) -> Release:
         """What it is with all services in front."""
         return replace(self.release, services=self.services)
+
+
+def keys_of(release: Release, *, implied: bool) -> frozenset[str]:
+    """The keys of the services that were written in the files of a release."""
+    found = frozenset(service.key for service in release.services)
+    return found - {release.workload.key} if implied else found
 
 
 def is_implied(release: Release) -> bool:

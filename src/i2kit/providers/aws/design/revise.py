@@ -112,7 +112,8 @@ def released(
     """The deployment as its files say. Services of other files stay in front of it."""
     was = before.record if before else None
     own = {service.key for service in release.services}
-    attached = _selecting(release, own, was, others)
+    implied = record.is_implied(release)
+    attached = _selecting(release, record.keys_of(release, implied=implied), was, others)
     near = {one.key: one for one in release.neighbours if one.key not in own}
     fresh = Record(
         revision=1,
@@ -123,7 +124,7 @@ def released(
         network=place.network,
         zone=place.zone,
         attached=attached,
-        implied=record.is_implied(release),
+        implied=implied,
     )
     if before and was:
         told = {one.key: one for one in was.release.neighbours if one.key not in own}
@@ -157,8 +158,7 @@ def fronted(before: Stand, wanted: Front) -> Stand:
     was = before.record
     kept = {one.key: one for one in was.attached if one.key not in wanted.without}
     attached = {**kept, **{one.key: one for one in wanted.services}}
-    own = {service.key for service in was.release.services}
-    after = stand(replace(was, attached=tuple(one for key, one in attached.items() if key not in own)))
+    after = stand(replace(was, attached=tuple(one for key, one in attached.items() if key not in was.own)))
     return before if same(before, after) else replace(after, outputs=before.outputs)
 
 
@@ -182,12 +182,11 @@ def rolled_back(before: Stand, wanted: Rollback, others: Sequence[Stand], create
         return before
     workload = replace(target.release.workload, replicas=was.release.workload.replicas)
     release = replace(target.release, workload=workload)
-    own = {service.key for service in release.services}
     fresh = replace(
         target,
         created_at=created_at,
         release=release,
-        attached=tuple(one for one in was.attached if one.key not in own and one.selects(workload)),
+        attached=tuple(one for one in was.attached if one.key not in target.own and one.selects(workload)),
         network=was.network,
         zone=was.zone,
         options=replace(
@@ -230,13 +229,13 @@ def untold(one: Record) -> Iterable[str]:
 
 
 def _selecting(
-    release: Release, own: set[str], was: Record | None, others: Iterable[Stand]
+    release: Release, own: frozenset[str], was: Record | None, others: Iterable[Stand]
 ) -> tuple[Service, ...]:
     """The services of other files that select this deployment.
 
     Those that its own files had and no longer have are gone for it, whoever else has them.
     """
-    dropped = {service.key for service in was.release.services} - own if was else set()
+    dropped = was.own - own if was else frozenset()
     found = {one.key: one for one in (was.attached if was else ())}
     found |= {one.key: one for other in others for one in other.record.written if one.key not in dropped}
     return tuple(
