@@ -107,9 +107,10 @@ def _update(cls: Any, /, **words: Any) -> Any:
 
 
 def _deregister(backend: Any, group: Any, ids: Iterable[str]) -> None:
-    """AWS: an instance that goes leaves its target groups."""
+    """AWS: an instance that goes leaves the target groups that it is in."""
     for arn in group.target_group_arns:
-        backend.elbv2_backend.deregister_targets(arn, [{"Id": id_} for id_ in ids])
+        known = backend.elbv2_backend.target_groups[arn].targets
+        backend.elbv2_backend.deregister_targets(arn, [{"Id": id_} for id_ in ids if id_ in known])
 
 
 def _stabilize_after_update(
