@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from i2kit.model import Instance
+
 
 @dataclass(frozen=True, slots=True)
 class Started:
@@ -49,7 +51,16 @@ class Warned:
     message: str
 
 
-Event = Started | Progress | Finished | Note | Warned
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """The machines of a deployment as they are now, told whenever one changes. `key` is the deployment's."""
+
+    key: str
+    wanted: int
+    instances: tuple[Instance, ...]
+
+
+Event = Started | Progress | Finished | Note | Warned | Replicas
 Watcher = Callable[[Event], None]
 
 

@@ -17,6 +17,10 @@ Architecture = Literal["amd64", "arm64"]
 """As OCI and Debian name them."""
 
 
+HEALTH_PORTS = range(10256, 11000)
+"""The first is where Kubernetes' nodes answer load balancers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A port that a container listens on. `name` can be used as a Service's target port."""
@@ -37,6 +41,56 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpGet:
+    """Healthy when a GET is answered with 200–399. Without `host` the machine's own address is asked."""
+
+    port: int
+    path: str = "/"
+    scheme: Literal["HTTP", "HTTPS"] = "HTTP"
+    headers: Pairs = ()
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TcpSocket:
+    """Healthy when a connection is accepted."""
+
+    port: int
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exec:
+    """Healthy when this command, run in the container, ends with 0."""
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grpc:
+    """Healthy when grpc.health.v1.Health/Check of this service answers SERVING."""
+
+    port: int
+    service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A question that is asked of a container again and again, with Kubernetes' words and defaults.
+
+    `grace_s` is what the container gets to end after a failed liveness or startup probe; None for the pod's.
+    """
+
+    handler: HttpGet | TcpSocket | Exec | Grpc
+    initial_delay_s: int = 0
+    period_s: int = 10
+    timeout_s: int = 1
+    success_threshold: int = 1
+    failure_threshold: int = 3
+    grace_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """One container of a pod. `command` replaces the image's entrypoint, `args` its command.
 
@@ -52,8 +106,80 @@ class Container:
     working_dir: str | None = None
     ports: tuple[Port, ...] = ()
     resources: Resources = Resources()
+    startup: Probe | None = None
+    """Until it succeeded once, the others are not asked; failing for good, it restarts the container."""
+    liveness: Probe | None = None
+    """Failing for good, it restarts the container."""
+    readiness: Probe | None = None
+    """While it fails, the machine is sent no requests."""
     position: Position | None = field(default=None, compare=False)
     """Where the image is written, for errors that are found after reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A number of replicas, or a share of them in percent."""
+
+    number: int
+    percent: bool = False
+
+    def of(self, replicas: int, *, up: bool) -> int:
+        """How many of so many replicas; what is no whole number is rounded `up` or down."""
+        if not self.percent:
+            return self.number
+        hundredths = replicas * self.number
+        return -(-hundredths // 100) if up else hundredths // 100
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """How an update replaces machines; with `recreate` the old ones all go before the first new one."""
+
+    recreate: bool = False
+    max_surge: Amount = Amount(25, percent=True)
+    max_unavailable: Amount = Amount(25, percent=True)
+
+    def bounds(self, replicas: int) -> tuple[int, int]:
+        """How many machines there may be beyond `replicas`, and how many of them may be missing.
+
+        Rounded as Kubernetes does (deployment/util, ResolveFenceposts): never both 0.
+        """
+        if self.recreate:
+            return 0, replicas
+        surge = self.max_surge.of(replicas, up=True)
+        unavailable = min(replicas, self.max_unavailable.of(replicas, up=False))
+        return (surge, unavailable) if surge or unavailable else (0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What the number of replicas follows: the average of all machines.
+
+    `percent` is of what the containers request; else `value`, in 1/1000 CPU or bytes for each machine.
+    """
+
+    resource: Literal["cpu", "memory"]
+    percent: int | None = None
+    value: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """What Kubernetes calls a HorizontalPodAutoscaler: between `least` and `most` replicas.
+
+    The metric that asks for the most replicas counts. Before there are fewer (or more), fewer (more) must
+    have been enough (needed) for `down_window_s` (`up_window_s`).
+    """
+
+    least: int
+    most: int
+    metrics: tuple[Metric, ...]
+    down_window_s: int = 300
+    up_window_s: int = 0
+
+    def start(self, replicas: int) -> int:
+        """How many replicas to begin with where the manifest asks for so many."""
+        return min(max(replicas, self.least), self.most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +200,15 @@ class Workload:
     """Which machines a cloud should take, such as t4g.micro; None for the smallest that holds the pod."""
     certificate: str | None = None
     """What a cloud's load balancer ends TLS with: there the ARN of a certificate."""
+    strategy: Strategy = Strategy()
+    min_ready_s: int = 0
+    """How long a new machine must have been ready before an old one goes."""
+    progress_deadline_s: int = 600
+    """An update that comes no further for this long has failed."""
+    grace_s: int = 30
+    """How long a leaving machine has to finish its requests and to end."""
+    scaling: Scaling | None = None
+    """With it, `replicas` is only where to begin."""
     position: Position | None = field(default=None, compare=False)
 
     @property
@@ -85,6 +220,12 @@ class Workload:
     def ports(self) -> tuple[Port, ...]:
         """The ports of all containers; no number occurs twice in a valid workload."""
         return tuple(port for container in self.containers for port in container.ports)
+
+    @property
+    def health_port(self) -> int:
+        """Where the machine itself answers `/ready` to load balancers: no container has declared it."""
+        taken = {port.number for port in self.ports}
+        return next(number for number in HEALTH_PORTS if number not in taken)
 
 
 @dataclass(frozen=True, slots=True)

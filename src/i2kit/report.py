@@ -15,9 +15,10 @@ from datetime import datetime
 from typing import Any, TextIO
 
 from i2kit.errors import I2kitError, InputError
-from i2kit.events import Event, Finished, Note, Progress, Started, Warned, Watcher
+from i2kit.events import Event, Finished, Note, Progress, Replicas, Started, Warned, Watcher
 from i2kit.model import (
     Deployment,
+    Instance,
     MachineImage,
     Output,
     PlacedImage,
@@ -78,6 +79,7 @@ class Lines:
         self.clock = clock
         self.titles: dict[str, str] = {}
         self.written: dict[str, float] = {}
+        self.before: dict[str, tuple[Instance, ...]] = {}
         self.lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
@@ -109,6 +111,22 @@ class Lines:
                 return f"{self.titles.get(key, key)}: {amount(done, total, unit)}"
             case Finished(key, result):
                 return f"{self.titles.pop(key, key)}: {result or 'done'}"
+            case Replicas(key, _, instances):
+                lines = changes(self.before.get(key, ()), instances)
+                self.before[key] = instances
+                return "\n".join(lines) or None
+
+
+def changes(before: Sequence[Instance], after: Sequence[Instance]) -> Sequence[str]:
+    """What became of each machine since `before`, as lines."""
+    known = {one.id: one for one in before}
+    lines = []
+    for one in after:
+        old = known.pop(one.id, None)
+        if old is None or (old.state, old.detail) != (one.state, one.detail):
+            state = one.state if old is None or old.state == one.state else f"{old.state} → {one.state}"
+            lines.append(f"{one.id}: {state}" + (f" ({one.detail})" if one.detail else ""))
+    return [*lines, *(f"{id_}: gone" for id_ in known)]
 
 
 @contextmanager
