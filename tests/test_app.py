@@ -296,6 +296,24 @@ def test_status_of_what_does_not_run_names_what_does(deploy: Deploy) -> None:
     assert raised.value.hint == "these run: default/web"
 
 
+@pytest.mark.parametrize("name", [None, "web"])
+def test_status_is_followed_from_change_to_change(
+    provider: InMemoryProvider, deploy: Deploy, name: str | None
+) -> None:
+    deploy(WEB)
+    changes: list[Callable[[], object]] = [
+        lambda: None,
+        lambda: destroy("web"),
+        lambda: None,
+        lambda: deploy(WEB.replace("name: web", "name: web\nreplicas: 2")),
+    ]
+    found = app.follow_status(
+        name, settings=settings.load(), provider_name="local", sleep=lambda _: changes.pop(0)()
+    )
+    assert [[one.replicas_wanted for one in next(found)] for _ in range(3)] == [[1], [], [2]]
+    assert changes == []
+
+
 @pytest.mark.parametrize("name", ["", "/", "a/", "/a", "a/b/c"])
 def test_a_name_that_names_nothing_is_wrong_input(name: str) -> None:
     with pytest.raises(InputError):

@@ -3,9 +3,11 @@
 import io
 import json
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -13,8 +15,8 @@ from hypothesis import strategies as st
 
 from i2kit import report
 from i2kit.errors import InputError, OperationError, Position, Problem
-from i2kit.events import Event, Finished, Note, Progress, Started, Warned
-from i2kit.model import Pruned, Share, Stock, StoredForm, StoredImage, Use
+from i2kit.events import Event, Finished, Note, Progress, Replicas, Started, Warned
+from i2kit.model import Deployment, Endpoint, Instance, Pruned, Share, Stock, StoredForm, StoredImage, Use
 from tests import golden
 
 EVENTS: Sequence[Event] = (
@@ -25,6 +27,28 @@ EVENTS: Sequence[Event] = (
     Finished("pull", "40.0 MB"),
     Warned("the tag moved"),
     Note("no hardware virtualization"),
+)
+
+
+def machine(id_: str, state: str, detail: str = "") -> Instance:
+    return Instance(
+        id_, "10.77.1.1", state == "ready", "f" * 64, "2026-11-21T10:00:00Z", cast(Any, state), detail
+    )
+
+
+ROLLOUT: Sequence[tuple[Instance, ...]] = (
+    (machine("web-old", "ready"), machine("web-new", "starting")),
+    (machine("web-old", "ready"), machine("web-new", "starting", "nobody listens on port 80")),
+    (machine("web-old", "draining"), machine("web-new", "ready")),
+    (machine("web-new", "ready"),),
+)
+TOLD = (
+    "web-old: ready",
+    "web-new: starting",
+    "web-new: starting (nobody listens on port 80)",
+    "web-old: ready → draining",
+    "web-new: starting → ready",
+    "web-old: gone",
 )
 
 
@@ -53,6 +77,68 @@ def test_progress_in_a_pipe_is_written_now_and_then() -> None:
         "warning: the tag moved\n"
         "no hardware virtualization\n"
     )
+
+
+def test_machines_in_a_pipe_are_told_by_what_changed() -> None:
+    events = [Replicas("default/web", 1, each) for each in (*ROLLOUT, ROLLOUT[-1])]
+    assert lines(events).splitlines() == list(TOLD)
+
+
+def test_machines_on_a_terminal_are_a_table_as_long_as_they_change() -> None:
+    stream = Terminal()
+    with report.watching(stream, environ={"TERM": "xterm"}) as watch:
+        watch(Started("default/web", "starting default/web"))
+        watch(Replicas("default/web", 1, ROLLOUT[1]))
+        time.sleep(0.3)
+        watch(Finished("default/web", "1 of 1 ready"))
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert re.search(r"web-new +starting +nobody listens on port 80\s+web-old +ready", text)
+    assert "web-new" not in text[text.rindex("✓ starting default/web: 1 of 1 ready") :]
+
+
+def test_more_machines_than_fit_on_a_screen_are_counted() -> None:
+    many = [machine(f"web-{number}", "ready") for number in range(50)]
+    text = report.replicas([*many, machine("web-bad", "failed", "container web ended with exit status 1")])
+    assert text.splitlines()[0].startswith("  web-bad")
+    assert text.splitlines()[-1] == "  and 31 more"
+
+
+def deployment(revision: int, instances: tuple[Instance, ...]) -> Deployment:
+    return Deployment(
+        name="web",
+        namespace="default",
+        provider="local",
+        revision=revision,
+        image="f" * 64,
+        endpoints=(Endpoint("http://127.0.0.1:30080", False, "default/web", 80),),
+        replicas_wanted=1,
+        replicas_ready=sum(one.ready for one in instances),
+        instances=instances,
+    )
+
+
+def test_a_followed_status_in_a_pipe_is_lines() -> None:
+    stream = io.StringIO()
+    with report.status_watching(stream, instances=False) as show:
+        for each in ROLLOUT:
+            show([deployment(2, each)])
+        show([])
+    assert stream.getvalue().splitlines() == [
+        "default/web: revision 2, 1 of 1 ready",
+        *(f"default/web: {line}" for line in TOLD),
+        "default/web: gone",
+    ]
+
+
+def test_a_followed_status_on_a_terminal_is_the_table() -> None:
+    stream = Terminal()
+    with report.status_watching(stream, instances=True, environ={"TERM": "xterm"}) as show:
+        for each in ROLLOUT:
+            show([deployment(2, each)])
+        assert re.search(r"default +web +1/1 +2 ", stream.getvalue())
+        assert "draining" in stream.getvalue()
+        show([])
+    assert "web-new" not in stream.getvalue()[stream.getvalue().index("nothing runs") :]
 
 
 def test_quiet_leaves_the_warnings() -> None:

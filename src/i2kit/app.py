@@ -10,7 +10,8 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from i2kit.model import (
     Use,
     Workload,
 )
-from i2kit.providers import Front, Plan, Provider, Rollback, Scale, Wanted
+from i2kit.providers import PACES_S, Front, Plan, Provider, Rollback, Scale, Wanted
 from i2kit.settings import Settings
 
 if TYPE_CHECKING:
@@ -172,6 +173,21 @@ def status(name: str | None, *, settings: Settings, provider_name: str) -> tuple
     """What runs: everything, or one deployment. Raises OperationError when the named one does not run."""
     provider = load(provider_name, settings)
     return tuple(provider.list()) if name is None else (running(provider, key_of(name)),)
+
+
+def follow_status(
+    name: str | None, *, settings: Settings, provider_name: str, sleep: Callable[[float], object] = time.sleep
+) -> Iterator[tuple[Deployment, ...]]:
+    """What `status` tells, now and after every change, without end. A named deployment may come and go."""
+    provider = load(provider_name, settings)
+    found = status(name, settings=settings, provider_name=provider_name)
+    while True:
+        yield found
+        before = found
+        while found == before:
+            sleep(PACES_S[provider_name])
+            everything = provider.list() if name is None else (provider.observe(key_of(name)),)
+            found = tuple(one for one in everything if one)
 
 
 def logs(

@@ -26,7 +26,7 @@ import click
 from i2kit import __version__, app, providers, report, settings
 from i2kit.errors import I2kitError, OperationError
 from i2kit.events import Watcher
-from i2kit.model import FORMATS, Architecture
+from i2kit.model import FORMATS, Architecture, Deployment
 
 INTERRUPTED = 130
 READER_GONE = 128 + 13  # as a program that SIGPIPE ends
@@ -254,20 +254,30 @@ def destroy(
 
 @cli.command()
 @click.argument("name", required=False, metavar="[[NAMESPACE/]NAME]")
+@click.option("-w", "--watch", "keep", is_flag=True, help="Show every change, until interrupted.")
 @place_options
 @output_option
 @tone_options
 @click.pass_obj
-def status(tone: Tone, name: str | None, provider: str | None, env: str | None, output: str) -> None:
+def status(
+    tone: Tone, name: str | None, keep: bool, provider: str | None, env: str | None, output: str
+) -> int | None:
     """Show what runs and where; of one deployment, its machines too.
+
+    With --watch every change is shown as it happens: on a terminal the table stays up to date, a pipe gets
+    a line for each machine whose state changes (with --output json all of it, on one line).
 
     \b
     Examples:
       i2kit status
       i2kit status nginx-deployment
+      i2kit status nginx-deployment --watch
       i2kit status --output json | jq '.[].endpoints[].url'
     """
     given = settings.load(env=env, provider=provider)
+    if keep:
+        found = app.follow_status(name, settings=given, provider_name=given.provider)
+        return watch_status(found, instances=name is not None, output=output)
     deployments = app.status(name, settings=given, provider_name=given.provider)
     if output == "json":
         write_json([report.status_json(deployment) for deployment in deployments])
@@ -275,6 +285,23 @@ def status(tone: Tone, name: str | None, provider: str | None, env: str | None, 
         write(report.status(deployments, instances=name is not None))
     else:
         say(tone, "nothing runs")
+    return None
+
+
+def watch_status(found: Iterator[Sequence[Deployment]], *, instances: bool, output: str) -> int:
+    """Show all that comes. It ends by an interruption, as meant."""
+    try:
+        if output == "json":
+            for deployments in found:
+                write_json([report.status_json(one) for one in deployments], indent=None)
+                sys.stdout.flush()
+        else:
+            with report.status_watching(sys.stdout, instances=instances) as show:
+                for deployments in found:
+                    show(deployments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
 
 
 @cli.command()

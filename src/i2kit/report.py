@@ -32,6 +32,9 @@ from i2kit.providers import Plan
 PROGRESS_EVERY_S = 2.0
 """How often a running step may write a plain line: often enough to see it live, rare in a CI log."""
 
+MOST_ROWS = 20
+"""How many machines of a deployment are shown while it changes."""
+
 RED, YELLOW, GREEN, BOLD = "31", "33", "32", "1"
 
 
@@ -131,9 +134,10 @@ def changes(before: Sequence[Instance], after: Sequence[Instance]) -> Sequence[s
 
 @contextmanager
 def bars(stream: TextIO, environ: Mapping[str, str]) -> Iterator[Watcher]:
-    """One bar per running step; a finished step leaves one line."""
+    """One bar per running step, and the machines of deployments below; a finished step leaves one line."""
     # Imported here: rich takes 60 ms, which a pipe or `--help` need not pay.
-    from rich.console import Console
+    from rich.console import Console, Group
+    from rich.live import Live
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Display
     from rich.text import Text
@@ -152,10 +156,13 @@ def bars(stream: TextIO, environ: Mapping[str, str]) -> Iterator[Watcher]:
         TextColumn("{task.fields[amount]}", markup=False),
         TimeElapsedColumn(),
         console=console,
-        transient=True,
     )
     tasks: dict[str, Any] = {}
     titles: dict[str, str] = {}
+    machines: dict[str, tuple[Instance, ...]] = {}
+
+    def shown() -> Group:
+        return Group(display, *(Text(replicas(each), no_wrap=True) for each in tuple(machines.values())))
 
     def say(mark: str, style: str, text: str) -> None:
         console.print(Text.assemble((mark, style), " ", text))
@@ -170,15 +177,29 @@ def bars(stream: TextIO, environ: Mapping[str, str]) -> Iterator[Watcher]:
             case Finished(key, result):
                 if key in tasks:
                     display.remove_task(tasks.pop(key))
+                machines.pop(key, None)
+                live.refresh()
                 title = titles.pop(key, key)
                 say("✓", "green", f"{title}: {result}" if result else title)
             case Note(message):
                 say("·", "dim", message)
             case Warned(message):
                 say("warning:", "yellow", message)
+            case Replicas(key, _, instances):
+                machines[key] = instances
 
-    with display:
+    live = Live(console=console, get_renderable=shown, transient=True, refresh_per_second=10)
+    with live:
         yield watch
+
+
+def replicas(instances: Sequence[Instance]) -> str:
+    """The machines of one deployment as rows that fit on a screen, those that are not ready first."""
+    ordered = sorted(instances, key=lambda one: one.state == "ready")
+    rows = [("  " + one.id, one.state, one.detail) for one in ordered[:MOST_ROWS]]
+    text = table(rows)
+    more = len(instances) - MOST_ROWS
+    return text + (f"  and {more} more\n" if more > 0 else "")
 
 
 def amount(done: int, total: int | None, unit: str) -> str:
@@ -240,6 +261,55 @@ def status(deployments: Sequence[Deployment], *, instances: bool = False) -> str
         ]
         text += "\n" + table(machines)
     return text
+
+
+@contextmanager
+def status_watching(
+    stream: TextIO, *, instances: bool, environ: Mapping[str, str] = os.environ
+) -> Iterator[Callable[[Sequence[Deployment]], None]]:
+    """What to call with the deployments whenever they changed: a live table on a terminal, else lines."""
+    if not stream.isatty() or environ.get("TERM") == "dumb":
+        before: dict[str, Deployment] = {}
+
+        def tell(deployments: Sequence[Deployment]) -> None:
+            for line in status_changes(before, deployments):
+                stream.write(f"{line}\n")
+            stream.flush()
+            before.clear()
+            before.update({one.key: one for one in deployments})
+
+        yield tell
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(file=stream, no_color=not coloured(stream, environ), highlight=False, _environ=environ)
+    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+
+        def show(deployments: Sequence[Deployment]) -> None:
+            text = status(deployments, instances=instances) if deployments else "nothing runs"
+            live.update(Text(text.rstrip("\n"), no_wrap=True), refresh=True)
+
+        yield show
+
+
+def status_changes(before: Mapping[str, Deployment], after: Sequence[Deployment]) -> Sequence[str]:
+    """What became of each deployment and each of its machines, as lines that begin with its key."""
+    lines = []
+    for one in after:
+        old = before.get(one.key)
+        if old is None or heading(old) != heading(one):
+            lines.append(f"{one.key}: {heading(one)}")
+        lines += [f"{one.key}: {line}" for line in changes(old.instances if old else (), one.instances)]
+    gone = before.keys() - {one.key for one in after}
+    return [*lines, *(f"{key}: gone" for key in sorted(gone))]
+
+
+def heading(deployment: Deployment) -> str:
+    """A deployment in a few words."""
+    ready, wanted = deployment.replicas_ready, deployment.replicas_wanted
+    return f"revision {deployment.revision}, {ready} of {wanted} ready"
 
 
 def short(image: str) -> str:

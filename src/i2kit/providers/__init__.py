@@ -16,6 +16,9 @@ from i2kit.settings import PROVIDERS, Settings
 
 NAMES = PROVIDERS
 
+PACES_S = {"local": 0.3, "aws": 5.0}
+"""How often each may be looked at by who waits for a change: AWS counts calls."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
