@@ -1,5 +1,5 @@
 # Each target works alone on a clean clone.
-.PHONY: help setup lint test bench demo demo-stop
+.PHONY: help setup lint test bench faults demo demo-stop
 
 VENV := .venv
 
@@ -10,6 +10,7 @@ help:
 	@echo 'make lint       formatting, types, layers'
 	@echo 'make test       lint, then all tests, also those with real virtual machines'
 	@echo 'make bench      measure sizes, times and memory on this machine'
+	@echo 'make faults     count the requests that fail while machines are updated, killed, hung, scaled'
 
 setup:
 	@.ci/install-packages
@@ -34,3 +35,6 @@ demo-stop:
 
 bench: setup
 	@$(VENV)/bin/python bench/measure.py
+
+faults: setup
+	@$(VENV)/bin/python bench/faults.py
