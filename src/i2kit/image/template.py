@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from i2kit.errors import InputError, Problem
+from i2kit.image import podfile
 from i2kit.model import Container, Identity, ImageConfig, Pairs, ResolvedImage, Resources, Workload
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -108,6 +109,7 @@ def render(workload: Workload, images: Mapping[str, ContainerImage], base: Base)
         "kernel": {"image": base.kernel, "cmdline": base.cmdline},
         "init": list(base.init),
         "services": [service(container, images[container.image]) for container in workload.containers],
+        "files": [{"path": podfile.PATH, "contents": _Block(podfile.render(workload)), "mode": "0644"}],
     }
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=float("inf"), allow_unicode=True)
 
@@ -236,6 +238,10 @@ class _Flow(list[Any]):
     """A list that is written on one line."""
 
 
+class _Block(str):
+    """Text of whole lines that is written as they are."""
+
+
 class _Dumper(yaml.SafeDumper):
     """Writes text so that every YAML reader takes it for text, lists indented under their key."""
 
@@ -257,9 +263,14 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
 
 
+def _block(dumper: yaml.SafeDumper, text: _Block) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
+
+
 def _flow(dumper: yaml.SafeDumper, items: _Flow) -> yaml.SequenceNode:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
 
 
 _Dumper.add_representer(str, _text)
+_Dumper.add_representer(_Block, _block)
 _Dumper.add_representer(_Flow, _flow)
