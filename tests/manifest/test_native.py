@@ -111,7 +111,7 @@ def with_container(rest: str) -> str:
         ("    imagePullPolicy: Sometimes", "a.yml:5:22: containers.web.imagePullPolicy: `Sometimes` is not known\n  hint: use Always or IfNotPresent or Never"),
         ("    tty: 'yes'", "a.yml:5:10: containers.web.tty: must be true or false and is the text `yes`"),
         ("    imgae: x", "a.yml:5:5: containers.web.imgae: is not a known field\n  hint: did you mean `image`?"),
-        ("    readinessProbe: {tcpSocket: {port: 80}}", "a.yml:5:5: containers.web.readinessProbe: is not supported yet\n  hint: leave it out: a machine is ready when its ports accept connections"),
+        ("    readinessProbe: {tcpSocket: {port: http}}", "a.yml:5:40: containers.web.readinessProbe.tcpSocket.port: this container has no port named `http`\n  hint: give the port's number"),
         ("    securityContext: {privileged: true}", "a.yml:5:23: containers.web.securityContext.privileged: is not supported yet"),
         ("    resources: {limits: {memory: 5Mi}}", "a.yml:5:34: containers.web.resources.limits.memory: 5,242,880 bytes are below what a container needs to start (6Mi)\n  hint: such as 128Mi"),
         ("    resources: {limits: {memory: 128}}", "a.yml:5:34: containers.web.resources.limits.memory: 128 bytes are below what a container needs to start (6Mi)\n  hint: a number without a unit is in bytes: such as 128Mi"),
@@ -137,7 +137,7 @@ def with_container(rest: str) -> str:
         ("instanceType: big", "a.yml:5:15: instanceType: `big` is not an instance type\n  hint: such as t4g.micro"),
         ("certificate: mine", "a.yml:5:14: certificate: `mine` is not the ARN of a certificate\n  hint: such as arn:aws:acm:us-east-1:123456789012:certificate/…"),
         ("replica: 3", "a.yml:5:1: replica: is not a known field\n  hint: did you mean `replicas`?"),
-        ("port: 3", "a.yml:5:1: port: is not a known field\n  hint: the fields here are name, namespace, labels, replicas, containers, public, certificate, instanceType, securityContext"),
+        ("port: 3", "a.yml:5:1: port: is not a known field\n  hint: the fields here are name, namespace, labels, replicas, containers, strategy, minReadySeconds, progressDeadlineSeconds, terminationGracePeriodSeconds, autoscaling, public, certificate, instanceType, securityContext"),
     ],
 )  # fmt: skip
 def test_one_mistake_is_one_message(rest: str, message: str) -> None:

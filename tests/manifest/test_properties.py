@@ -17,6 +17,63 @@ WORD = st.from_regex(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,8}[A-Za-z0-9])?", fullmatch=
 PORT_NAME = st.from_regex(r"[a-z]([a-z0-9]{0,10}[a-z])?", fullmatch=True)
 
 
+WHOLE = st.integers(0, 2**31 - 1)
+AMOUNT = WHOLE.filter(bool) | st.integers(1, 100).map(lambda n: f"{n}%")
+PORTS = st.integers(1, 65535)
+HANDLERS = {
+    "httpGet": st.fixed_dictionaries({"port": PORTS}, optional={"path": TEXT, "scheme": st.just("HTTPS")}),
+    "tcpSocket": st.fixed_dictionaries({"port": PORTS}, optional={"host": LABEL}),
+    "exec": st.fixed_dictionaries({"command": st.lists(TEXT, min_size=1, max_size=3)}),
+    "grpc": st.fixed_dictionaries({"port": PORTS}, optional={"service": TEXT}),
+}
+TIMES = st.dictionaries(
+    st.sampled_from(["initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold"]), WHOLE
+)
+
+
+@st.composite
+def probes(draw: st.DrawFn) -> dict[str, Any]:
+    """A valid probe of any kind."""
+    name = draw(st.sampled_from(sorted(HANDLERS)))
+    return {name: draw(HANDLERS[name]), **draw(TIMES)}
+
+
+ROLLOUTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "minReadySeconds": st.integers(0, 599),
+        "progressDeadlineSeconds": st.integers(600, 2**31 - 1),
+        "strategy": st.just({"type": "Recreate"})
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "rollingUpdate": st.fixed_dictionaries(
+                    {"maxSurge": AMOUNT}, optional={"maxUnavailable": AMOUNT}
+                )
+            },
+        ),
+    },
+)
+WINDOW = st.fixed_dictionaries({"stabilizationWindowSeconds": st.integers(0, 3600)})
+
+
+def metric(name: str, target: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "Resource", "resource": {"name": name, "target": target}}
+
+
+METRICS = st.one_of(
+    st.just(metric("cpu", {"type": "AverageValue", "averageValue": "250m"})),
+    st.just(metric("memory", {"type": "AverageValue", "averageValue": "1.5Gi"})),
+)
+SCALINGS = st.fixed_dictionaries(
+    {"maxReplicas": st.integers(9, 250), "metrics": st.lists(METRICS, min_size=1, max_size=3)},
+    optional={
+        "minReplicas": st.integers(1, 9),
+        "behavior": st.fixed_dictionaries({}, optional={"scaleUp": WINDOW, "scaleDown": WINDOW}),
+    },
+)
+
+
 @st.composite
 def containers(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
     """Containers of a valid i2kit manifest, with the ports in long form."""
@@ -35,6 +92,11 @@ def containers(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
             "env": draw(st.dictionaries(st.from_regex("[A-Z_]{1,6}", fullmatch=True), TEXT, max_size=3)),
             "workingDir": draw(st.sampled_from(["/", "/srv/x y"])),
             "ports": ports,
+            **{
+                name: draw(probes())
+                for name in ("startupProbe", "livenessProbe", "readinessProbe")
+                if draw(st.booleans())
+            },
             "resources": {
                 "requests": {"cpu": draw(st.sampled_from([1, 0.5, "250m"]))},
                 "limits": {"memory": draw(st.sampled_from(["64Mi", "1G", 268435456]))},
@@ -50,20 +112,31 @@ def workloads(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
     """The same workload in both forms."""
     name, pod = draw(LABEL), draw(containers())
     labels = {"app": name, **draw(st.dictionaries(WORD, WORD, max_size=2))}
-    replicas = draw(st.integers(0, 250))
-    native = {"name": name, "labels": labels, "replicas": replicas, "containers": pod}
+    rollout = {"replicas": draw(st.integers(0, 250)), **draw(ROLLOUTS)}
+    grace = {"terminationGracePeriodSeconds": draw(WHOLE)} if draw(st.booleans()) else {}
+    scaling = draw(st.none() | SCALINGS)
+    native = {"name": name, "labels": labels, "containers": pod, **rollout, **grace}
     listed = []
     for key, body in pod.items():
         env = [{"name": variable, "value": value} for variable, value in body.get("env", {}).items()]
         listed.append({"name": key, **body, "env": env})
-    template = {"metadata": {"labels": labels}, "spec": {"containers": listed}}
-    kubernetes = {
+    template = {"metadata": {"labels": labels}, "spec": {"containers": listed, **grace}}
+    kubernetes: dict[str, Any] = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": name},
-        "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template},
+        "spec": {"selector": {"matchLabels": labels}, "template": template, **rollout},
     }
-    return native, kubernetes
+    if scaling is None:
+        return native, kubernetes
+    autoscaler = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name},
+        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": name}, **scaling},
+    }
+    items = draw(st.permutations([kubernetes, autoscaler]))
+    return {**native, "autoscaling": scaling}, {"apiVersion": "v1", "kind": "List", "items": items}
 
 
 def only(manifest: Manifest) -> Workload:
@@ -126,7 +199,7 @@ def test_any_mix_of_what_manifests_are_made_of_is_one_or_explained(pieces: list[
     survives(name, "".join(pieces).encode())
 
 
-KEYS = st.sampled_from(["x", "name", "port"])
+KEYS = st.sampled_from(["x", "name", "port", "type", "exec"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),

@@ -4,9 +4,9 @@ In: files, folders or the bytes of stdin. Out: a Manifest. Kubernetes' words end
 out is the model's. Only `read` and `texts` open files; everything else is pure.
 
   source      bytes → documents with a place for every key and value (with jsontext, places)
-  fields, kinds   the table of every field and kind: its type, its verdict, its words
+  fields, kinds, scaling_fields   the table of every field and kind: its type, its verdict, its words
   shape       how the types in the table read and describe themselves (with names, quantity)
-  native, kubernetes, pod     documents → model values
+  native, kubernetes, pod, probes, rollout, scaling     documents → model values
   checks      what only shows across documents
   reference   the table → JSON Schema and docs/manifest.md
 """

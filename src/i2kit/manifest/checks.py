@@ -1,22 +1,23 @@
 """What only shows when all documents are there: names used twice, Services that lead nowhere.
 
-In: what was read from all files. Out: problems in the log. Pure.
+In: what was read from all files. Out: problems in the log, and the workloads with what scales them. Pure.
 """
 
 from collections.abc import Iterable
 
 from i2kit.errors import Position, Problem
+from i2kit.manifest import scaling
 from i2kit.manifest.log import Log
 from i2kit.manifest.reading import FoundService, Reading
 from i2kit.model import Pairs, Service, Workload
 
 MAX_DOCUMENTS = 2000
-"""Deployments and Services at once: far above what is deployed together, and every pair is looked at."""
+"""Deployments, Services and autoscalers: far above what is deployed at once, and pairs are looked at."""
 
 
 def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Problem], ...]:
     """Check everything that was read against each other. Gives the services that select nothing here."""
-    if len(reading.workloads) + len(reading.services) > MAX_DOCUMENTS:
+    if len(reading.workloads) + len(reading.services) + len(reading.scalers) > MAX_DOCUMENTS:
         log.problem(
             None, "", f"more than {MAX_DOCUMENTS:,} deployments and services at once", "deploy them in parts"
         )
@@ -26,6 +27,7 @@ def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Problem], ...]:
         ((workload.name, workload.key, workload.position) for workload in reading.workloads),
         log,
     )
+    scaling.join(reading, log)
     services = [found.service for found in reading.services]
     _unique("service", ((service.name, service.key, service.position) for service in services), log)
     lonely = [

@@ -11,11 +11,13 @@ A key in no table is an error too. Fields are Kubernetes' (API reference, v1.31)
 """
 
 from i2kit.manifest import names
-from i2kit.manifest.scalars import Anything, Choice, Flag, Quantity, Text, Type, Whole
+from i2kit.manifest.scalars import INT32, Anything, Choice, Flag, NumberOrName, Quantity, Text, Type, Whole
 from i2kit.manifest.shape import Field, ListOf, MapOf, Object
 
 MAX_REPLICAS = 250
 """What one load balancer and one /24 of addresses hold."""
+
+DEPLOYMENT_VERSIONS = ("apps/v1", "apps/v1beta2", "apps/v1beta1", "extensions/v1beta1")
 
 LATER = "is not supported yet"
 
@@ -28,8 +30,8 @@ def silent(name: str, about: str, type_: Type | None = None) -> Field:
     return Field(name, type_ or Anything(), about, "silent")
 
 
-def warned(name: str, about: str, *unless: str | int | bool) -> Field:
-    return Field(name, Anything(), about, "warned", unless=unless)
+def warned(name: str, about: str, *unless: str | int | bool, type_: Type | None = None) -> Field:
+    return Field(name, type_ or Anything(), about, "warned", unless=unless)
 
 
 def refused(name: str, about: str, hint: str | None = None, *unless: str | int | bool) -> Field:
@@ -87,7 +89,6 @@ RESOURCES = Object(
     ),
 )
 
-_PROBE = "leave it out: a machine is ready when its ports accept connections"
 _PLAIN_VALUE = "give the value with `value` for now"
 _RUN_AS = "the image's USER is used: set it there"
 
@@ -146,6 +147,95 @@ POD_SECURITY = Object(
     ),
 )
 
+HEADER = Object(
+    "HttpHeader",
+    (
+        accepted("name", Text(names.header, names.HEADER, means="name"), "name of the header", required=True),
+        accepted("value", Text(names.one_line, null=True), "its value"),
+    ),
+    hint="write - name: NAME and value: VALUE",
+)
+_HOST = Text(names.host, f"({names.HOST})?", means="host name or address")
+_PROBE_PORT = accepted(
+    "port", NumberOrName(), "port, by number or by the container's name for it", required=True
+)
+HTTP_GET = Object(
+    "HttpGet",
+    (
+        _PROBE_PORT,
+        accepted("path", Text(), "what to ask for (default: `/`)"),
+        accepted("scheme", Choice(("HTTP", "HTTPS")), "HTTPS looks at no certificate (default: HTTP)"),
+        accepted("host", _HOST, "whom to ask (default: the machine's own address)"),
+        accepted(
+            "httpHeaders",
+            ListOf(HEADER, hint="write a list of name and value"),
+            "headers of the request; `Host` replaces its host",
+        ),
+    ),
+)
+TCP_SOCKET = Object(
+    "TcpSocket",
+    (_PROBE_PORT, accepted("host", _HOST, "whom to connect to (default: the machine's own address)")),
+)
+EXEC = Object(
+    "Exec",
+    (
+        accepted(
+            "command",
+            ListOf(Text(names.no_nul), least=1, hint="write one item per argument: [sh, -c, …]"),
+            "command to run in the container; no shell is in between",
+            required=True,
+            hint="such as command: [test, -f, /ready]",
+        ),
+    ),
+)
+GRPC = Object(
+    "Grpc",
+    (
+        accepted("port", PORT, "port, by number", required=True),
+        accepted("service", Text(names.one_line), "which service to ask for (default: the whole server)"),
+    ),
+)
+_SECONDS = Whole(0, INT32)
+_HANDLERS = (
+    accepted("httpGet", HTTP_GET, "healthy when a GET is answered with 200 to 399"),
+    accepted("tcpSocket", TCP_SOCKET, "healthy when a connection is accepted"),
+    accepted("exec", EXEC, "healthy when a command ends with 0"),
+    accepted("grpc", GRPC, "healthy when grpc.health.v1.Health/Check answers SERVING"),
+    accepted("initialDelaySeconds", _SECONDS, "how long to wait first (default: 0)"),
+    accepted("periodSeconds", _SECONDS, "how often to ask (default: 10)"),
+    accepted("timeoutSeconds", _SECONDS, "how long an answer may take (default: 1)"),
+    accepted("failureThreshold", _SECONDS, "how many failures in a row count (default: 3)"),
+)
+PROBE = Object(
+    "Probe",
+    (
+        *_HANDLERS,
+        accepted(
+            "successThreshold",
+            Whole(0, 1, "only a readinessProbe can ask for several: leave it out"),
+            "how many successes count: 1",
+        ),
+        accepted(
+            "terminationGracePeriodSeconds",
+            Whole(1, INT32),
+            "how long the container has to end when it is restarted (default: as the pod)",
+        ),
+    ),
+)
+READINESS_PROBE = Object(
+    "ReadinessProbe",
+    (
+        *_HANDLERS,
+        accepted("successThreshold", _SECONDS, "how many successes in a row count (default: 1)"),
+        refused(
+            "terminationGracePeriodSeconds",
+            "is not possible: a failed readinessProbe stops no container",
+            "give it to the livenessProbe or the startupProbe",
+        ),
+    ),
+)
+
 CONTAINER_FIELDS = (
     accepted(
         "image",
@@ -173,9 +263,19 @@ CONTAINER_FIELDS = (
     silent("tty", "nobody attaches to a container", Flag()),
     silent("terminationMessagePath", "there is no API that would show it"),
     silent("terminationMessagePolicy", "there is no API that would show it"),
-    later("readinessProbe", _PROBE),
-    later("livenessProbe", "leave it out: a container that exits is restarted"),
-    later("startupProbe", _PROBE),
+    accepted(
+        "startupProbe",
+        PROBE,
+        "until it succeeds, the other probes wait and the pod is not ready; when it fails for good, the"
+        " container is restarted",
+    ),
+    accepted("livenessProbe", PROBE, "when it fails, the container is restarted"),
+    accepted(
+        "readinessProbe",
+        READINESS_PROBE,
+        "while it fails, the machine gets no requests (without any in the pod: until all ports accept"
+        " connections)",
+    ),
     later("lifecycle"),
     later("envFrom", "give the variables in `env`"),
     later("volumeMounts", "put the files into the image, or read them from variables"),
@@ -282,13 +382,15 @@ _RESTART = Choice(
         ("OnFailure", "is not possible: containers of a deployment are restarted", "use Always"),
     ),
 )
-_GRACE = "leave it out: a machine gets 30 seconds to stop"
-
+GRACE = accepted(
+    "terminationGracePeriodSeconds",
+    Whole(0, INT32),
+    "how long a machine that leaves has to finish its requests and its containers to end (default: 30)",
+)
 POD_LATER = (
     later("volumes", "put the files into the image; data does not outlive a machine yet"),
     later("initContainers", "do it in the container's command, before the program starts"),
     later("imagePullSecrets", "log in with docker login, or set I2KIT_DOCKER_CONFIG"),
-    later("terminationGracePeriodSeconds", _GRACE, 30),
 )
 POD = Object(
     "Pod",
@@ -300,6 +402,7 @@ POD = Object(
             required=True,
         ),
         accepted("restartPolicy", _RESTART, "containers are restarted with growing pauses"),
+        GRACE,
         *POD_LATER,
         accepted("securityContext", POD_SECURITY, "its parts decide"),
         silent(

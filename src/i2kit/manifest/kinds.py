@@ -7,6 +7,7 @@ from i2kit.manifest import names
 from i2kit.manifest.fields import (
     CERTIFICATE,
     CONTAINER_FIELDS,
+    GRACE,
     INSTANCE_TYPE,
     LABELS,
     LATER,
@@ -26,7 +27,22 @@ from i2kit.manifest.fields import (
     silent,
     warned,
 )
-from i2kit.manifest.scalars import Anything, Choice, Flag, NumberOrName, Text, Whole
+from i2kit.manifest.scalars import (
+    INT32,
+    Anything,
+    Choice,
+    CountOrPercent,
+    Flag,
+    NumberOrName,
+    Text,
+    Whole,
+)
+from i2kit.manifest.scaling_fields import (
+    AUTOSCALER_SPEC,
+    AUTOSCALER_V1_SPEC,
+    AUTOSCALER_V2BETA1_SPEC,
+    AUTOSCALING,
+)
 from i2kit.manifest.shape import Either, Field, ListOf, MapOf, Object
 
 _BOOKKEEPING = tuple(
@@ -48,15 +64,16 @@ _NO_GENERATED_NAME = refused(
     "generateName", "is not possible: names must stay the same from one deploy to the next", "use name"
 )
 _META = (
-    accepted(
-        "name", NAME, "unique in its namespace, and the DNS name", required=True, hint="such as name: web"
-    ),
     accepted("namespace", NAME, "groups names; part of the DNS name (default: `default`)"),
     silent("labels", "nothing selects by them; the pods' labels count", LABELS),
     _NO_GENERATED_NAME,
     *_BOOKKEEPING,
 )
-METADATA = Object("Metadata", (*_META, silent("annotations", "notes for other tools", NOTES)))
+_NAME = accepted(
+    "name", NAME, "unique in its namespace, and the DNS name", required=True, hint="such as name: web"
+)
+_NOTES = silent("annotations", "notes for other tools", NOTES)
+METADATA = Object("Metadata", (_NAME, *_META, _NOTES))
 POD_METADATA = Object(
     "PodMetadata",
     (
@@ -94,10 +111,45 @@ TEMPLATE = Object(
         accepted("spec", POD, "the pod", required=True),
     ),
 )
-_DEPLOYMENT_LATER = (
-    later("strategy", "leave it out"),
-    later("minReadySeconds", "leave it out", 0),
-    later("progressDeadlineSeconds", "leave it out", 600),
+ROLLING_UPDATE = Object(
+    "RollingUpdate",
+    (
+        accepted(
+            "maxSurge",
+            CountOrPercent(),
+            "how many machines more than the replicas there may be meanwhile; rounded up (default: 25%)",
+        ),
+        accepted(
+            "maxUnavailable",
+            CountOrPercent(100),
+            "how many of the replicas may be missing meanwhile; rounded down (default: 25%)",
+        ),
+    ),
+)
+STRATEGY = Object(
+    "Strategy",
+    (
+        accepted(
+            "type",
+            Choice(("RollingUpdate", "Recreate")),
+            "Recreate: the old machines go before the first new one starts (default: RollingUpdate)",
+        ),
+        accepted("rollingUpdate", ROLLING_UPDATE, "how many machines are replaced at once"),
+    ),
+)
+_ROLLOUT = (
+    accepted("strategy", STRATEGY, "how an update replaces the machines"),
+    accepted(
+        "minReadySeconds",
+        Whole(0, INT32),
+        "how long a new machine must have been ready before an old one goes (default: 0)",
+    ),
+    accepted(
+        "progressDeadlineSeconds",
+        Whole(0, INT32),
+        "an update that comes no further for this long has failed, and what served before serves on"
+        " (default: 600)",
+    ),
 )
 DEPLOYMENT_SPEC = Object(
     "DeploymentSpec",
@@ -105,7 +157,7 @@ DEPLOYMENT_SPEC = Object(
         accepted("replicas", REPLICAS, "how many machines run the pod (default: 1)"),
         accepted("selector", SELECTOR, "which pods belong to it; must match the template's labels"),
         accepted("template", TEMPLATE, "the pod", required=True),
-        *_DEPLOYMENT_LATER,
+        *_ROLLOUT,
         silent("revisionHistoryLimit", "ten revisions are kept", Whole(0, 2**31 - 1)),
         refused("paused", "is not possible: a deploy is done when it returns", "leave it out", False),
         refused("rollbackTo", "is not possible in a manifest", "use i2kit rollback"),
@@ -144,7 +196,7 @@ SERVICE_NOTES = Object(
     others=silent("", "notes for other tools", Text(null=True)),
 )
 SERVICE_METADATA = Object(
-    "ServiceMetadata", (*_META, accepted("annotations", SERVICE_NOTES, "its parts decide"))
+    "ServiceMetadata", (_NAME, *_META, accepted("annotations", SERVICE_NOTES, "its parts decide"))
 )
 SERVICE_PORT = Object(
     "ServicePort",
@@ -213,6 +265,73 @@ SERVICE = Object(
     ),
 )
 
+_AUTOSCALER_NAME = accepted(
+    "name", Text(names.dns_name, names.DNS_NAME, 253, "DNS name"), "unique in its namespace", required=True
+)
+AUTOSCALER_METADATA = Object("AutoscalerMetadata", (_AUTOSCALER_NAME, *_META, _NOTES))
+_IN_NOTES = "is not supported: autoscaling/v2 has a field for it"
+AUTOSCALER_V1_METADATA = Object(
+    "AutoscalerV1Metadata",
+    (
+        _AUTOSCALER_NAME,
+        *_META,
+        accepted(
+            "annotations",
+            Object(
+                "AutoscalerV1Annotations",
+                tuple(
+                    refused(
+                        f"autoscaling.alpha.kubernetes.io/{name}",
+                        _IN_NOTES,
+                        "write it as kubectl get hpa.v2.autoscaling -o yaml prints it",
+                    )
+                    for name in ("metrics", "behavior")
+                ),
+                others=silent("", "notes for other tools", Text(null=True)),
+            ),
+            "its parts decide",
+        ),
+    ),
+)
+
+
+def _autoscaler(title: str, version: str, metadata: Object, spec: Object) -> Object:
+    return Object(
+        title,
+        (
+            accepted("apiVersion", Text(), version, required=True),
+            accepted("kind", Text(), "HorizontalPodAutoscaler", required=True),
+            accepted("metadata", metadata, "name, namespace, labels", required=True),
+            accepted("spec", spec, "what follows what, and how far", required=True),
+            silent("status", "written by the API server"),
+        ),
+    )
+
+
+AUTOSCALERS: tuple[tuple[tuple[str, ...], Object], ...] = (
+    (
+        ("autoscaling/v2", "autoscaling/v2beta2"),
+        _autoscaler("HorizontalPodAutoscaler", "autoscaling/v2", AUTOSCALER_METADATA, AUTOSCALER_SPEC),
+    ),
+    (
+        ("autoscaling/v2beta1",),
+        _autoscaler(
+            "HorizontalPodAutoscalerV2beta1",
+            "autoscaling/v2beta1",
+            AUTOSCALER_METADATA,
+            AUTOSCALER_V2BETA1_SPEC,
+        ),
+    ),
+    (
+        ("autoscaling/v1",),
+        _autoscaler(
+            "HorizontalPodAutoscalerV1", "autoscaling/v1", AUTOSCALER_V1_METADATA, AUTOSCALER_V1_SPEC
+        ),
+    ),
+)
+"""Each version has words of its own."""
+
+
 # The i2kit manifest: the same words made shorter, maps instead of lists of named things.
 NATIVE_PORT = Object("Port", PORT_FIELDS)
 NATIVE_CONTAINER = Object(
@@ -236,9 +355,7 @@ NATIVE_CONTAINER = Object(
 NATIVE = Object(
     "Manifest",
     (
-        accepted(
-            "name", NAME, "unique in its namespace, and the DNS name", required=True, hint="such as name: web"
-        ),
+        _NAME,
         accepted("namespace", NAME, "groups names; part of the DNS name (default: `default`)"),
         accepted("labels", LABELS, "labels of the pods, beside `app: NAME`: what Services select by"),
         silent("annotations", "notes for other tools", NOTES),
@@ -256,8 +373,10 @@ NATIVE = Object(
             required=True,
             hint="write containers: {NAME: {image: IMAGE}}",
         ),
+        *_ROLLOUT,
+        GRACE,
+        accepted("autoscaling", AUTOSCALING, "lets the number of replicas follow how busy they are"),
         *POD_LATER,
-        *_DEPLOYMENT_LATER,
         accepted("public", Flag(), "whether callers from outside reach it on a cloud (default: false)"),
         accepted("certificate", CERTIFICATE, "what a cloud's load balancer ends TLS with: on AWS its ARN"),
         accepted("instanceType", INSTANCE_TYPE, "which machines a cloud takes, such as t4g.micro"),
@@ -312,10 +431,6 @@ KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
         later("Ingress", "use a Service of type LoadBalancer"),
     ),
     (
-        ("autoscaling/v2", "autoscaling/v1", "autoscaling/v2beta2"),
-        later("HorizontalPodAutoscaler", "set replicas"),
-    ),
-    (
         ("networking.k8s.io/v1",),
         later("NetworkPolicy", "deploy without it only if every deployment may talk to every other"),
     ),
@@ -349,10 +464,10 @@ KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
         ),
     ),
 )
-"""Documents other than Deployments, Services and Lists: apiVersions, and the verdict by kind."""
+"""Documents other than those above and Lists: apiVersions, and the verdict by kind."""
 
-DEPLOYMENT_VERSIONS = ("apps/v1", "apps/v1beta2", "apps/v1beta1", "extensions/v1beta1")
 SERVICE_VERSIONS = ("v1",)
+AUTOSCALER_VERSIONS = tuple(version for versions, _ in AUTOSCALERS for version in versions)
 
 LIST = Object(
     "List",

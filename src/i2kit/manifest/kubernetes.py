@@ -1,4 +1,4 @@
-"""Kubernetes documents: Deployments and Services become model values, the others get their verdict.
+"""Kubernetes documents: Deployments, Services and autoscalers become model values, others get their verdict.
 
 In: one document with `kind` or `apiVersion`. Out: values, gathered in a Reading. Never decides
 anything that needs another document; that is `checks`. Pure.
@@ -7,7 +7,8 @@ anything that needs another document; that is `checks`. Pure.
 from collections.abc import Iterator, Sequence
 
 from i2kit.errors import Position
-from i2kit.manifest import kinds, pod
+from i2kit.manifest import kinds, pod, rollout, scaling
+from i2kit.manifest.fields import DEPLOYMENT_VERSIONS
 from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.places import shown
 from i2kit.manifest.reading import Account, FoundService, Grant, Reading
@@ -17,8 +18,9 @@ from i2kit.model import Pairs, Service, ServicePort, Workload
 
 _KINDS = {verdict.name: (versions, verdict) for versions, verdict in kinds.KINDS}
 _VERSIONS = {
-    "Deployment": kinds.DEPLOYMENT_VERSIONS,
+    "Deployment": DEPLOYMENT_VERSIONS,
     "Service": kinds.SERVICE_VERSIONS,
+    "HorizontalPodAutoscaler": kinds.AUTOSCALER_VERSIONS,
     **{kind: versions for kind, (versions, _) in _KINDS.items()},
 }
 
@@ -36,6 +38,8 @@ def read(node: MappingNode, reading: Reading, log: Log) -> None:
             _deployment(document, reading, log)
         elif kind == "Service":
             _service(document, reading, log)
+        elif kind == "HorizontalPodAutoscaler":
+            _autoscaler(document, reading, log)
         elif kind is None:
             reading.complete = False
         else:
@@ -84,7 +88,7 @@ def _kind(node: MappingNode, log: Log) -> str | None:
         log.problem(node.position, "", "`apiVersion` is missing", f"such as apiVersion: {versions[0]}")
         return None
     # Kinds that are not read are recognized in any version of their group.
-    read = kind in ("Deployment", "Service")
+    read = kind in ("Deployment", "Service", "HorizontalPodAutoscaler")
     if version not in versions and (read or group not in _groups(kind)):
         place = node.entries["apiVersion"][1].position
         message = f"`{shown(version)}` is not an apiVersion of {kind}"
@@ -126,6 +130,9 @@ def _deployment(node: MappingNode, reading: Reading, log: Log) -> None:
     reading.accounts.append(
         Account(f"{namespace}/{account}", body.place("serviceAccountName"), body.at("serviceAccountName"))
     )
+    if any(map(pod.is_unsized, containers)):
+        reading.unsized.add(f"{namespace}/{metadata.text('name') or ''}")
+    min_ready_s, deadline_s = rollout.times(spec, log)
     reading.workloads.append(
         Workload(
             name=metadata.text("name") or "",
@@ -137,9 +144,29 @@ def _deployment(node: MappingNode, reading: Reading, log: Log) -> None:
                 for holder in containers
             ),
             instance_type=_instance_type(body.record("nodeSelector")),
+            strategy=rollout.strategy(spec, log),
+            min_ready_s=min_ready_s,
+            progress_deadline_s=deadline_s,
+            grace_s=rollout.grace(body),
             position=metadata.place("name"),
         )
     )
+
+
+def _autoscaler(node: MappingNode, reading: Reading, log: Log) -> None:
+    version = _text(node, "apiVersion")
+    shape = next(shape for versions, shape in kinds.AUTOSCALERS if version in versions)
+    record = shape.read(node, "", log)
+    metadata = record.record("metadata") if record else None
+    spec = record.record("spec") if record else None
+    target = spec.record("scaleTargetRef") if spec else None
+    if not (metadata and spec and target):
+        return
+    key = f"{metadata.text('namespace') or 'default'}/{target.text('name') or ''}"
+    place = target.place("name"), target.at("name")
+    one = scaling.found(spec, key, place, log, old=version == "autoscaling/v2beta1")
+    if target.text("name") and target.text("kind"):
+        reading.scalers.append(one)
 
 
 def _instance_type(nodes: Record | None) -> str | None:

@@ -19,12 +19,15 @@ LABEL_LENGTH = 63
 """RFC 1035: one label of a domain name; names become host names."""
 
 DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+DNS_NAME = rf"{DNS_LABEL}(\.{DNS_LABEL})*"
 PORT_NAME = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 LABEL_VALUE = r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?"
 LABEL_KEY = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
 INSTANCE_TYPE = r"[a-z0-9-]+\.[a-z0-9-]+"
 CERTIFICATE = r"arn:aws[a-z-]*:(acm|iam):[a-z0-9-]*:\d{12}:.+"
 VARIABLE = r"[-._A-Za-z][-._A-Za-z0-9]*"
+HEADER = r"[-A-Za-z0-9]+"
+HOST = r"[-._A-Za-z0-9]+|[.0-9A-Fa-f]*:[.:0-9A-Fa-f]*"
 
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$[A-Za-z_]\w*|<[A-Za-z][^<>]*>|\b(?:YOUR|CHANGE|REPLACE)[_-]\w+")
 
@@ -65,6 +68,13 @@ def _why_no_label(text: str) -> str:
         return f"it {'begins' if text[0] == '-' else 'ends'} with `-`"
     wrong = re.sub(r"[-a-z0-9]", "", text)[0]
     return "upper case is not allowed" if "A" <= wrong <= "Z" else f"`{shown(wrong)}` is not allowed"
+
+
+def dns_name(text: str) -> Complaint | None:
+    """Labels with dots between them, at most 253 characters: what most documents may be called."""
+    if len(text) <= 253 and re.fullmatch(DNS_NAME, text):
+        return None
+    return dns_label(text) or (f"`{shown(text)}` has {len(text)} characters and may have 253", None)
 
 
 def port_name(text: str) -> Complaint | None:
@@ -153,6 +163,32 @@ def no_nul(text: str) -> Complaint | None:
     return (
         ("contains a NUL character, which no argument or variable can hold", None) if "\0" in text else None
     )
+
+
+def header(text: str) -> Complaint | None:
+    """The name of an HTTP header, as Kubernetes' API server has it."""
+    if re.fullmatch(HEADER, text):
+        return None
+    if not text:
+        return "the name of a header is empty", None
+    fixed = re.sub(r"[^-A-Za-z0-9]+", "-", text[:1000]).strip("-")
+    hint = f"use `{shown(fixed)}`" if fixed else None
+    return f"`{shown(text)}` is not a header's name: only letters, digits and `-`", hint
+
+
+def one_line(text: str) -> Complaint | None:
+    """What is sent as a part of a request cannot hold the end of it."""
+    if any((c < " " and c != "\t") or c == "\x7f" for c in text):
+        return "contains a line break or another control character", None
+    return None
+
+
+def host(text: str) -> Complaint | None:
+    """A host's name or its address; the empty text is as good as none."""
+    if not text or re.fullmatch(HOST, text):
+        return None
+    hint = "the scheme and the port have fields of their own" if ":" in text or "/" in text else None
+    return placeholder(text) or (f"`{shown(text)}` is not a host name or an address", hint)
 
 
 def instance_type(text: str) -> Complaint | None:

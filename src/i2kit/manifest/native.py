@@ -5,7 +5,7 @@ In: one document. Out: a Workload, gathered in a Reading. Pure.
 
 from pathlib import PurePath
 
-from i2kit.manifest import kinds, pod
+from i2kit.manifest import kinds, pod, rollout, scaling
 from i2kit.manifest.log import Log
 from i2kit.manifest.reading import Reading
 from i2kit.manifest.shape import Record
@@ -26,10 +26,17 @@ def read(node: Node, reading: Reading, log: Log) -> None:
     names = {id(holder): key for key, holder in containers.items()}
     pod.check_ports(list(containers.values()), lambda holder: names[id(holder)], log)
     replicas = record.whole("replicas")
+    namespace = record.text("namespace") or "default"
+    if any(map(pod.is_unsized, containers.values())):
+        reading.unsized.add(f"{namespace}/{name}")
+    if scaler := record.record("autoscaling"):
+        place = record.place("autoscaling"), scaler.path
+        reading.scalers.append(scaling.found(scaler, f"{namespace}/{name}", place, log))
+    min_ready_s, deadline_s = rollout.times(record, log)
     reading.workloads.append(
         Workload(
             name=name,
-            namespace=record.text("namespace") or "default",
+            namespace=namespace,
             labels=tuple({"app": name, **dict(record.pairs("labels"))}.items()),
             replicas=1 if replicas is None else replicas,
             containers=tuple(
@@ -38,6 +45,10 @@ def read(node: Node, reading: Reading, log: Log) -> None:
             public=record.flag("public") or False,
             certificate=record.text("certificate"),
             instance_type=record.text("instanceType"),
+            strategy=rollout.strategy(record, log),
+            min_ready_s=min_ready_s,
+            progress_deadline_s=deadline_s,
+            grace_s=rollout.grace(record),
             position=record.place("name"),
         )
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from i2kit.errors import Position
 from i2kit.manifest.log import Log
+from i2kit.manifest.probes import probe
 from i2kit.manifest.shape import Record
 from i2kit.model import Container, Port, Resources
 
@@ -26,8 +27,20 @@ def container(record: Record, name: str, env: Sequence[tuple[str, str]], log: Lo
         working_dir=record.text("workingDir"),
         ports=_ports(record, log),
         resources=_resources(record, log),
+        startup=probe(record, "startupProbe", log),
+        liveness=probe(record, "livenessProbe", log),
+        readiness=probe(record, "readinessProbe", log),
         position=record.place("image"),
     )
+
+
+def is_unsized(record: Record) -> bool:
+    """Whether something is wrong with what a container says it needs, which is in the log by then."""
+    resources = record.record("resources")
+    if resources is None:
+        return record.is_wrong("resources")
+    parts = [part for name in ("requests", "limits") if (part := resources.record(name))]
+    return any(each.is_wrong(name) for each in (resources, *parts) for name in each.places)
 
 
 def check_ports(containers: Sequence[Record], name_of: Callable[[Record], str], log: Log) -> None:

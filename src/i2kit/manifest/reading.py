@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from i2kit.errors import Position
-from i2kit.model import Service, Workload
+from i2kit.model import Metric, Scaling, Service, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,37 @@ class Grant:
     binding: str
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A metric, and where it is written."""
+
+    metric: Metric
+    position: Position
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundScaler:
+    """What scales the workload of a key, and the place of the key."""
+
+    target: str
+    scaling: Scaling
+    position: Position
+    path: str
+    followed: tuple[Followed, ...]
+
+
 @dataclass(slots=True)
 class Reading:
-    """What the documents said. `complete` is False once a document with pods could not be read."""
+    """What the documents said. `complete` is False once a document with pods could not be read.
+
+    `unsized` are the keys of workloads whose resources were wrong, which is in the log by then.
+    """
 
     workloads: list[Workload] = field(default_factory=list)
     services: list[FoundService] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
+    scalers: list[FoundScaler] = field(default_factory=list)
+    unsized: set[str] = field(default_factory=set)
     complete: bool = True

@@ -6,6 +6,7 @@ In: the table. Out: a schema, Markdown. Never says anything that the table does 
 from collections.abc import Iterator
 
 from i2kit.manifest import kinds
+from i2kit.manifest.fields import DEPLOYMENT_VERSIONS
 from i2kit.manifest.quantity import PATTERN as _QUANTITY
 from i2kit.manifest.scalars import Schema, Type
 from i2kit.manifest.shape import Either, Field, ListOf, MapOf, Object, sentence
@@ -43,6 +44,27 @@ spec:
         - {{ name: nginx, image: nginx:1.27, ports: [{{ containerPort: 80 }}] }}
 ```
 
+Updates and scaling have Kubernetes' words too, in both forms. What a HorizontalPodAutoscaler says
+(`autoscaling/v2`; the older versions are read too) is `autoscaling` in the i2kit manifest, with a short
+form for cpu and memory:
+
+```yaml
+name: web
+strategy: {{ rollingUpdate: {{ maxSurge: 1, maxUnavailable: 0 }} }}
+minReadySeconds: 5
+autoscaling: {{ minReplicas: 2, maxReplicas: 10, cpu: 70% }}
+containers:
+  web:
+    image: nginx:1.27
+    ports: [80]
+    resources: {{ requests: {{ cpu: 250m }} }}
+    readinessProbe: {{ httpGet: {{ port: 80, path: /healthz }} }}
+```
+
+`cpu: 70%` is of what the containers request, `cpu: 200m` an amount for each machine. With an autoscaler,
+`replicas` is where the first deploy begins, and later ones keep the number that runs; `replicas: 0`
+switches it off, as in Kubernetes. Each Deployment can have one.
+
 A Kubernetes `Service` gives pods a name and an address, whichever form describes them; its selector
 finds the pods of an i2kit manifest by `app: NAME`. Files may hold several documents, YAML or JSON,
 also as a `List`; `-f` takes files, folders and `-`, several times. `i2kit schema` prints a JSON Schema.
@@ -70,18 +92,30 @@ def json_schema() -> Schema:
     definitions: dict[str, Schema] = {}
     native = kinds.NATIVE.schema(definitions)
     by_kind = {
-        "Deployment": (kinds.DEPLOYMENT_VERSIONS, kinds.DEPLOYMENT),
+        "Deployment": (DEPLOYMENT_VERSIONS, kinds.DEPLOYMENT),
         "Service": (kinds.SERVICE_VERSIONS, kinds.SERVICE),
         "List": (("v1",), kinds.LIST),
     }
-    rules = []
+    rules: list[Schema] = []
     for kind, (versions, shape) in by_kind.items():
         is_kind = {"properties": {"kind": {"const": kind}}}
         then = {"properties": {"apiVersion": {"enum": list(versions)}}, **shape.schema(definitions)}
         rules.append({"if": is_kind, "then": then})
+    for versions, shape in kinds.AUTOSCALERS:
+        is_one = {
+            "properties": {
+                "kind": {"const": "HorizontalPodAutoscaler"},
+                "apiVersion": {"enum": list(versions)},
+            }
+        }
+        rules.append({"if": is_one, "then": shape.schema(definitions)})
+    is_any = {"properties": {"kind": {"const": "HorizontalPodAutoscaler"}}}
+    rules.append(
+        {"if": is_any, "then": {"properties": {"apiVersion": {"enum": [*kinds.AUTOSCALER_VERSIONS]}}}}
+    )
     definitions["List"]["properties"]["items"]["items"] = {"$ref": "#"}
     other = [verdict for _, verdict in kinds.KINDS if verdict.verdict != "refused"]
-    known = [*by_kind, *(verdict.name for verdict in other)]
+    known = [*by_kind, "HorizontalPodAutoscaler", *(verdict.name for verdict in other)]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "i2kit manifest",
@@ -105,7 +139,7 @@ def page() -> str:
     for shape in _shapes(kinds.NATIVE, seen):
         parts.append(_table(shape))
     parts.append("\n## Kubernetes\n")
-    for root in (kinds.DEPLOYMENT, kinds.SERVICE):
+    for root in (kinds.DEPLOYMENT, kinds.SERVICE, *(shape for _, shape in kinds.AUTOSCALERS)):
         parts.extend(_table(shape) for shape in _shapes(root, seen))
     parts.append("\n### Other kinds\n\n| kind | verdict | |\n|---|---|---|\n")
     for _, verdict in kinds.KINDS:

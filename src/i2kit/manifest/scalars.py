@@ -13,6 +13,10 @@ from i2kit.manifest import names, quantity
 from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.places import shown
 from i2kit.manifest.source import Node, ScalarNode, described
+from i2kit.model import Amount
+
+INT32 = 2**31 - 1
+"""The largest number of most of Kubernetes' fields."""
 
 Schema = dict[str, Any]
 Definitions = dict[str, Schema]
@@ -79,6 +83,8 @@ class Whole:
     most: int
     beyond: str | None = None
     """Why there is an upper bound."""
+    below: str | None = None
+    """Why there is a lower one."""
 
     def read(self, node: Node, path: str, log: Log) -> int | None:
         value = node.value if isinstance(node, ScalarNode) else None
@@ -92,7 +98,7 @@ class Whole:
                 node.position,
                 path,
                 f"must be {bound} and is {value}",
-                self.beyond if value > self.most else None,
+                self.beyond if value > self.most else self.below,
             )
             return None
         hint = None
@@ -109,7 +115,8 @@ class Whole:
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
     def words(self) -> str:
-        return f"whole number, {self.least} to {self.most}"
+        bounds = f"at least {self.least}" if self.most == INT32 else f"{self.least} to {self.most}"
+        return f"whole number, {bounds}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +138,9 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """CPU in millis or memory in bytes."""
+    """CPU in millis or memory in bytes; `either` is in thousandths of the unit, whichever it is."""
 
-    of: Literal["cpu", "memory"]
+    of: Literal["cpu", "memory", "either"]
 
     def read(self, node: Node, path: str, log: Log) -> int | None:
         if not isinstance(node, ScalarNode) or isinstance(node.value, bool) or node.value is None:
@@ -145,7 +152,7 @@ class Quantity:
             log.problem(node.position, path, *complaint)
             return None
         try:
-            amount = quantity.millis(text) if self.of == "cpu" else quantity.bytes_(text)
+            amount = quantity.bytes_(text) if self.of == "memory" else quantity.millis(text)
         except quantity.QuantityError as error:
             log.problem(node.position, path, str(error), error.hint)
             return None
@@ -161,9 +168,8 @@ class Quantity:
         return {"type": ["string", "number"], "pattern": quantity.PATTERN}
 
     def words(self) -> str:
-        return (
-            "quantity, such as `500m` or `0.5`" if self.of == "cpu" else "quantity, such as `128Mi` or `1G`"
-        )
+        examples = {"cpu": "`500m` or `0.5`", "memory": "`128Mi` or `1G`", "either": "`500m` or `128Mi`"}
+        return f"quantity, such as {examples[self.of]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,3 +232,64 @@ class NumberOrName:
 
     def words(self) -> str:
         return "port number or name"
+
+
+_PERCENT = re.compile(r"([0-9]{1,9})%")
+
+
+@dataclass(frozen=True, slots=True)
+class CountOrPercent:
+    """A number of replicas, or a percentage of them, read as an Amount."""
+
+    most_percent: int | None = None
+
+    def read(self, node: Node, path: str, log: Log) -> Amount | None:
+        value = node.value if isinstance(node, ScalarNode) else None
+        if not isinstance(value, str):
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                number = Whole(0, INT32).read(node, path, log)
+                return None if number is None else Amount(number)
+            message = f"must be a whole number or a percentage and is {described(node)}"
+            log.problem(node.position, path, message, "such as 1 or 25%")
+            return None
+        if complaint := names.placeholder(value):
+            log.problem(node.position, path, *complaint)
+        elif (match := _PERCENT.fullmatch(value)) is None:
+            hint = f"remove the quotes: {value}, or write {value}%" if value.isdecimal() else "such as 25%"
+            log.problem(node.position, path, f"`{shown(value)}` is not a percentage", hint)
+        elif self.most_percent is not None and int(match[1]) > self.most_percent:
+            log.problem(node.position, path, f"must be at most {self.most_percent}% and is {value}")
+        else:
+            return Amount(int(match[1]), percent=True)
+        return None
+
+    def schema(self, definitions: Definitions) -> Schema:
+        percent = {"type": "string", "pattern": f"^{_PERCENT.pattern}$"}
+        return {"oneOf": [Whole(0, INT32).schema(definitions), percent]}
+
+    def words(self) -> str:
+        return "whole number, or percentage such as `25%`"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A percentage of what is requested, or a quantity for each machine, read as an Amount."""
+
+    of: Literal["cpu", "memory"]
+
+    def read(self, node: Node, path: str, log: Log) -> Amount | None:
+        value = node.value if isinstance(node, ScalarNode) else None
+        if isinstance(value, str) and (match := _PERCENT.fullmatch(value)):
+            if int(match[1]) > 0:
+                return Amount(int(match[1]), percent=True)
+            log.problem(node.position, path, "must be at least 1%", "such as 80%")
+            return None
+        amount = Quantity(self.of).read(node, path, log)
+        return None if amount is None else Amount(amount)
+
+    def schema(self, definitions: Definitions) -> Schema:
+        percent = {"type": "string", "pattern": f"^{_PERCENT.pattern}$"}
+        return {"anyOf": [percent, Quantity(self.of).schema(definitions)]}
+
+    def words(self) -> str:
+        return f"percentage such as `80%`, or {Quantity(self.of).words()}"

@@ -14,9 +14,9 @@ from typing import Any, Literal
 from i2kit.errors import Position
 from i2kit.manifest import names
 from i2kit.manifest.log import Log, did_you_mean, join
-from i2kit.manifest.scalars import Anything, Definitions, Schema, Text, Type
+from i2kit.manifest.scalars import Definitions, Schema, Text, Type
 from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode, described
-from i2kit.model import Pairs
+from i2kit.model import Amount, Pairs
 
 Verdict = Literal["accepted", "silent", "warned", "refused"]
 
@@ -73,6 +73,10 @@ class Record:
     def flag(self, name: str) -> bool | None:
         value = self.values.get(name)
         return value if isinstance(value, bool) else None
+
+    def amount(self, name: str) -> Amount | None:
+        value = self.values.get(name)
+        return value if isinstance(value, Amount) else None
 
     def record(self, name: str) -> "Record | None":
         value = self.values.get(name)
@@ -248,6 +252,7 @@ def read_field(known: Field, node: Node, key: Position, path: str, log: Log) -> 
             log.problem(key, path, known.about, known.hint)
         else:
             log.warn(key, path, known.about, kind=None if known.name else "")
+            known.type.read(node, path, log)
         return None
     return known.type.read(node, path, log)
 
@@ -275,7 +280,7 @@ def _field_schema(known: Field, definitions: Definitions) -> Schema:
         "silent": f"No effect: {known.about}.",
         "warned": f"No effect, with a warning: {known.about}.",
     }
-    found = Anything().schema(definitions) if known.verdict == "warned" else known.type.schema(definitions)
+    found = known.type.schema(definitions)
     if found and not known.required:  # null is as good as absent
         found = {"anyOf": [found, {"type": "null"}]}
     return {**found, "description": about[known.verdict]}
