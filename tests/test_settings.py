@@ -93,6 +93,20 @@ def test_flags_win_over_variables_and_these_over_the_file(here: Path) -> None:
     assert (found.provider, found.aws.region, found.aws.subnets) == ("local", "eu-north-1", ("subnet-7",))
 
 
+def test_alarms_and_the_time_that_they_are_heeded_after_an_update(here: Path) -> None:
+    (here / "i2kit.toml").write_text('alarms = ["web: errors", "slow"]\nbake_time = 600\n')
+    assert settings.load({}).aws == settings.AwsSettings(alarms=("web: errors", "slow"), bake_time_s=600)
+    found = settings.load({"I2KIT_ALARMS": "web: errors, ", "I2KIT_BAKE_TIME": "0"}).aws
+    assert (found.alarms, found.bake_time_s) == (("web: errors",), 0)
+    (here / "i2kit.toml").write_text("bake_time = 172801\n")
+    with pytest.raises(InputError) as caught:
+        settings.load({"I2KIT_BAKE_TIME": "10m"})
+    assert [str(problem) for problem in caught.value.problems] == [
+        "i2kit.toml:1:1: bake_time is `172801`\n  hint: give seconds, from 0 to 172800",
+        "I2KIT_BAKE_TIME is `10m`\n  hint: give seconds, from 0 to 172800",
+    ]
+
+
 def test_everything_that_is_wrong_with_the_file_is_said_at_once_with_its_line(here: Path) -> None:
     (here / "i2kit.toml").write_text('regoin = "x"\n\n[env.a]\nvpc = 5\nprovider = "moon"\n')
     with pytest.raises(InputError) as caught:

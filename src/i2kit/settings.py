@@ -41,11 +41,19 @@ VARIABLES = {
     "keypair": "I2KIT_KEYPAIR",
     "instance_type": "I2KIT_INSTANCE_TYPE",
     "certificate": "I2KIT_CERTIFICATE",
+    "alarms": "I2KIT_ALARMS",
+    "bake_time": "I2KIT_BAKE_TIME",
     "architecture": "I2KIT_ARCHITECTURE",
     "network": "I2KIT_LOCAL_NETWORK",
     "accelerator": "I2KIT_ACCEL",
 }
 """Settings by their names in i2kit.toml, and the variables that win over it."""
+
+LISTS = ("subnet", "alarms")
+"""Those that can have several values: with commas, in i2kit.toml also as lists."""
+
+MAX_BAKE_TIME_S = 172_800
+"""Two days (RefreshPreferences in the EC2 Auto Scaling API reference)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,10 @@ class AwsSettings:
     key_pair: str | None = None
     instance_type: str | None = None
     certificate: str | None = None
+    alarms: tuple[str, ...] = ()
+    """Names of alarms of CloudWatch: an update fails when one of them goes off."""
+    bake_time_s: int = 0
+    """For how long an update still counts as running, and alarms can end it, once all machines are new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +135,9 @@ def load(
     credentials = given("credentials")
     if credentials and (unknown := _unknown_home(credentials)):
         problems.append(unknown)
+    bake_time = given("bake_time", "0") or "0"
+    if _no_seconds(bake_time):
+        problems.append(_no_bake_time(VARIABLES["bake_time"], bake_time))
     if problems:
         raise InputError(problems)
 
@@ -166,6 +181,9 @@ def load(
             key_pair=given("keypair"),
             instance_type=given("instance_type"),
             certificate=given("certificate"),
+            # Their names may have blanks.
+            alarms=tuple(filter(None, map(str.strip, (given("alarms") or "").split(",")))),
+            bake_time_s=int(bake_time),
         ),
     )
 
@@ -215,7 +233,9 @@ def _of_table(
     """A table's settings; a list is what a variable has with commas."""
     found = {}
     for key, value in table.items():
-        words = value if isinstance(value, list) and key == "subnet" else [value]
+        words = value if isinstance(value, list) and key in LISTS else [value]
+        if key == "bake_time" and isinstance(value, int) and not isinstance(value, bool):
+            words = [str(value)]
         if key not in VARIABLES:
             import difflib  # only mistakes need it
 
@@ -228,6 +248,8 @@ def _of_table(
             problems.append(Problem(f"{key} must be text", _line_of(text, path, header, key)))
         elif key in CHOICES and value and value not in CHOICES[key]:
             problems.append(_no_choice(key, key, str(value), _line_of(text, path, header, key)))
+        elif key == "bake_time" and words != [""] and _no_seconds(str(words[0])):
+            problems.append(_no_bake_time(key, str(words[0]), _line_of(text, path, header, key)))
         elif key == "credentials" and not _unknown_home(str(value)):
             # As a path in a file is meant: from where the file is.
             found[key] = str(path.absolute().parent / Path(str(value)).expanduser())
@@ -238,6 +260,16 @@ def _of_table(
 
 def _no_choice(where: str, name: str, value: str, position: Position | None = None) -> Problem:
     return Problem(f"{where} is `{value}`", position, f"use {' or '.join(CHOICES[name])}")
+
+
+def _no_seconds(bake_time: str) -> bool:
+    """Whether this is no number of seconds that AWS would bake for."""
+    digits = bake_time.isascii() and bake_time.isdigit() and len(bake_time) <= len(str(MAX_BAKE_TIME_S))
+    return not digits or int(bake_time) > MAX_BAKE_TIME_S
+
+
+def _no_bake_time(where: str, value: str, position: Position | None = None) -> Problem:
+    return Problem(f"{where} is `{value}`", position, f"give seconds, from 0 to {MAX_BAKE_TIME_S}")
 
 
 def _unknown_home(credentials: str) -> Problem | None:

@@ -1,6 +1,7 @@
 """Releases and places for the tests of what decides on AWS."""
 
 from pathlib import Path
+from typing import Any
 
 from i2kit.model import (
     Container,
@@ -53,12 +54,18 @@ def release(
     resources: Resources = NOTHING_ASKED,
     namespace: str = "default",
     labels: Pairs | None = None,
+    **workload_has: Any,
 ) -> Release:
     """A deployment, with the service that each has unless `services` says otherwise."""
     container = Container(name="nginx", image="nginx", ports=ports, resources=resources)
     given = (("app", name),) if labels is None else labels
     workload = Workload(
-        name=name, containers=(container,), replicas=replicas, namespace=namespace, labels=given
+        name=name,
+        containers=(container,),
+        replicas=replicas,
+        namespace=namespace,
+        labels=given,
+        **workload_has,
     )
     if services is None:
         services = (service(name, *((p.number, p.number, p.name) for p in ports), namespace=namespace),)

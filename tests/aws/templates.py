@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from i2kit.model import Port, Resources
+from i2kit.model import Amount, Metric, Port, Resources, Scaling, Strategy
 from i2kit.providers.aws.design.template import template
 from i2kit.providers.aws.place.network import network_template
 
@@ -64,6 +64,32 @@ def all_templates() -> Mapping[str, dict[str, Any]]:
             NETWORK,
             None,
             replace(OPTIONS, architecture="arm64", key_pair="ops"),
+        ),
+        # How it is updated is said, and what ends an update.
+        "careful": template(
+            release(
+                replicas=10,
+                strategy=Strategy(max_surge=Amount(3), max_unavailable=Amount(20, percent=True)),
+                min_ready_s=45,
+                progress_deadline_s=1200,
+                grace_s=120,
+            ),
+            AMI,
+            NETWORK,
+            None,
+            replace(OPTIONS, alarms=("web: errors", "latency"), bake_time_s=600),
+        ),
+        # AWS decides how many there are; half a CPU requested is 80 % of it of a machine with two.
+        "scaled": template(
+            release(
+                replicas=4,
+                resources=Resources(cpu_request_millis=500),
+                scaling=Scaling(2, 10, (Metric("cpu", percent=80),)),
+            ),
+            AMI,
+            NETWORK,
+            PUBLIC_ZONE,
+            OPTIONS,
         ),
         "network": network_template(["us-east-1b", "us-east-1a"], zone_name="i2kit.internal"),
     }

@@ -138,9 +138,9 @@ def test_listeners_and_targets() -> None:
 
 
 def test_rules_of_a_security_group() -> None:
-    wide = replace(NETWORK, cidrs=("10.0.0.0/16", "10.1.0.0/16"))
-    assert found(release(ports=ports(30)), wide) == []
-    only(found(release(ports=ports(31)), wide), "31 ports from 2 address ranges", "I2KIT_SECURITY_GROUP")
+    wide = replace(NETWORK, cidrs=("10.0.0.0/16", "10.1.0.0/16", "10.2.0.0/16"))
+    assert found(release(ports=ports(20)), wide) == []
+    only(found(release(ports=ports(21)), wide), "21 ports from 3 address ranges", "I2KIT_SECURITY_GROUP")
     assert found(release(ports=ports(31)), replace(wide, security_group="sg-00000001")) == []
 
 

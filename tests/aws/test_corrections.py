@@ -459,7 +459,7 @@ def one_of_several_weighted_records_goes_alone(cloud: Cloud) -> None:
 # --- autoscaling ------------------------------------------------------------------------------
 
 
-def group(cloud: Cloud, image: str, size: int = 2, **preferences: int) -> Resources:
+def group(cloud: Cloud, image: str, size: int = 2, most: int | None = None, **preferences: Any) -> Resources:
     """A group behind a load balancer, with or without a refresh at each update."""
     data = {"ImageId": image, "InstanceType": "t3.micro"}
     listener = {
@@ -470,7 +470,7 @@ def group(cloud: Cloud, image: str, size: int = 2, **preferences: int) -> Resour
     }
     properties = {
         "MinSize": str(size),
-        "MaxSize": str(size),
+        "MaxSize": str(most or size),
         "HealthCheckType": "ELB",
         "VPCZoneIdentifier": cloud.subnets(),
         "TargetGroupARNs": [{"Ref": "Targets"}],
@@ -577,6 +577,128 @@ def a_refresh_can_be_started_and_described(cloud: Cloud) -> None:
             0
         ]
     assert (found["InstanceRefreshId"], found["Status"]) == (started["InstanceRefreshId"], "Successful")
+
+
+def sizes(cloud: Cloud) -> tuple[int, int, int]:
+    (found,) = cloud.autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
+    return found["MinSize"], found["DesiredCapacity"], found["MaxSize"]
+
+
+@probe
+def an_update_leaves_the_number_of_a_group_that_its_template_does_not_say(cloud: Cloud) -> None:
+    image = cloud.image("one")
+    cloud.create(group(cloud, image, 2, 5))
+    assert sizes(cloud) == (2, 2, 5)
+    cloud.autoscaling.set_desired_capacity(AutoScalingGroupName=cloud.physical("Group"), DesiredCapacity=4)
+    cloud.update(group(cloud, cloud.image("two"), 2, 6))
+    assert sizes(cloud) == (2, 4, 6)
+    # But for one that is out of what there may be.
+    cloud.update(group(cloud, image, 1, 3))
+    assert sizes(cloud) == (1, 3, 3)
+
+
+@probe
+def a_group_gets_no_number_that_it_may_not_have(cloud: Cloud) -> None:
+    cloud.create(group(cloud, cloud.image("one"), 2, 3))
+    name = cloud.physical("Group")
+    cloud.autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=3)
+    cloud.autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=2)
+    assert states(cloud) == ["healthy"] * 2
+    with pytest.raises(ClientError, match="above max value 3"):
+        cloud.autoscaling.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=4)
+
+
+@probe
+def a_scaling_policy_comes_and_goes_with_its_stack(cloud: Cloud) -> None:
+    def policy(percent: float) -> Resources:
+        tracking = {
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageCPUUtilization"},
+            "TargetValue": percent,
+        }
+        properties = {
+            "AutoScalingGroupName": {"Ref": "Group"},
+            "PolicyType": "TargetTrackingScaling",
+            "TargetTrackingConfiguration": tracking,
+        }
+        return {"Policy": {"Type": "AWS::AutoScaling::ScalingPolicy", "Properties": properties}}
+
+    def targets() -> list[float]:
+        found = cloud.autoscaling.describe_policies()["ScalingPolicies"]
+        return [one["TargetTrackingConfiguration"]["TargetValue"] for one in found]
+
+    plain = group(cloud, cloud.image("one"), 2, 5)
+    cloud.create({**plain, **policy(50)})
+    assert targets() == [50]
+    cloud.update({**plain, **policy(12.5)})
+    assert targets() == [12.5]
+    cloud.update(plain)
+    assert targets() == []
+
+
+@probe
+def percentages_that_are_too_far_apart_are_refused(cloud: Cloud) -> None:
+    cloud.create(group(cloud, cloud.image("one")))
+    name = cloud.physical("Group")
+    preferences = {"MinHealthyPercentage": 50, "MaxHealthyPercentage": 200}
+    with pytest.raises(ClientError, match="Preferences are not valid"):
+        cloud.autoscaling.start_instance_refresh(AutoScalingGroupName=name, Preferences=preferences)
+
+
+@probe
+def an_alarm_that_goes_off_while_a_refresh_bakes_brings_the_update_back(cloud: Cloud) -> None:
+    old, new = cloud.image("one"), cloud.image("two")
+    preferences: dict[str, Any] = {
+        "MinHealthyPercentage": 100,
+        "MaxHealthyPercentage": 150,
+        "AlarmSpecification": {"Alarms": ["errors"]},
+        "BakeTime": 60,
+    }
+    words: dict[str, Any] = {
+        "MetricName": "e",
+        "Namespace": "n",
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "Statistic": "Sum",
+    }
+    operator = "GreaterThanThreshold"
+    cloud.cloudwatch.put_metric_alarm(AlarmName="errors", Threshold=1, ComparisonOperator=operator, **words)
+    cloud.create(group(cloud, old, **preferences))
+    body = json.dumps({"Resources": group(cloud, new, **preferences)})
+    cloud.cloudformation.update_stack(StackName="web", TemplateBody=body)
+    name = cloud.physical("Group")
+    for _ in range(100):
+        cloud.cloudformation.describe_stacks(StackName="web")
+        found = cloud.autoscaling.describe_instance_refreshes(AutoScalingGroupName=name)
+        if any(one["Status"] == "Baking" for one in found["InstanceRefreshes"]):
+            break
+    cloud.cloudwatch.set_alarm_state(AlarmName="errors", StateValue="ALARM", StateReason="test")
+    cloud.cloudformation.describe_stack_events(StackName="web")
+    cloud.cloudwatch.set_alarm_state(AlarmName="errors", StateValue="OK", StateReason="test")
+    cloud.server.control("settle")
+    stack = cloud.cloudformation.describe_stacks(StackName="web")["Stacks"][0]
+    assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert images(cloud) == [old, old]
+
+
+@probe
+def an_update_that_is_cancelled_goes_back(cloud: Cloud) -> None:
+    old, new = cloud.image("one"), cloud.image("two")
+    preferences = {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 150}
+    cloud.create(group(cloud, old, **preferences))
+    cloud.server.control("unhealthy", image=new)
+    body = json.dumps({"Resources": group(cloud, new, **preferences)})
+    cloud.cloudformation.update_stack(StackName="web", TemplateBody=body)
+    for _ in range(100):
+        cloud.cloudformation.describe_stacks(StackName="web")
+        if new in images(cloud):
+            break
+    cloud.cloudformation.cancel_update_stack(StackName="web")
+    cloud.server.control("settle")
+    stack = cloud.cloudformation.describe_stacks(StackName="web")["Stacks"][0]
+    assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert images(cloud) == [old, old]
+    failed = [one for one in cloud.events() if one["ResourceStatus"] == "UPDATE_FAILED"]
+    assert [one["ResourceStatusReason"] for one in failed] == ["Resource update cancelled"]
 
 
 @probe

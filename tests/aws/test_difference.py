@@ -52,10 +52,7 @@ def test_how_many_at_a_time_shows_by_itself() -> None:
     old, new = made(release()), made(release())
     policy = new["Resources"]["Group"]["UpdatePolicy"]["AutoScalingInstanceRefresh"]
     policy["Preferences"]["MinHealthyPercentage"] = 50
-    assert words(old, new) == [
-        "change group of machines Group: "
-        "UpdatePolicy.AutoScalingInstanceRefresh.Preferences.MinHealthyPercentage 100 → 50"
-    ]
+    assert words(old, new) == ["change group of machines Group: updates: MinHealthyPercentage 100 → 50"]
 
 
 def test_another_image_replaces_the_machines_a_few_at_a_time() -> None:

@@ -34,6 +34,7 @@ UNBOUND = {("read", "Look"), ("deploy", "Look")}
 
 ANY_RESOURCE = {
     "cloudformation:DescribeStacks": "`status` asks for all stacks, and names none",
+    "cloudwatch:GetMetricData": "what it knows are data sets, and metrics are in none",
 }
 """Actions for any resource although they know some."""
 
@@ -254,7 +255,12 @@ UNUSED = (
         ("autoscaling:ResumeProcesses", "autoscaling:SuspendProcesses"),
         "only AutoScalingRollingUpdate suspends processes, and templates have AutoScalingInstanceRefresh",
     ),
-    Unused(GROUP, (), ("cloudwatch:PutMetricAlarm",), "templates have no scaling policies"),
+    Unused(
+        GROUP,
+        (),
+        ("cloudwatch:PutMetricAlarm",),
+        "the alarms of target tracking are made by AWSServiceRoleForAutoScaling, with its own policy",
+    ),
     Unused(
         GROUP,
         (),
@@ -425,6 +431,7 @@ BEYOND = {
 TYPES = {
     "machines": {
         GROUP,
+        "AWS::AutoScaling::ScalingPolicy",
         "AWS::EC2::LaunchTemplate",
         "AWS::EC2::SecurityGroup",
         "AWS::IAM::InstanceProfile",

@@ -17,7 +17,6 @@ from i2kit.providers.aws.design.template import (
     camel,
     dumps,
     endpoints_of,
-    healthy_percentages,
     labels_of,
     of_record,
     scaled,
@@ -175,17 +174,6 @@ def test_what_cannot_change_in_place_has_another_name() -> None:
 
 
 # --- machines ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("replicas", "there", "most"),
-    [(1, 1, 2), (2, 2, 3), (3, 3, 4), (4, 3, 5), (10, 8, 13), (100, 75, 125)],
-)
-def test_updates_count_machines_as_kubernetes_does(replicas: int, there: int, most: int) -> None:
-    least_percent, most_percent = healthy_percentages(replicas)
-    assert -(-replicas * least_percent // 100) == there  # AWS rounds up
-    assert replicas * most_percent // 100 == most
-    assert most_percent - least_percent <= 100
 
 
 def test_no_replicas_are_a_valid_group() -> None:

@@ -1,9 +1,10 @@
-"""Groups that are changed in place and refresh their instances, which moto's do not.
+"""Groups that are changed in place, refresh their instances and have scaling policies, which moto's do not.
 
 An instance refresh launches before it terminates where MaxHealthyPercentage lets it, waits for the
-load balancer's checks, and fails when they do not pass. It goes one step further each time somebody
-asks. Sources: "How an instance refresh works" in the Auto Scaling User Guide, StartInstanceRefresh in
-its API Reference, UpdatePolicy attribute in the CloudFormation Template Reference.
+load balancer's checks, bakes, and fails when checks do not pass or an alarm goes off. It goes one step
+further each time somebody asks. Sources: "How an instance refresh works" in the Auto Scaling User Guide,
+StartInstanceRefresh, SetDesiredCapacity and UpdateAutoScalingGroup in its API Reference, UpdatePolicy
+attribute in the CloudFormation Template Reference.
 """
 
 import math
@@ -15,13 +16,17 @@ from typing import Any
 
 from moto.autoscaling.models import FakeAutoScalingGroup, InstanceState, autoscaling_backends
 from moto.autoscaling.responses import AutoScalingResponse
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.core.common_models import CloudFormationModel
 from moto.core.exceptions import ServiceException
-from moto.core.responses import ActionResult
+from moto.core.responses import ActionResult, EmptyResult
 
 from tests.aws.emulator import elbv2
 
 PATIENCE = 3
 """Steps that a refresh waits for an instance before it gives up; on AWS this is an hour by default."""
+BAKING_STEPS = 2
+"""Steps that any bake time takes."""
 ENDED = ("Successful", "Failed", "Cancelled", "RollbackSuccessful")
 
 
@@ -53,6 +58,8 @@ def install() -> None:
     FakeAutoScalingGroup.update_from_cloudformation_json = classmethod(_update)
     FakeAutoScalingGroup.replace_autoscaling_group_instances = _launch
     FakeAutoScalingGroup.stabilize_after_update = _stabilize_after_update
+    FakeAutoScalingGroup.cancel_update = _cancel_update
+    AutoScalingResponse.set_desired_capacity = set_desired_capacity
     InstanceState.launch_template = property(_launched_from)
     AutoScalingResponse.start_instance_refresh = start_instance_refresh
     AutoScalingResponse.describe_instance_refreshes = describe_instance_refreshes
@@ -128,7 +135,35 @@ def _stabilize_after_update(
         raise Refused("InvalidRequest", f"Instance refresh {refresh.id} failed: {refresh.reason}")
 
 
+def _cancel_update(self: Any) -> None:
+    """AWS: an update of a stack that is cancelled ends its refresh, and the group has its size again."""
+    for one in _refreshes:
+        if one.group is self and one.status not in ENDED:
+            one.status, one.ended = "Cancelled", datetime.now(UTC)
+    more = self.instance_states[int(self.desired_capacity) :]
+    _terminate(self, more)
+
+
+def _terminate(group: Any, states: list[Any]) -> None:
+    ids = [one.instance.id for one in states]
+    if ids:
+        group.autoscaling_backend.ec2_backend.terminate_instances(ids)
+        _deregister(group.autoscaling_backend, group, ids)
+        group.instance_states = [one for one in group.instance_states if one not in states]
+
+
+def _check(preferences: dict[str, Any]) -> None:
+    """AWS: ranges of RefreshPreferences."""
+    least = int(preferences.get("MinHealthyPercentage", 90))
+    most = int(preferences.get("MaxHealthyPercentage", 100))
+    alarms = (preferences.get("AlarmSpecification") or {}).get("Alarms") or []
+    wrong = not 0 <= least <= 100 <= most <= 200 or most - least > 100
+    if wrong or not 0 <= int(preferences.get("BakeTime", 0)) <= 172_800 or len(alarms) > 10:
+        raise Refused("ValidationError", f"Preferences are not valid: {preferences}")
+
+
 def _start(group: Any, preferences: dict[str, Any]) -> Refresh:
+    _check(preferences)
     for one in _refreshes:
         if one.group is group and one.status not in ENDED:
             raise Refused(
@@ -145,10 +180,22 @@ def _step(refresh: Refresh) -> None:
     if refresh.status in ENDED:
         return
     assert refresh.steps
+    if rung := _ringing(refresh):
+        refresh.status, refresh.ended = "Failed", datetime.now(UTC)
+        refresh.reason = f"CloudWatch alarm(s) detected in ALARM state: [{', '.join(rung)}]."
+        return
     try:
         next(refresh.steps)
     except StopIteration:
         refresh.ended = datetime.now(UTC)
+
+
+def _ringing(refresh: Refresh) -> list[str]:
+    """AWS: an alarm that goes off fails the refresh, also while it bakes."""
+    backend = refresh.group.autoscaling_backend
+    alarms = cloudwatch_backends[backend.account_id][backend.region_name].alarms
+    wanted = (refresh.preferences.get("AlarmSpecification") or {}).get("Alarms") or []
+    return [name for name in wanted if name in alarms and alarms[name].state_value == "ALARM"]
 
 
 def _healthy(group: Any, state: Any) -> bool:
@@ -172,13 +219,9 @@ def _steps(refresh: Refresh) -> Iterator[None]:
         batch = max(1, min(len(old), most - size if most > size else size - least))
         first = most > size
 
-        def terminate(states: list[Any]) -> None:
-            backend.ec2_backend.terminate_instances([one.instance.id for one in states])
-            _deregister(backend, group, [one.instance.id for one in states])
-            group.instance_states = [one for one in group.instance_states if one not in states]
-
         if not first:
-            terminate(old[:batch])
+            _terminate(group, old[:batch])
+            yield
         _launch(group, batch, group.get_propagated_tags())
         new = group.instance_states[-batch:]
         backend.update_attached_target_groups(group.name)
@@ -194,15 +237,19 @@ def _steps(refresh: Refresh) -> Iterator[None]:
                 f"{refresh.left} instances still need to be replaced."
             )
             if first:
-                terminate(new)
+                _terminate(group, new)
                 backend.update_attached_target_groups(group.name)
             return
         if first:
-            terminate(old[:batch])
+            _terminate(group, old[:batch])
         old = old[batch:]
         refresh.left = len(old)
         backend.update_attached_target_groups(group.name)
         yield
+    if int(refresh.preferences.get("BakeTime", 0)):
+        refresh.status = "Baking"
+        for _ in range(BAKING_STEPS):
+            yield
     refresh.status = "Successful"
 
 
@@ -259,3 +306,75 @@ def cancel_instance_refresh(self: AutoScalingResponse) -> Any:
             one.status, one.ended = "Cancelled", datetime.now(UTC)
             return ActionResult({"InstanceRefreshId": one.id})
     raise Refused("ActiveInstanceRefreshNotFound", "No in progress or pending Instance Refresh found.")
+
+
+def set_desired_capacity(self: AutoScalingResponse) -> Any:
+    """AWS: between the group's sizes; instances that go leave their target groups."""
+    group, wanted = _group(self), int(self._get_param("DesiredCapacity"))
+    least, most = int(group.min_size), int(group.max_size)
+    if not least <= wanted <= most:
+        side = f"below min value {least}" if wanted < least else f"above max value {most}"
+        message = f"New SetDesiredCapacity value {wanted} is {side} for the AutoScalingGroup."
+        raise Refused("ValidationError", message)
+    before = {one.instance.id for one in group.instance_states}
+    group.set_desired_capacity(wanted)
+    _deregister(group.autoscaling_backend, group, before - {one.instance.id for one in group.instance_states})
+    return EmptyResult()
+
+
+class ScalingPolicy(CloudFormationModel):
+    """A scaling policy as CloudFormation makes it; moto's own has no model for that."""
+
+    def __init__(self, backend: Any, name: str) -> None:
+        self._backend, self._name = backend, name
+        self._arn = str(backend.policies[name].arn)
+
+    @property
+    def physical_resource_id(self) -> str:
+        return self._arn
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return "PolicyName"
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "AWS::AutoScaling::ScalingPolicy"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, definition: dict[str, Any], account: str, region: str, /, **_: Any
+    ) -> Any:
+        backend = autoscaling_backends[account][region]
+        _put(backend, resource_name, definition["Properties"])
+        return cls(backend, resource_name)
+
+    @classmethod
+    def update_from_cloudformation_json(cls, /, **words: Any) -> Any:
+        made = words["original_resource"]
+        _put(made._backend, made._name, words["cloudformation_json"]["Properties"])
+        return made
+
+    def delete(self, account: str, region: str) -> None:
+        self._backend.delete_policy(self._name)
+
+
+def _put(backend: Any, name: str, properties: dict[str, Any]) -> None:
+    group = properties["AutoScalingGroupName"]
+    if group not in backend.autoscaling_groups:
+        raise Refused("ValidationError", f"Group {group} not found")
+    tracking = properties["TargetTrackingConfiguration"]
+    backend.put_scaling_policy(
+        name=name,
+        policy_type=properties["PolicyType"],
+        metric_aggregation_type=None,
+        adjustment_type=None,
+        as_name=group,
+        min_adjustment_magnitude=None,
+        scaling_adjustment=None,
+        cooldown=None,
+        target_tracking_config={**tracking, "TargetValue": float(tracking["TargetValue"])},
+        step_adjustments=[],
+        estimated_instance_warmup=properties.get("EstimatedInstanceWarmup"),
+        predictive_scaling_configuration=None,
+    )

@@ -995,6 +995,13 @@ def cancel_update_stack(self: CloudFormationResponse) -> Any:
     stack = _find(self)
     if stack.status != "UPDATE_IN_PROGRESS":
         raise invalid("CancelUpdateStack cannot be called from current stack status")
+    for resource in stack.resources.values():
+        if resource.status == "UPDATE_IN_PROGRESS":
+            if hasattr(resource.made, "cancel_update"):
+                resource.made.cancel_update()
+            Operation(stack, stack.body, stack.tags).event(
+                "UPDATE_FAILED", resource, "Resource update cancelled"
+            )
     stack.operation = undoing(stack, "User Initiated")
     _advance(stack)
 

@@ -101,6 +101,8 @@ def options(release: Release, settings: Settings, region: str) -> Options:
         named,
         given.key_pair,
         workload.certificate or given.certificate,
+        given.alarms,
+        given.bake_time_s,
     )
 
 

@@ -86,6 +86,10 @@ class Options:
     key_pair: str | None = None
     certificate: str | None = None
     """The ARN of the certificate that listeners for TLS have; without one, TLS is left to the pods."""
+    alarms: tuple[str, ...] = ()
+    """Names of alarms that end an update."""
+    bake_time_s: int = 0
+    """For how long alarms can still end it, once all machines are new."""
     addresses: Pairs = ()
     """Services of other stacks by key, and their load balancers' names: needed where there is no zone."""
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from i2kit.errors import Problem
 from i2kit.model import Release, Workload
-from i2kit.providers.aws.design import instances, userdata
+from i2kit.providers.aws.design import instances, rollout, userdata
 from i2kit.providers.aws.design.balancing import Balancer, balancers
 from i2kit.providers.aws.design.instances import Need
-from i2kit.providers.aws.design.template import MACHINES, MAX_BYTES, dumps, template
+from i2kit.providers.aws.design.template import MACHINES, MAX_BYTES, dumps, instance_type, template
 from i2kit.providers.aws.place.network import NO_VPC
 from i2kit.providers.aws.values import (
     BOOT_MODES,
@@ -46,7 +46,12 @@ MAX_TARGET_GROUPS = 50
 MAX_RULES = 60
 """Of one security group."""
 MAX_NAME = 255
-"""Of a DNS name (RFC 1035, 2.3.4), and of a key pair."""
+"""Of a DNS name (RFC 1035, 2.3.4), of a key pair, and of an alarm."""
+MAX_ALARMS = 10
+"""Of one instance refresh."""
+
+CURRENT = tuple(name for name, type_ in instances.TYPES.items() if type_.current)
+"""The types that machines can be of, and of which we know what they have."""
 
 SOME_AMI = Ami("ami-" + "0" * 17, "0" * 64, 1 << 30)
 LONGEST_BALANCER_NAME = "x" * 128
@@ -72,6 +77,8 @@ def problems(release: Release, network: Network, zone: Zone | None, options: Opt
         *_of_tags(release.workload),
         *_of_balancers(release, found, network),
         *_of_instance_type(release, options),
+        *_of_scaling(release, options),
+        *_of_alarms(options),
         *_of_sizes(release, network, zone, options),
     )
 
@@ -200,10 +207,11 @@ def _of_balancers(release: Release, found: tuple[Balancer, ...], network: Networ
             sources = f"{count} ports from {len(network.cidrs)} address ranges"
             message = f"{sources}: a security group has {MAX_RULES} rules at most"
             yield problem(message, "give a security group of your own with I2KIT_SECURITY_GROUP")
-        targets = workload.replicas * len(balancer.targets)
+        replicas = workload.scaling.most if workload.scaling else workload.replicas
+        targets = replicas * len(balancer.targets)
         if targets > MAX_TARGETS[balancer.kind]:
             yield problem(
-                f"{workload.replicas} replicas with {len(balancer.targets)} ports are {targets} targets: "
+                f"{replicas} replicas with {len(balancer.targets)} ports are {targets} targets: "
                 f"a load balancer for these has {MAX_TARGETS[balancer.kind]} at most",
                 split,
             )
@@ -243,6 +251,45 @@ def _of_instance_type(release: Release, options: Options) -> Iterator[Problem]:
         yield Problem(
             f"{type_.name} does not fit deployment `{release.workload.name}`: {why}", position, instead
         )
+
+
+def _of_scaling(release: Release, options: Options) -> Iterator[Problem]:
+    workload = release.workload
+    metrics = workload.scaling.metrics if workload.scaling else ()
+
+    def problem(message: str, hint: str) -> Problem:
+        return Problem(f"deployment `{workload.name}`: {message}", workload.position, hint)
+
+    if any(one.resource == "memory" for one in metrics):
+        yield problem(
+            "autoscaling by memory is not on aws yet: machines tell AWS their CPU alone",
+            "scale by cpu there, or deploy it to provider local",
+        )
+    if not any(one.resource == "cpu" for one in metrics):
+        return
+    percent = any(one.resource == "cpu" and one.percent is not None for one in metrics)
+    if percent and not rollout.requested_millis(workload):
+        yield problem(
+            "it is to be scaled by percent of the CPU that it requests, and requests none",
+            "give resources.requests.cpu, or a target of type AverageValue",
+        )
+    name = instance_type(release, options)
+    if name not in instances.TYPES:
+        yield problem(
+            f"autoscaling needs to know the processors of its machines, and {name} is not in i2kit's table",
+            f"use one of {', '.join(sorted({one.partition('.')[0] for one in CURRENT}))}",
+        )
+
+
+def _of_alarms(options: Options) -> Iterator[Problem]:
+    if len(options.alarms) > MAX_ALARMS:
+        yield Problem(
+            f"{len(options.alarms)} alarms: an update heeds {MAX_ALARMS} at most",
+            hint="combine some of them into a composite alarm",
+        )
+    for name in options.alarms:
+        if len(name) > MAX_NAME:
+            yield Problem(f"the name of an alarm has {len(name)} characters, not 1 to {MAX_NAME}")
 
 
 def _unfit(type_: instances.InstanceType, need: Need, options: Options, wanted: str) -> str | None:

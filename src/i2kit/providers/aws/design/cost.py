@@ -31,12 +31,22 @@ def estimate(template: Mapping[str, Any]) -> Estimate:
     resources = template["Resources"]
     made = [*_machines(resources), *_balancers(resources), *_rest(template)]
     lines = tuple(line for line in made if line.count)
-    return Estimate(lines, PRICES_AS_OF, PRICES_REGION, SOURCE, NOT_COUNTED)
+    return Estimate(lines, PRICES_AS_OF, PRICES_REGION, SOURCE, ", ".join([*_scaled(resources), NOT_COUNTED]))
 
 
-def _machines(resources: Mapping[str, Any]) -> Iterator[CostLine]:
+def _scaled(resources: Mapping[str, Any]) -> Iterator[str]:
+    """What autoscaling may add, at most."""
+    for group in _of(resources, "AutoScaling::AutoScalingGroup"):
+        least, most = int(group["MinSize"]), int(group["MaxSize"])
+        if least < most:
+            usd = sum(line.usd or 0 for line in _machines(resources, most - least))
+            yield f"up to {most - least} more machines (${usd:.2f})"
+
+
+def _machines(resources: Mapping[str, Any], more: int | None = None) -> Iterator[CostLine]:
+    """As many as there are at least, or so many more."""
     for resource in _of(resources, "AutoScaling::AutoScalingGroup"):
-        count = int(resource["MinSize"])
+        count = int(resource["MinSize"]) if more is None else more
         id_ = resource["LaunchTemplate"]["LaunchTemplateId"]["Ref"]
         data = resources[id_]["Properties"]["LaunchTemplateData"]
         name = data["InstanceType"]

@@ -15,7 +15,10 @@ from typing import Any, Literal
 Verb = Literal["add", "change", "replace", "remove", "keep"]
 
 SIZES = ("MinSize", "MaxSize", "DesiredCapacity")
-"""Of a group of machines, which i2kit keeps equal."""
+"""Of a group of machines, which i2kit keeps equal, unless AWS scales it."""
+
+UPDATES = ("UpdatePolicy", "AutoScalingInstanceRefresh", "Preferences")
+"""Where a template says how a group is updated; for people that is `updates`."""
 
 _MAX_SHOWN = 60
 
@@ -30,6 +33,7 @@ class Kind:
 
 KINDS = {
     "AWS::AutoScaling::AutoScalingGroup": Kind("group of machines", ("AutoScalingGroupName", "InstanceId")),
+    "AWS::AutoScaling::ScalingPolicy": Kind("scaling policy", ("AutoScalingGroupName",)),
     "AWS::EC2::InternetGateway": Kind("internet gateway"),
     "AWS::EC2::LaunchTemplate": Kind("launch template", ("LaunchTemplateName",)),
     "AWS::EC2::Route": Kind(
@@ -149,14 +153,22 @@ def _reasons(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, s
     ]
     for path, was, will in _differing((), *sides):
         words = [word for word in path if not word.startswith("Fn::")]
+        if path[: len(UPDATES)] == UPDATES:
+            words = [f"updates: {'.'.join(path[len(UPDATES) :])}"]
         found.setdefault(path[0], []).extend(f"{'.'.join(words)} {text}" for text in _change(was, will))
     reasons = {name: ", ".join(texts) for name, texts in found.items()}
-    if all(name in reasons for name in SIZES):
+    if any(name in reasons for name in SIZES):
         # Said once; how many of so many are replaced at a time follows from it.
-        was, will = (side[SIZES[0]] for side in sides)
+        was, will = (_size(side) for side in sides)
         others = {name: text for name, text in reasons.items() if name not in (*SIZES, "UpdatePolicy")}
         return {SIZES[0]: f"{was} → {will} machines", **others}
     return reasons
+
+
+def _size(group: Mapping[str, Any]) -> str:
+    """How many machines it has: a number of its own, or what AWS scales it to."""
+    least, most = group.get("MinSize"), group.get("MaxSize")
+    return str(group.get("DesiredCapacity") or f"{least} to {most}")
 
 
 def _differing(path: tuple[str, ...], was: Any, will: Any) -> Iterator[tuple[tuple[str, ...], Any, Any]]:

@@ -16,13 +16,19 @@ from typing import Any
 
 from i2kit.errors import OperationError
 from i2kit.model import (
+    Amount,
     Container,
     MachineImage,
+    Metric,
     Port,
+    Probe,
     Release,
     Resources,
+    Scaling,
     Service,
     ServicePort,
+    Strategy,
+    TcpSocket,
     Workload,
 )
 from i2kit.providers.aws.values import Ami, Network, Options, Subnet, Zone
@@ -41,6 +47,20 @@ _RESOURCES = (
     ("memory_request_bytes", "MemoryRequestBytes"),
     ("memory_limit_bytes", "MemoryLimitBytes"),
 )
+
+_TIMES = (
+    ("min_ready_s", "MinReadyS"),
+    ("progress_deadline_s", "ProgressDeadlineS"),
+    ("grace_s", "GraceS"),
+)
+
+_PROBES = (("startup", "Startup"), ("readiness", "Readiness"))
+"""Those that decide how long a machine takes to be ready, and only when they ask: what, is in the image."""
+
+_ASKED_IN_THE_IMAGE = TcpSocket(0)
+
+_PLAIN = Workload("", ())
+"""What a workload is where its manifest says nothing; none of that is written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +226,13 @@ def _data(record: Record) -> Data:
                 "Public": workload.public,
                 "InstanceType": workload.instance_type,
                 "Certificate": workload.certificate,
+                "Strategy": _strategy(workload.strategy) if workload.strategy != Strategy() else None,
+                **{
+                    name: getattr(workload, field_)
+                    for field_, name in _TIMES
+                    if getattr(workload, field_) != getattr(_PLAIN, field_)
+                },
+                "Scaling": _scaling(workload.scaling) if workload.scaling else None,
                 "Containers": [_container(one) for one in workload.containers],
             }
         ),
@@ -215,6 +242,8 @@ def _data(record: Record) -> Data:
                 "InstanceType": options.instance_type,
                 "KeyPair": options.key_pair,
                 "Certificate": options.certificate,
+                "Alarms": list(options.alarms) or None,
+                "BakeTimeS": options.bake_time_s or None,
                 "Addresses": dict(options.addresses),
             }
         ),
@@ -242,11 +271,42 @@ def _unpacked(text: str) -> Any:
 
 def _container(one: Container) -> Data:
     given = {name: getattr(one.resources, field_) for field_, name in _RESOURCES}
+    probes = {name: getattr(one, field_) for field_, name in _PROBES}
     return {
         "Name": one.name,
         "Image": one.image,
         "Ports": [[port.number, *([port.name] if port.name else [])] for port in one.ports],
         "Resources": _given(given),
+        **{name: _timing(probe) for name, probe in probes.items() if probe},
+    }
+
+
+def _timing(one: Probe) -> list[int]:
+    return [
+        one.initial_delay_s,
+        one.period_s,
+        one.timeout_s,
+        one.success_threshold,
+        one.failure_threshold,
+    ]
+
+
+def _strategy(one: Strategy) -> Data:
+    if one.recreate:
+        return {"Recreate": True}
+    amounts = {"MaxSurge": one.max_surge, "MaxUnavailable": one.max_unavailable}
+    return {name: [amount.number, amount.percent] for name, amount in amounts.items()}
+
+
+def _scaling(one: Scaling) -> Data:
+    return {
+        "Least": one.least,
+        "Most": one.most,
+        "Metrics": [
+            _given({"Resource": metric.resource, "Percent": metric.percent, "Value": metric.value})
+            for metric in one.metrics
+        ],
+        "WindowsS": [one.down_window_s, one.up_window_s],
     }
 
 
@@ -278,6 +338,9 @@ def _record(data: Mapping[str, Any]) -> Record:
         public=said["Public"],
         instance_type=said.get("InstanceType"),
         certificate=said.get("Certificate"),
+        strategy=_strategy_of(said["Strategy"]) if "Strategy" in said else Strategy(),
+        scaling=_scaling_of(said["Scaling"]) if "Scaling" in said else None,
+        **{field_: said.get(name, getattr(_PLAIN, field_)) for field_, name in _TIMES},
     )
     nowhere = Path()
     image = MachineImage(
@@ -305,6 +368,8 @@ def _record(data: Mapping[str, Any]) -> Record:
             options.get("InstanceType"),
             options.get("KeyPair"),
             options.get("Certificate"),
+            tuple(options.get("Alarms", ())),
+            options.get("BakeTimeS", 0),
             tuple(options["Addresses"].items()),
         ),
         network=Network("", (), ()),
@@ -320,7 +385,23 @@ def _container_of(data: Mapping[str, Any]) -> Container:
         image=data["Image"],
         ports=tuple(Port(*port) for port in data["Ports"]),
         resources=Resources(**{field_: given.get(name) for field_, name in _RESOURCES}),
+        **_probes_of(data),
     )
+
+
+def _probes_of(data: Mapping[str, Any]) -> Data:
+    return {field_: Probe(_ASKED_IN_THE_IMAGE, *data[name]) for field_, name in _PROBES if name in data}
+
+
+def _strategy_of(data: Data) -> Strategy:
+    if data.get("Recreate"):
+        return Strategy(recreate=True)
+    return Strategy(False, Amount(*data["MaxSurge"]), Amount(*data["MaxUnavailable"]))
+
+
+def _scaling_of(data: Data) -> Scaling:
+    metrics = tuple(Metric(one["Resource"], one.get("Percent"), one.get("Value")) for one in data["Metrics"])
+    return Scaling(data["Least"], data["Most"], metrics, *data["WindowsS"])
 
 
 def _service_of(data: Mapping[str, Any]) -> Service:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from i2kit.errors import OperationError
-from i2kit.model import Pairs, Release, Service
+from i2kit.errors import InputError, OperationError, Problem
+from i2kit.model import Pairs, Release, Service, Workload
 from i2kit.providers import Action, Front, Rollback
 from i2kit.providers.aws.design import record, template
 from i2kit.providers.aws.design.difference import Change, difference
@@ -111,6 +111,7 @@ def released(
 ) -> Stand:
     """The deployment as its files say. Services of other files stay in front of it."""
     was = before.record if before else None
+    release = replace(release, workload=_counted(release.workload, was))
     own = {service.key for service in release.services}
     implied = record.is_implied(release)
     attached = _selecting(release, record.keys_of(release, implied=implied), was, others)
@@ -148,6 +149,14 @@ def released(
     return after
 
 
+def _counted(workload: Workload, was: Record | None) -> Workload:
+    """With autoscaling the replicas of the files say only where to begin: what began stays as it is."""
+    if workload.scaling is None:
+        return workload
+    replicas = was.release.workload.replicas if was else workload.replicas
+    return replace(workload, replicas=workload.scaling.start(replicas))
+
+
 def _machine(one: Stand) -> Any:
     """What all machines of a group are made of."""
     return one.template["Resources"]["LaunchTemplate"]
@@ -163,8 +172,17 @@ def fronted(before: Stand, wanted: Front) -> Stand:
 
 
 def scaled(before: Stand, replicas: int) -> Stand:
-    """The deployment with another number of machines, and nothing else changed."""
+    """The deployment with another number of machines, and nothing else changed.
+
+    Where AWS scales it, that number is the group's alone. Raises InputError for one that it may not have.
+    """
     was = before.record
+    if scaling := was.release.workload.scaling:
+        if not scaling.least <= replicas <= scaling.most:
+            message = f"{was.key} is scaled by itself between {scaling.least} and {scaling.most} replicas"
+            hint = f"choose a number between them, not {replicas}, or change its HorizontalPodAutoscaler"
+            raise InputError([Problem(message, hint=hint)])
+        return before
     if was.release.workload.replicas == replicas:
         return before
     workload = replace(was.release.workload, replicas=replicas)
@@ -175,12 +193,22 @@ def scaled(before: Stand, replicas: int) -> Stand:
 def rolled_back(before: Stand, wanted: Rollback, others: Sequence[Stand], created_at: str) -> Stand:
     """An earlier revision as the next one: as it was, with as many machines and such services of other files
     as there are now, in the same place.
+
+    As in Kubernetes, how it is updated and scaled is no part of a revision.
     """
     was = before.record
     target = revision(was, wanted.to)
     if target.revision == was.revision:
         return before
-    workload = replace(target.release.workload, replicas=was.release.workload.replicas)
+    now = was.release.workload
+    workload = replace(
+        target.release.workload,
+        replicas=now.replicas,
+        strategy=now.strategy,
+        min_ready_s=now.min_ready_s,
+        progress_deadline_s=now.progress_deadline_s,
+        scaling=now.scaling,
+    )
     release = replace(target.release, workload=workload)
     fresh = replace(
         target,
@@ -191,6 +219,8 @@ def rolled_back(before: Stand, wanted: Rollback, others: Sequence[Stand], create
         zone=was.zone,
         options=replace(
             target.options,
+            alarms=was.options.alarms,
+            bake_time_s=was.options.bake_time_s,
             addresses=tuple((key, _hosts(others).get(key, host)) for key, host in target.options.addresses),
         ),
     )

@@ -17,8 +17,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from i2kit.model import Endpoint, Pairs, Release, Service
-from i2kit.providers.aws.design import instances, record, userdata
+from i2kit.model import Endpoint, Pairs, Release, Service, Workload
+from i2kit.providers.aws.design import instances, record, rollout, userdata
 from i2kit.providers.aws.design.balancing import Balancer, Listener, Speech, Target, balancers, leads
 from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.values import ROOT_DEVICE, Ami, Network, Options, Zone, log_group, stack_name
@@ -32,23 +32,11 @@ MAX_BYTES = 51_200
 MAX_WEIGHT = 255
 """Of a DNS record."""
 
-MAX_SURGE_PERCENT = MAX_UNAVAILABLE_PERCENT = 25
-"""Kubernetes' defaults for a Deployment."""
-
 CHECK_INTERVAL_S = 5
 CHECK_TIMEOUT_S = 4
 CHECKS_TO_TURN = 2
-HEALTHY_CODES = "200-499"
-"""Nobody said which page tells health: a server is alive that answers `/` without an error of its own."""
-
-GRACE_S = 30
-"""What Kubernetes gives a pod to end by default: so long load balancers let requests finish."""
-
-STARTUP_S = 300
-"""What a machine may take until its first good check, before it is replaced."""
-
-UNCHECKED_S = 30
-"""How long a new machine that no load balancer checks must run before the next old one goes."""
+HEALTH_PATH = "/ready"
+"""What each machine itself answers, for its whole pod, on Workload.health_port."""
 
 LOG_RETENTION_DAYS = 30
 TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
@@ -61,6 +49,9 @@ _ENDPOINT = re.compile(r"(?P<service>\S+/\S+) port (?P<port>\d+), (?P<reach>publ
 
 MACHINES = "MachineSecurityGroup"
 """The logical id of the machines' security group."""
+
+SCALING = "ScalingByCpu"
+"""The logical id of what changes the number of machines."""
 
 
 def template(
@@ -80,15 +71,17 @@ def of_record(one: Record) -> dict[str, Any]:
         "LogGroup": log_group_resource(one),
         "Role": role(key),
         "Profile": resource("IAM::InstanceProfile", {"Roles": [ref("Role")]}),
-        MACHINES: machine_security_group(found, network, key),
+        MACHINES: machine_security_group(found, network, whole.workload),
     }
     for balancer in found:
-        resources |= balancing(balancer, network, options, key)
+        resources |= balancing(balancer, network, options, whole.workload)
         if zone:
             for service in balancer.services:
                 resources |= records(service, balancer, zone, whole)
     resources["LaunchTemplate"] = launch_template(one, found)
-    resources["Group"] = group(whole, one.ami, network, found)
+    resources["Group"] = group(one, found)
+    if target := cpu_target(whole, options):
+        resources[SCALING] = scaling_policy(whole.workload, target)
     made: Data = {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": f"i2kit: the deployment {key}",
@@ -114,13 +107,13 @@ def recorded(made: dict[str, Any], one: Record) -> dict[str, Any]:
 def scaled(found: Mapping[str, Any], one: Record) -> dict[str, Any]:
     """The template that a stack has, with as many machines as this record says, and nothing else changed."""
     made = copy.deepcopy(dict(found))
-    replicas = one.release.workload.replicas
+    workload = one.release.workload
     for each in made["Resources"].values():
         if each["Type"] == "AWS::AutoScaling::AutoScalingGroup":
-            each["Properties"] |= sizes(replicas)
-            each["UpdatePolicy"]["AutoScalingInstanceRefresh"]["Preferences"] |= preferences(replicas)
+            each["Properties"] |= rollout.sizes(workload.scaling, workload.replicas)
+            each["UpdatePolicy"]["AutoScalingInstanceRefresh"]["Preferences"] |= preferences(one)
         elif each["Type"] == "AWS::Route53::RecordSet":
-            each["Properties"]["Weight"] = weight(replicas)
+            each["Properties"]["Weight"] = weight(workload)
     made["Resources"]["LogGroup"]["Metadata"] = digest(one)
     return recorded(made, one)
 
@@ -205,7 +198,7 @@ def records(service: Service, balancer: Balancer, zone: Zone, release: Release) 
                 "Name": name,
                 "Type": "A",
                 "SetIdentifier": stack_name(release.workload.key),
-                "Weight": weight(release.workload.replicas),
+                "Weight": weight(release.workload),
                 "AliasTarget": {
                     "DNSName": attribute(f"{balancer.id}LoadBalancer", "DNSName"),
                     "HostedZoneId": attribute(f"{balancer.id}LoadBalancer", "CanonicalHostedZoneID"),
@@ -217,9 +210,12 @@ def records(service: Service, balancer: Balancer, zone: Zone, release: Release) 
     }
 
 
-def weight(replicas: int) -> int:
-    """Without machines a deployment gets no calls, where another is behind the same name."""
-    return min(replicas, MAX_WEIGHT)
+def weight(workload: Workload) -> int:
+    """Without machines a deployment gets no calls, where another is behind the same name.
+
+    Those that autoscaling adds do not count: a record knows nothing of them.
+    """
+    return min(workload.scaling.least if workload.scaling else workload.replicas, MAX_WEIGHT)
 
 
 def camel(name: str) -> str:
@@ -233,14 +229,14 @@ def camel(name: str) -> str:
 # --- load balancers ---------------------------------------------------------------------------
 
 
-def balancing(balancer: Balancer, network: Network, options: Options, key: str) -> Data:
+def balancing(balancer: Balancer, network: Network, options: Options, workload: Workload) -> Data:
     """A load balancer with its listeners, its target groups and, where none was given, its security group."""
     made: Data = {}
     if network.security_group is None:
-        made[f"{balancer.id}SecurityGroup"] = balancer_security_group(balancer, network, key)
+        made[f"{balancer.id}SecurityGroup"] = balancer_security_group(balancer, network, workload.key)
     made[f"{balancer.id}LoadBalancer"] = load_balancer(balancer, network)
     for target in balancer.targets:
-        made[target_id(balancer, target)] = target_group(target, network, public=balancer.public)
+        made[target_id(balancer, target)] = target_group(target, network, workload, public=balancer.public)
     for listener in balancer.listeners:
         made[f"{balancer.id}Listener{listener.number}"] = listener_resource(balancer, listener, options)
     return made
@@ -264,10 +260,10 @@ def load_balancer(balancer: Balancer, network: Network) -> Data:
     )
 
 
-def target_group(target: Target, network: Network, *, public: bool) -> Data:
-    web = target.protocol in ("HTTP", "HTTPS")
-    settings = {"deregistration_delay.timeout_seconds": str(GRACE_S)}
-    if not web:
+def target_group(target: Target, network: Network, workload: Workload, *, public: bool) -> Data:
+    """Its machines are asked for their whole pod, whatever is spoken on the port itself."""
+    settings = {"deregistration_delay.timeout_seconds": str(rollout.delay_s(workload))}
+    if target.protocol not in ("HTTP", "HTTPS"):
         settings["deregistration_delay.connection_termination.enabled"] = "true"
         # A machine that calls its own internal service may be sent to itself: it would see a call from its
         # own address, and never answer. Public services see who calls.
@@ -279,8 +275,10 @@ def target_group(target: Target, network: Network, *, public: bool) -> Data:
             "VpcId": network.vpc,
             "Port": target.number,
             "Protocol": target.protocol,
-            "HealthCheckProtocol": target.protocol if web else "TCP",
-            **({"HealthCheckPath": "/", "Matcher": {"HttpCode": HEALTHY_CODES}} if web else {}),
+            "HealthCheckProtocol": "HTTP",
+            "HealthCheckPort": str(workload.health_port),
+            "HealthCheckPath": HEALTH_PATH,
+            "Matcher": {"HttpCode": "200"},
             "HealthCheckIntervalSeconds": CHECK_INTERVAL_S,
             "HealthCheckTimeoutSeconds": CHECK_TIMEOUT_S,
             "HealthyThresholdCount": CHECKS_TO_TURN,
@@ -342,18 +340,18 @@ def balancer_group_id(balancer: Balancer, network: Network) -> str | Data:
     return network.security_group or attribute(f"{balancer.id}SecurityGroup", "GroupId")
 
 
-def machine_security_group(found: tuple[Balancer, ...], network: Network, key: str) -> Data:
+def machine_security_group(found: tuple[Balancer, ...], network: Network, workload: Workload) -> Data:
     """Machines are called by the load balancers alone."""
     ways = {
-        (target.number, balancer.id): {
+        (number, balancer.id): {
             "SourceSecurityGroupId": balancer_group_id(balancer, network),
             "IpProtocol": "tcp",
-            "FromPort": target.number,
-            "ToPort": target.number,
+            "FromPort": number,
+            "ToPort": number,
             "Description": f"from the {'public' if balancer.public else 'internal'} load balancer",
         }
         for balancer in found
-        for target in balancer.targets
+        for number in (*(target.number for target in balancer.targets), workload.health_port)
     }
     if network.security_group:
         # One group for all load balancers: AWS refuses a rule that is there twice.
@@ -363,7 +361,7 @@ def machine_security_group(found: tuple[Balancer, ...], network: Network, key: s
     return resource(
         "EC2::SecurityGroup",
         {
-            "GroupDescription": f"i2kit {key}: machines",
+            "GroupDescription": f"i2kit {workload.key}: machines",
             "VpcId": network.vpc,
             **({"SecurityGroupIngress": list(ways.values())} if ways else {}),
         },
@@ -448,22 +446,21 @@ def instance_type(release: Release, options: Options) -> str:
     return (fitting or instances.largest(options.architecture)).name
 
 
-def group(release: Release, ami: Ami, network: Network, found: tuple[Balancer, ...]) -> Data:
-    """The machines, as many as replicas, replaced when they fail their checks and by each update."""
-    replicas = release.workload.replicas
-    labels = {**tags(release), "i2kit:image": ami.id}
+def group(one: Record, found: tuple[Balancer, ...]) -> Data:
+    """The machines, replaced when they fail their checks and by each update."""
+    workload = one.release.workload
+    labels = {**tags(one.release), "i2kit:image": one.ami.id}
     properties: Data = {
-        **sizes(replicas),
-        "VPCZoneIdentifier": [subnet.id for subnet in network.machine_subnets],
+        **rollout.sizes(workload.scaling, workload.replicas),
+        "VPCZoneIdentifier": [subnet.id for subnet in one.network.machine_subnets],
         # Not $Latest: there would be nothing to go back to.
         "LaunchTemplate": {
             "LaunchTemplateId": ref("LaunchTemplate"),
             "Version": attribute("LaunchTemplate", "LatestVersionNumber"),
         },
         "HealthCheckType": "ELB" if found else "EC2",
-        "HealthCheckGracePeriod": STARTUP_S if found else 0,
-        # An update waits for the load balancers' checks of new machines, where there are any.
-        "DefaultInstanceWarmup": 0 if found else UNCHECKED_S,
+        "HealthCheckGracePeriod": rollout.startup_s(workload) if found else 0,
+        "DefaultInstanceWarmup": rollout.warmup_s(workload, checked=bool(found)),
         "Tags": [
             {"Key": key, "Value": value, "PropagateAtLaunch": True} for key, value in sorted(labels.items())
         ],
@@ -472,10 +469,11 @@ def group(release: Release, ami: Ami, network: Network, found: tuple[Balancer, .
         properties["TargetGroupARNs"] = [
             ref(target_id(balancer, target)) for balancer in found for target in balancer.targets
         ]
+    # No AutoRollback: CloudFormation knows no such preference, and goes back itself.
     policy = {
         "AutoScalingInstanceRefresh": {
             "Strategy": "Rolling",
-            "Preferences": {**preferences(replicas), "SkipMatching": True},
+            "Preferences": {**preferences(one), "SkipMatching": True},
         }
     }
     # A target that no listener leads to is never healthy.
@@ -490,27 +488,37 @@ def group(release: Release, ami: Ami, network: Network, found: tuple[Balancer, .
     )
 
 
-def sizes(replicas: int) -> Data:
-    """Of the group."""
-    return dict.fromkeys(("MinSize", "MaxSize", "DesiredCapacity"), str(replicas))
+def preferences(one: Record) -> Data:
+    """Of the group's updates."""
+    least, most = rollout.percentages(one.release.workload)
+    alarms, bake_time_s = one.options.alarms, one.options.bake_time_s
+    return {
+        "MinHealthyPercentage": least,
+        "MaxHealthyPercentage": most,
+        **({"AlarmSpecification": {"Alarms": list(alarms)}} if alarms else {}),
+        **({"BakeTime": bake_time_s} if bake_time_s else {}),
+    }
 
 
-def preferences(replicas: int) -> Data:
-    """Of the group's updates, what depends on its size."""
-    least, most = healthy_percentages(replicas)
-    return {"MinHealthyPercentage": least, "MaxHealthyPercentage": most}
+def cpu_target(release: Release, options: Options) -> rollout.Target | None:
+    """What autoscaling keeps to; None without it, or on a type of which we know no processors."""
+    type_ = instances.TYPES.get(instance_type(release, options))
+    return rollout.cpu_target(release.workload, type_.cpus) if type_ else None
 
 
-def healthy_percentages(replicas: int) -> tuple[int, int]:
-    """How many machines there are at least and at most during an update.
-
-    Counted as Kubernetes does (maxSurge rounded up, maxUnavailable down), and said so that AWS, which
-    rounds up what must be there, comes to the same machines.
-    """
-    all_ = max(1, replicas)
-    unavailable = all_ * MAX_UNAVAILABLE_PERCENT // 100
-    surge = -(-all_ * MAX_SURGE_PERCENT // 100)
-    return (all_ - unavailable) * 100 // all_, -(-(all_ + surge) * 100 // all_)
+def scaling_policy(workload: Workload, target: rollout.Target) -> Data:
+    return resource(
+        "AutoScaling::ScalingPolicy",
+        {
+            "AutoScalingGroupName": ref("Group"),
+            "PolicyType": "TargetTrackingScaling",
+            "EstimatedInstanceWarmup": max(rollout.METRICS_S, workload.min_ready_s),
+            "TargetTrackingConfiguration": {
+                "PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageCPUUtilization"},
+                "TargetValue": target.percent,
+            },
+        },
+    )
 
 
 # --- the rest ---------------------------------------------------------------------------------
