@@ -154,7 +154,10 @@ def test_what_old_versions_hide_in_notes_is_not_ignored() -> None:
 def test_a_target_that_is_not_there() -> None:
     message = "b.yml:5:63: spec.scaleTargetRef.name: there is no deployment `app` in namespace `default` of these files"
     lost = autoscaler(", maxReplicas: 2", target="app")
-    assert problem(POD, lost) == f"{message}\n  hint: the deployments here are web"
+    assert (
+        problem(POD, lost)
+        == f"{message}\n  hint: those here are web; give the deployment's file too, with another -f"
+    )
     elsewhere = POD.replace("metadata: {name: web}", "metadata: {name: app, namespace: shop}")
     assert problem(elsewhere, lost) == f"{message}\n  hint: deployment `app` is in namespace `shop`"
     assert problem(lost).endswith("hint: give the deployment's file too, with another -f")

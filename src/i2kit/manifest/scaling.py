@@ -89,7 +89,7 @@ def _lost(one: FoundScaler, reading: Reading, log: Log) -> None:
     if elsewhere:
         hint = f"deployment `{name}` is in namespace `{elsewhere[0]}`"
     elif here:
-        hint = f"the deployments here are {', '.join(here[:3])}"
+        hint = f"those here are {', '.join(here[:3])}; {hint}"
     message = f"there is no deployment `{name}` in namespace `{namespace}` of these files"
     log.problem(one.position, one.path, message, hint)
 
