@@ -191,6 +191,9 @@ class Tags:
         return Request(action, resource, (*ours, *context), unknown=tags is None)
 
 
+SIGNED_AS = {"monitoring": "cloudwatch"}
+"""Services that sign their requests with another name than IAM's."""
+
 Rule = Callable[[str, Params, Tags], Iterable[Request]]
 
 
@@ -261,6 +264,16 @@ def _of_zones(action: str, params: Params, tags: Tags) -> Iterator[Request]:
     yield Request(action, f"arn:aws:route53:::hostedzone/{params['Id'].removeprefix('/hostedzone/')}")
 
 
+def _of_alarms(action: str, params: Params, tags: Tags) -> Iterator[Request]:
+    for name in params["AlarmNames"]:
+        yield Request(action, f"arn:aws:cloudwatch:{HERE}:alarm:{name}")
+
+
+def _of_groups(action: str, params: Params, tags: Tags) -> Iterator[Request]:
+    name = params["AutoScalingGroupName"]
+    yield Request(action, f"arn:aws:autoscaling:{HERE}:autoScalingGroup:*:autoScalingGroupName/{name}")
+
+
 def _certificate(action: str, params: Params, tags: Tags) -> Iterator[Request]:
     yield Request(action, params["CertificateArn"])
 
@@ -277,6 +290,8 @@ RULES: Mapping[str, Rule] = {
     "logs": _of_logs,
     "route53:GetHostedZone": _of_zones,
     "acm:DescribeCertificate": _certificate,
+    "autoscaling:SetDesiredCapacity": _of_groups,
+    "cloudwatch:DescribeAlarms": _of_alarms,
 }
 """By action, else by service."""
 
@@ -311,7 +326,8 @@ class Recorder:
         context["asked"] = params
         if not _by_i2kit():
             return
-        action = f"{model.service_model.signing_name}:{model.name}"
+        service = model.service_model.signing_name
+        action = f"{SIGNED_AS.get(service, service)}:{model.name}"
         self.asked |= dict.fromkeys(requests(action, params, self.tags))
 
     def _answered(self, parsed: Params, model: Any, context: Mapping[str, Any], **_: object) -> None:

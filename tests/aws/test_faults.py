@@ -14,7 +14,6 @@ from i2kit.model import Deployment, Release
 from i2kit.providers import Rollback, Scale, Wanted
 from i2kit.providers.aws.access.session import connect
 from i2kit.providers.aws.amis import ami
-from i2kit.providers.aws.running import observe
 from tests.aws.conftest import Aws
 
 from .test_provider import ZONE, Make, amis, built, deployed, do, left, make, running
@@ -175,10 +174,9 @@ def test_an_update_whose_machines_never_get_healthy_leaves_the_one_before(
 
 
 def test_a_first_deploy_whose_machines_never_get_healthy_leaves_nothing(
-    aws: Aws, make: Make, built: Built, monkeypatch: pytest.MonkeyPatch
+    aws: Aws, make: Make, built: Built
 ) -> None:
-    monkeypatch.setattr(observe, "DEADLINE_S", 1.0)
-    bad = built("b")
+    bad = built("b", progress_deadline_s=1)
     assert bad.disk
     found = ami.publish(ami.clients(connect()), bad.disk, image=bad.image.id, architecture="x86_64")
     aws.emulator.control("unhealthy", image=found.ami.id)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from i2kit.errors import NotReadyError, OperationError
-from i2kit.events import Event, Finished, Note, Progress, Started, ignore
+from i2kit.events import Event, Finished, Note, Progress, Replicas, Started, ignore
 from i2kit.model import Deployment, Port
 from i2kit.providers.aws.access import calls
 from i2kit.providers.aws.access.account import Account
@@ -385,6 +385,7 @@ def test_what_serves_is_not_waited_for(cloud: Cloud) -> None:
     assert (found.replicas_ready, turns.minutes) == (3, 0)
     assert events == [
         Started(KEY, f"waiting for the machines of {KEY}"),
+        Replicas(KEY, 3, found.instances),
         Finished(KEY, "3 of 3 ready"),
     ]
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from i2kit.errors import InputError, NotReadyError, OperationError, RolloutError
-from i2kit.events import Event, Started, ignore
-from i2kit.model import Deployment, Release
+from i2kit.events import Event, Replicas, Started, ignore
+from i2kit.model import Deployment, Metric, Release, Resources, Scaling
 from i2kit.providers import Front, Rollback, Scale, Wanted
 from i2kit.providers.aws import AwsProvider
 from i2kit.providers.aws.access import calls
@@ -134,6 +134,7 @@ def with_the_shared_network(cloud: Cloud) -> None:
     cloud.breaks("UPDATE")
     with pytest.raises(RolloutError):
         cloud.do(cloud.built("c", replicas=4), **private)
+    given_up(cloud)
     cloud.do(Front((service("front", (8080, 80, "http")),)))
     cloud.do(Rollback())
     run = cloud.run()
@@ -143,6 +144,23 @@ def with_the_shared_network(cloud: Cloud) -> None:
             run.remove_image(one, ignore)
     cloud.do(None)
     assert cloud.run().list() == ()
+
+
+def given_up(cloud: Cloud) -> None:
+    """Machines that AWS scales, of which new ones power themselves off."""
+    cpu = {"resources": Resources(cpu_request_millis=100)}
+    scaling = Scaling(2, 5, (Metric("cpu", percent=50),))
+    cloud.do(cloud.built("d", "scaled", scaling=scaling, **cpu))
+    cloud.do(Scale(4), "default/scaled")
+
+    def ending(event: Event) -> None:
+        for one in event.instances if isinstance(event, Replicas) else ():
+            if one.image == "e" * 64:
+                cloud.aws.emulator.control("power_off", instance=one.id)
+
+    with pytest.raises(RolloutError, match="powered itself off"):
+        cloud.do(cloud.built("e", "scaled", scaling=scaling, **cpu), watch=ending)
+    cloud.do(None, "default/scaled")
 
 
 def with_what_was_given(cloud: Cloud) -> None:
@@ -164,6 +182,8 @@ def with_what_was_given(cloud: Cloud) -> None:
     cloud.plan(cloud.built("a"), hosted_zone="example.internal", security_group=group, **given)
     with pytest.raises(InputError, match="no hosted zone"):
         cloud.plan(cloud.built("a"), hosted_zone="example.org", **given)
+    with pytest.raises(InputError, match="no alarm"):
+        cloud.plan(cloud.built("a"), alarms=("errors",), **given)
     certificate = cloud.aws.client("acm").request_certificate(DomainName="example.com")["CertificateArn"]
     with pytest.raises(InputError, match="PENDING_VALIDATION"):
         cloud.plan(cloud.built("a"), certificate=certificate, **given)

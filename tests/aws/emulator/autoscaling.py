@@ -152,6 +152,21 @@ def _terminate(group: Any, states: list[Any]) -> None:
         group.instance_states = [one for one in group.instance_states if one not in states]
 
 
+def power_off(instance: str) -> None:
+    """AWS: what its own system ends is terminated where a launch template says so, and EC2 tells the reason.
+
+    Its group makes another one.
+    """
+    for account in autoscaling_backends.values():
+        for backend in account.values():
+            for group in backend.autoscaling_groups.values():
+                for state in [one for one in group.instance_states if one.instance.id == instance]:
+                    _terminate(group, [state])
+                    state.instance.state_reason.code = "Client.InstanceInitiatedShutdown"
+                    _launch(group, 1, group.get_propagated_tags())
+                    backend.update_attached_target_groups(group.name)
+
+
 def _check(preferences: dict[str, Any]) -> None:
     """AWS: ranges of RefreshPreferences."""
     least = int(preferences.get("MinHealthyPercentage", 90))

@@ -4,6 +4,7 @@ Levers are POSTed with their words as JSON:
 - `reset` forgets everything; `settle` lets all operations on stacks end;
 - `break_resource(resource, action, reason)` and `mend`: a stack's resource fails;
 - `unhealthy(image)`: instances of this AMI fail their load balancer's checks;
+- `power_off(instance)`: it ends as if its system had done so;
 - `fault(code, status, message, action, skip, times)`: calls are answered with this error,
   until `no_faults`;
 - `hold(after)`: the answer of this call from now on does not come until `release`; `held` tells;
@@ -20,7 +21,7 @@ from urllib.parse import parse_qs
 
 from moto.moto_api._internal.models import moto_api_backend
 
-from tests.aws.emulator import cloudformation, corrections, elbv2
+from tests.aws.emulator import autoscaling, cloudformation, corrections, elbv2
 
 Environ = dict[str, Any]
 Start = Callable[[str, list[tuple[str, str]]], Any]
@@ -51,6 +52,7 @@ class Control:
             "break_resource": cloudformation.break_resource,
             "mend": cloudformation.mend,
             "unhealthy": elbv2.unhealthy,
+            "power_off": autoscaling.power_off,
             "fault": self.fault,
             "no_faults": lambda: self._faults.clear(),
             "hold": self.hold,

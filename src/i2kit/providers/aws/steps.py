@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
@@ -22,6 +23,7 @@ from i2kit.errors import (
     NotReadyError,
     OperationError,
     Problem,
+    RolloutError,
 )
 from i2kit.events import Note, Warned, Watcher
 from i2kit.model import Deployment, PlacedImage, Release, Revision
@@ -48,8 +50,10 @@ from i2kit.providers.aws.running import (
     observe,
     seen,
     stacks,
+    update,
 )
 from i2kit.providers.aws.running.stacks import DEPLOYMENT, Order, Pace, Stack
+from i2kit.providers.aws.running.update import Update
 from i2kit.providers.aws.values import NETWORK_STACK, Ami, Architecture, Options, stack_name
 from i2kit.settings import AwsSettings, Settings
 
@@ -232,7 +236,12 @@ class Steps:
         there = {each.ami.id for each in ami.owned(self.account.images)}
         attempts = self.attempts(found.stack)
         running = [number for number, _, done in attempts if not done.ended and not done.failed]
-        failed = {number: done.outcome.cause for number, _, done in reversed(attempts) if done.failed}
+        known = seen.failures(self._folder, found.stack.name)
+        failed = {
+            number: known.get(number, done.outcome.cause)
+            for number, _, done in reversed(attempts)
+            if done.failed
+        }
         # A stack that could not be rolled back, or is being, still says what it should have become.
         serving = one.history[-1] if one.revision in failed and one.history else one
         made = [
@@ -256,7 +265,7 @@ class Steps:
                         done.began_at,
                         "failed" if done.failed else "rolling out",
                         kept=False,
-                        reason=done.outcome.cause if done.failed else "",
+                        reason=failed.get(number, ""),
                     )
                 )
         return sorted(made, key=lambda each: (each.created_at, each.number))
@@ -292,7 +301,19 @@ class Steps:
         where = Surroundings(after.record.network, after.record.zone)
         if after is not there.stand and (wrong := self.problems(there.stand, after, where)):
             raise InputError(wrong)
-        return self.planned(key, wanted, found, there, after, where)
+        planned = self.planned(key, wanted, found, there, after, where)
+        if isinstance(wanted, Scale) and after.record.release.workload.scaling:
+            return replace(planned, **self.sized(there.stack, after, wanted))
+        return planned
+
+    def sized(self, stack: Stack, after: Stand, wanted: Scale) -> dict[str, Any]:
+        """What a plan says of another number of machines where AWS scales them."""
+        with explained(f"looking at what runs of {after.record.key}"):
+            was = observe.group(self.account, after.record.key, (after.record,)).wanted
+        if was == wanted.replicas:
+            return {"actions": ()}
+        made = Action("scale", f"group of machines {update.GROUP}", f"{was} → {wanted.replicas} machines")
+        return {"actions": (*_first(stack), made), "notes": ("autoscaling goes on from there",)}
 
     def plan_release(self, key: str, wanted: Release, found: Deployment | None, there: Found) -> Plan:
         chosen = options(wanted, self.settings, self.account.region)
@@ -308,6 +329,8 @@ class Steps:
         after = revise.released(before, wanted, place, self.others(key), now())
         if wrong := self.problems(before, after, where, place):
             raise InputError(wrong)
+        if after is not before and chosen.alarms:
+            where = replace(where, notes=(*where.notes, *surroundings.notes(self.account, chosen)))
         return self.planned(key, wanted, found, there, after, where)
 
     def plan_offline(self, key: str, wanted: Release) -> Plan:
@@ -341,7 +364,12 @@ class Steps:
             revise.actions(old, after.template),
             difference.images(old, after.template),
             cost.estimate(after.template),
-            (said, *notes, *_untold(after.record)),
+            (
+                said,
+                *notes,
+                *(template.notes(after.record) if after is not before else ()),
+                *_untold(after.record),
+            ),
         )
 
     def planned(
@@ -371,7 +399,11 @@ class Steps:
             (*_first(there.stack), *_network(where), *actions),
             difference.images(old, after.template),
             _estimate(after, where),
-            (*notes, *_untold(after.record)),
+            (
+                *notes,
+                *(template.notes(after.record) if after is not before else ()),
+                *_untold(after.record),
+            ),
             again=isinstance(wanted, Release) and bool(list(revise.untold(after.record))),
         )
 
@@ -469,6 +501,11 @@ class Steps:
             if found.stack is None or found.stand is None:
                 raise OperationError(f"{key} was removed by somebody else meanwhile")
             return self.awaited(found.stack, found.stand, watch)
+        if isinstance(wanted, Scale) and (sized := self.find(key)).stand and sized.stack:
+            scaling = sized.stand.record.release.workload.scaling
+            if scaling:
+                self.size(sized.stack, wanted.replicas)
+                return self.awaited(sized.stack, sized.stand, watch)
         published: Ami | None = None
         where: Surroundings | None = None
         chosen: Options | None = None
@@ -478,9 +515,10 @@ class Steps:
             published = self.published(wanted, chosen, watch)
         after: Stand | None = None
         first = False
+        running: Update | None = None
 
         def order(stack: Stack | None) -> Order:
-            nonlocal after, first
+            nonlocal after, first, running
             before = self.stand(stack) if stack else None
             first = before is None
             if isinstance(wanted, Release):
@@ -494,6 +532,7 @@ class Steps:
             if stack and before and after.record.revision > before.record.revision:
                 numbers = [number for number, _, one in self.attempts(stack) if one.failed]
                 after = revise.numbered(before, after, max(numbers, default=0) + 1)
+                running = update.begun(self.account, after.record, watch, self.pace)
             return Order(
                 template.dumps(after.template), template.tags(after.record.release), _token(before, after)
             )
@@ -502,20 +541,51 @@ class Steps:
             if where:
                 # Late, so that nobody removes it as unused while the upload takes its time.
                 where = surroundings.make(self.account, where, self.settings.aws, watch, pace=self.pace)
-            stack = stacks.revise(self.account.cloudformation, stack_name(key), order, watch, pace=self.pace)
-        except I2kitError:
+            stack = stacks.revise(
+                self.account.cloudformation,
+                stack_name(key),
+                order,
+                watch,
+                pace=self.pace,
+                look=lambda events: running.look(events) if running else "",
+            )
+        except I2kitError as error:
             if published:
                 self.take_back(key, after, watch)
+            if isinstance(error, RolloutError) and running:
+                raise self.told(error, running) from error
             raise
         made = self.stand(stack)
         if made is None:
             raise OperationError(f"{key} was removed by somebody else meanwhile")
+        workload = made.record.release.workload
+        if first and workload.scaling and workload.scaling.least < workload.replicas:
+            # A number in the template would be brought back by each update, however many there are then.
+            self.size(stack, workload.replicas)
         try:
             return self.awaited(stack, made, watch)
         except NotReadyError as error:
             if first:
                 raise self.undone(key, error, watch) from error
             raise
+
+    def size(self, stack: Stack, replicas: int) -> None:
+        """Have a group that AWS scales go on from so many machines."""
+        with explained(f"scaling the group of the stack {stack.name}"):
+            self.account.autoscaling.set_desired_capacity(
+                AutoScalingGroupName=stack.outputs[update.GROUP], DesiredCapacity=replicas
+            )
+
+    def told(self, error: RolloutError, running: Update) -> RolloutError:
+        """With what the new machines said, which `history` has then too."""
+        cause = error.message.rpartition(stacks.ROLLED_BACK)[2]
+        about, *log = running.last_words() or ("",)
+        more = [about] if about and about not in cause else []
+        one = running.record
+        reason = "; ".join((cause, *more, *log[-1:]))
+        seen.note_failure(self._folder, stack_name(one.key), one.revision, reason)
+        lines = (*(f"  {line}" for line in more), *(f"    {line}" for line in log))
+        return RolloutError("\n".join((error.message, *lines)), hint=error.hint)
 
     def undone(self, key: str, error: NotReadyError, watch: Watcher) -> FirstDeployError:
         """Take down what never served, so that a failed first deploy leaves and costs nothing."""

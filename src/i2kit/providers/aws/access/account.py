@@ -44,6 +44,10 @@ class Account:
         return self._client("acm")
 
     @cached_property
+    def cloudwatch(self) -> Any:
+        return self._client("cloudwatch")
+
+    @cached_property
     def logs(self) -> Any:
         return self._client("logs")
 

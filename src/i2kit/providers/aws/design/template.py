@@ -13,7 +13,7 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -504,6 +504,18 @@ def cpu_target(release: Release, options: Options) -> rollout.Target | None:
     """What autoscaling keeps to; None without it, or on a type of which we know no processors."""
     type_ = instances.TYPES.get(instance_type(release, options))
     return rollout.cpu_target(release.workload, type_.cpus) if type_ else None
+
+
+def notes(one: Record) -> Iterator[str]:
+    """What to know of updates and of autoscaling before they happen."""
+    workload = one.release.workload
+    yield from rollout.notes(workload, one.options)
+    if workload.scaling and (target := cpu_target(one.release, one.options)):
+        type_ = instance_type(one.release, one.options)
+        between = f"between {workload.scaling.least} and {workload.scaling.most} machines"
+        yield f"AWS scales it {between}, to {target.percent:g} % of the CPU of a {type_}"
+        if target.note:
+            yield target.note
 
 
 def scaling_policy(workload: Workload, target: rollout.Target) -> Data:

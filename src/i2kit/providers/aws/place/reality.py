@@ -38,6 +38,7 @@ def problems(account: Account, release: Release, network: Network, options: Opti
         return (
             *_of_certificate(account, options),
             *_of_key_pair(account, options),
+            *_of_alarms(account, options),
             *_of_instance_type(account, release, network, options),
             *_of_zones(release, network, options),
         )
@@ -103,6 +104,43 @@ def _of_key_pair(account: Account, options: Options) -> Iterator[Problem]:
             if found
             else "there is none at all: leave I2KIT_KEYPAIR out",
         )
+
+
+def notes(account: Account, options: Options) -> tuple[str, ...]:
+    """What may pass by itself, and would end an update as it is now."""
+    with explained("looking at the alarms"):
+        found = _alarms(account, options) or {}
+    return tuple(
+        f"the alarm `{name}` has gone off: as long as it does, an update goes back at once"
+        for name in options.alarms
+        if found.get(name) == "ALARM"
+    )
+
+
+def _of_alarms(account: Account, options: Options) -> Iterator[Problem]:
+    found = _alarms(account, options)
+    if found is None:
+        return
+    for name in options.alarms:
+        if name not in found:
+            hint = f"see what there is: aws cloudwatch describe-alarms --region {options.region}"
+            yield Problem(f"there is no alarm `{name}` in {options.region}", hint=hint)
+
+
+def _alarms(account: Account, options: Options) -> Mapping[str, str] | None:
+    """The states of the alarms that were named, of those that are there; None where they may not be known."""
+    if not 0 < len(options.alarms) <= checks.MAX_ALARMS:
+        return None
+    kinds = {"MetricAlarms": "MetricAlarm", "CompositeAlarms": "CompositeAlarm"}
+    try:
+        found = account.cloudwatch.describe_alarms(
+            AlarmNames=list(options.alarms), AlarmTypes=list(kinds.values())
+        )
+    except ClientError as error:
+        if code(error) in DENIED:
+            return None
+        raise
+    return {one["AlarmName"]: one["StateValue"] for kind in kinds for one in found.get(kind, ())}
 
 
 def _of_instance_type(

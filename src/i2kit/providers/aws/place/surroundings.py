@@ -101,6 +101,11 @@ def problems(
     return reality.problems(account, release, found.network, options)
 
 
+def notes(account: Account, options: Options) -> tuple[str, ...]:
+    """What AWS knows that would end an update now. Changes nothing."""
+    return reality.notes(account, options)
+
+
 def somewhere(given: AwsSettings) -> Surroundings:
     """What could be there, for showing a template without asking AWS."""
     region = given.region or SOMEWHERE

@@ -99,6 +99,31 @@ def state_of(member: Data, vm: Data, health: Sequence[Data], *, young: bool) -> 
     return "failed" if failed else "starting", _words(health)
 
 
+def ended(vms: Mapping[str, Data], ami: str, images: Mapping[str, str]) -> tuple[Machine, ...]:
+    """The machines of an AMI that have powered themselves off, also those that their group has forgotten."""
+    found = [
+        one
+        for one in vms.values()
+        if one.get("ImageId") == ami
+        and (one.get("StateReason") or {}).get("Code") == "Client.InstanceInitiatedShutdown"
+    ]
+    return tuple(
+        Machine(
+            Instance(
+                id=one["InstanceId"],
+                address=one.get("PrivateIpAddress", ""),
+                ready=False,
+                image=images.get(ami, ""),
+                started_at=rfc3339(one["LaunchTime"]) if "LaunchTime" in one else "",
+                state="failed",
+                detail="it has powered itself off",
+            ),
+            ami,
+        )
+        for one in found
+    )
+
+
 def _words(health: Sequence[Data]) -> str:
     """What load balancers say of a machine's ports."""
     said = []

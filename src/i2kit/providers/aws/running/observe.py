@@ -16,8 +16,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from i2kit.errors import NotReadyError, OperationError
-from i2kit.events import Finished, Note, Progress, Started, Watcher
-from i2kit.model import Deployment, Endpoint
+from i2kit.events import Finished, Note, Progress, Replicas, Started, Watcher
+from i2kit.model import Deployment, Endpoint, Instance
 from i2kit.providers.aws.access.account import Account
 from i2kit.providers.aws.access.calls import code, explained
 from i2kit.providers.aws.amis import ami
@@ -31,10 +31,6 @@ from i2kit.providers.aws.values import log_group, stack_name
 
 WORKERS = 8
 """Calls at the same time, for what AWS tells of one thing only. So many connections the SDK keeps open."""
-
-DEADLINE_S = 600.0
-"""Machines of which nothing gets better for this long do not become ready: twice the time after which their
-group replaces one that fails its checks."""
 
 LAST_LINES = 10
 """How much of a machine's log an error carries."""
@@ -61,6 +57,23 @@ class Seen:
     targets: Mapping[str, Sequence[Data]]
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The machines of one deployment, how many there should be, and those that powered themselves off."""
+
+    machines: tuple[Machine, ...]
+    wanted: int
+    ended: tuple[Machine, ...] = ()
+
+
+def group(account: Account, key: str, known: Sequence[Record]) -> Group:
+    """As AWS has it now; machines that ended by themselves are those of the first record."""
+    seen = _look(account, key)
+    images = _images(account, seen, known)
+    ended = health.ended(seen.vms, known[0].ami.id, images) if known else ()
+    return Group(_machines(key, seen, images), _wanted(key, seen), ended)
+
+
 def deployments(account: Account) -> Sequence[Deployment]:
     """All that there are, by key; also those that never served or are about to go."""
     all_ = stacks.deployments(account.cloudformation)
@@ -72,14 +85,18 @@ def deployments(account: Account) -> Sequence[Deployment]:
         known = records(account, found)
         seen = _look(account)
         images = _images(account, seen, known.values())
-    made = [_deployment(stack, known.get(stack.id), _machines(stack, seen, images)) for stack in found]
+    made = [
+        _deployment(stack, known.get(stack.id), Group(_machines(key, seen, images), _wanted(key, seen)))
+        for stack in found
+        for key in [_key(stack)]
+    ]
     return sorted(made, key=lambda one: one.key)
 
 
 def deployment(account: Account, stack: Stack, record: Record) -> Deployment:
     """The one that a stack is."""
     with explained(f"looking at what runs of {record.key}"):
-        return _deployment(stack, record, _machines_of(account, stack, [record]))
+        return _deployment(stack, record, group(account, _key(stack), [record]))
 
 
 def records(account: Account, found: Sequence[Stack]) -> Mapping[str, Record]:
@@ -121,22 +138,25 @@ class _Wait:
     record: Record
     watch: Watcher
     told: str = ""
+    shown: tuple[Instance, ...] | None = None
     last: Machine | None = None
     """One that was not ready when we looked last: its log tells why."""
 
     def until_ready(self, pace: Pace, clock: Callable[[], float]) -> Deployment:
-        key, wanted = self.record.key, self.record.release.workload.replicas
+        key, workload = self.record.key, self.record.release.workload
         self.watch(Started(key, f"waiting for the machines of {key}"))
         best, since = -1 << 30, clock()
         pauses = pace.pauses()
         while True:
-            machines = _machines_of(self.account, self.stack, [self.record])
-            staying = [one for one in machines if one.stays]
+            found = group(self.account, key, [self.record])
+            wanted = found.wanted if workload.scaling else workload.replicas
+            self.show(found, wanted)
+            staying = [one for one in found.machines if one.stays]
             new = [one for one in staying if one.ami == self.record.ami.id]
             ready = sum(one.instance.ready for one in new)
             if ready == wanted == len(staying):
                 self.watch(Finished(key, f"{ready} of {wanted} ready"))
-                return _deployment(self.stack, self.record, machines)
+                return _deployment(self.stack, self.record, found)
             # That others go is progress as well.
             if (score := 2 * min(ready, wanted) - max(0, len(staying) - wanted)) > best:
                 best, since, pauses = score, clock(), pace.pauses()
@@ -145,14 +165,20 @@ class _Wait:
             if detail and detail != self.told:
                 self.told = detail
                 self.watch(Note(detail))
-            if clock() - since > DEADLINE_S:
+            if clock() - since > workload.progress_deadline_s:
                 few = f"it has {len(new)} of {wanted} machines" if len(new) < wanted else ""
                 raise self.given_up(ready, wanted, detail or few)
             pace.wait(next(pauses))
 
+    def show(self, found: Group, wanted: int) -> None:
+        instances = tuple(one.instance for one in found.machines)
+        if instances != self.shown:
+            self.shown = instances
+            self.watch(Replicas(self.record.key, wanted, instances))
+
     def detail(self, new: Sequence[Machine], *, missing: bool) -> str:
         """What holds it, as far as AWS says."""
-        waiting = sorted((one for one in new if not one.instance.ready), key=_severity)
+        waiting = sorted((one for one in new if not one.instance.ready), key=severity)
         self.last = waiting[0] if waiting else self.last
         if waiting and waiting[0].instance.detail:
             return f"{waiting[0].instance.id}: {waiting[0].instance.detail}"
@@ -164,13 +190,7 @@ class _Wait:
         current = stacks.find(self.account.cloudformation, self.stack.id)
         if current is None:
             raise OperationError(f"{self.record.key} was removed by another command")
-        if not group:
-            return ""
-        with contextlib.suppress(ClientError):  # not being told is no reason to stop waiting
-            asked = {"AutoScalingGroupName": group, "MaxRecords": 10}
-            found = self.account.autoscaling.describe_scaling_activities(**asked)
-            return health.launch_failure(found["Activities"])
-        return ""
+        return launch_failure(self.account, group) if group else ""
 
     def given_up(self, ready: int, wanted: int, detail: str) -> OperationError:
         key = self.record.key
@@ -189,7 +209,15 @@ class _Wait:
         return NotReadyError(f"{key} did not become ready\n{reason}", hint=hint)
 
 
-def _severity(machine: Machine) -> tuple[bool, bool]:
+def launch_failure(account: Account, group: str) -> str:
+    """Why a group has fewer machines than it should, as far as it may be known."""
+    with contextlib.suppress(ClientError):  # not being told is no reason to stop waiting
+        asked = {"AutoScalingGroupName": group, "MaxRecords": 10}
+        return health.launch_failure(account.autoscaling.describe_scaling_activities(**asked)["Activities"])
+    return ""
+
+
+def severity(machine: Machine) -> tuple[bool, bool]:
     """Those first that tell most."""
     return machine.instance.state != "failed", not machine.instance.detail
 
@@ -272,7 +300,7 @@ def _events(account: Account, key: str, words: Mapping[str, Any]) -> Iterator[Da
 def _replica(account: Account, key: str, number: int) -> str:
     with explained(f"looking for the machines of {key}"):
         stack = stacks.find(account.cloudformation, stack_name(key))
-        found = _machines_of(account, stack, ()) if stack else ()
+        found = group(account, key, ()).machines if stack else ()
     if not 0 <= number < len(found):
         raise OperationError(f"{key} has no replica {number}", hint=f"there are {len(found)}, from 0")
     return found[number].instance.id
@@ -378,21 +406,21 @@ def _key(stack: Stack) -> str:
     return stack.tags.get(DEPLOYMENT, "")
 
 
-def _machines_of(account: Account, stack: Stack, known: Sequence[Record]) -> tuple[Machine, ...]:
-    seen = _look(account, _key(stack))
-    return _machines(stack, seen, _images(account, seen, known))
+def _machines(key: str, seen: Seen, images: Mapping[str, str]) -> tuple[Machine, ...]:
+    return health.machines(seen.groups.get(key, ()), seen.vms, seen.targets, images, datetime.now(UTC))
 
 
-def _machines(stack: Stack, seen: Seen, images: Mapping[str, str]) -> tuple[Machine, ...]:
-    return health.machines(
-        seen.groups.get(_key(stack), ()), seen.vms, seen.targets, images, datetime.now(UTC)
-    )
+def _wanted(key: str, seen: Seen) -> int:
+    """How many machines AWS keeps to: what autoscaling came to, where there is any."""
+    return sum(one.get("DesiredCapacity", 0) for one in seen.groups.get(key, ()))
 
 
-def _deployment(stack: Stack, known: Record | None, machines: Sequence[Machine]) -> Deployment:
+def _deployment(stack: Stack, known: Record | None, found: Group) -> Deployment:
     """As `status` shows it. Without a record there is what tags tell."""
     namespace, _, name = _key(stack).partition("/")
-    instances = tuple(one.instance for one in machines)
+    instances = tuple(one.instance for one in found.machines)
+    workload = known.release.workload if known else None
+    scaled = workload is None or (workload.scaling and found.wanted)
     return Deployment(
         name=name,
         namespace=namespace,
@@ -400,7 +428,7 @@ def _deployment(stack: Stack, known: Record | None, machines: Sequence[Machine])
         revision=known.revision if known else 0,
         image=known.ami.image if known else "",
         endpoints=_endpoints(stack, known) if known else (),
-        replicas_wanted=known.release.workload.replicas if known else len(instances),
+        replicas_wanted=found.wanted if scaled or workload is None else workload.replicas,
         replicas_ready=sum(one.ready for one in instances),
         instances=instances,
         containers=tuple(one.name for one in known.release.workload.containers) if known else (),

@@ -50,6 +50,9 @@ NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 
 CAUSES_SHOWN = 3
 
+ROLLED_BACK = "failed and was rolled back: "
+"""What stands before the cause of a RolloutError."""
+
 STARTS = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "IMPORT_IN_PROGRESS")
 """What a stack's first event in an operation says."""
 
@@ -64,6 +67,7 @@ class Pace:
     first_s: float = 1.0
     longest_s: float = 5.0
     wait: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
 
     def pauses(self) -> Iterator[float]:
         pause = self.first_s
@@ -73,6 +77,13 @@ class Pace:
 
 
 DEFAULT_PACE = Pace()
+
+Look = Callable[[Sequence[Mapping[str, Any]]], str]
+"""Asked with what has happened in an update so far, oldest first: why to end it, or nothing."""
+
+
+def _let_it_be(events: Sequence[Mapping[str, Any]]) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +206,12 @@ def revise(
     watch: Watcher,
     *,
     pace: Pace = DEFAULT_PACE,
+    look: Look = _let_it_be,
 ) -> Stack:
     """The same, where what should be depends on what there is once nothing happens to it any more.
 
     `order` is asked again where somebody else comes in between. None stands for a stack that holds nothing.
+    An update that `look` gives up is cancelled.
     """
     with explained(f"deploying the stack {name}"):
         for _ in range(ATTEMPTS):
@@ -213,7 +226,7 @@ def revise(
                     return stack
                 continue  # somebody else was faster: what they do comes first
             if _execute(client, change_set, wanted.token):
-                outcome = _follow(client, change_set.stack_id, since, watch, pace)
+                outcome = _follow(client, change_set.stack_id, since, watch, pace, look)
                 return _served(client, name, outcome)
         raise OperationError(
             f"somebody else changes the stack {name} again and again",
@@ -437,6 +450,8 @@ class Outcome:
 
     status: str
     events: Sequence[Mapping[str, Any]]
+    given_up: str = ""
+    """Why we ended it ourselves."""
 
     @property
     def causes(self) -> Sequence[Mapping[str, Any]]:
@@ -447,6 +462,8 @@ class Outcome:
 
     @property
     def cause(self) -> str:
+        if self.given_up:
+            return self.given_up
         if not self.causes:
             said = [one for one in self.events if "ROLLBACK_IN_PROGRESS" in one["ResourceStatus"]]
             reason = said[0].get("ResourceStatusReason") if said else ""
@@ -519,7 +536,7 @@ def _served(client: Any, name: str, outcome: Outcome) -> Stack:
 def _failure(name: str, outcome: Outcome) -> I2kitError:
     if outcome.status == "UPDATE_ROLLBACK_COMPLETE":
         return RolloutError(
-            f"the update of the stack {name} failed and was rolled back: {outcome.cause}",
+            f"the update of the stack {name} {ROLLED_BACK}{outcome.cause}",
             hint=hint_for(outcome.cause)
             or "the previous revision serves; correct the cause and deploy again",
         )
@@ -564,7 +581,14 @@ def _events_since(client: Any, stack_id: str, seen: str | None) -> list[Mapping[
     return new[::-1]
 
 
-def _follow(client: Any, stack_id: str, since: str | None, watch: Watcher, pace: Pace) -> Outcome:
+def _follow(
+    client: Any,
+    stack_id: str,
+    since: str | None,
+    watch: Watcher,
+    pace: Pace,
+    look: Look = _let_it_be,
+) -> Outcome:
     """Tell what happens until the operation that began after `since` has ended.
 
     The events alone say so: right after a start, the stack's own status can still be the old one.
@@ -572,16 +596,31 @@ def _follow(client: Any, stack_id: str, since: str | None, watch: Watcher, pace:
     events: list[Mapping[str, Any]] = []
     teller = Teller(watch)
     pauses = pace.pauses()
+    given_up = ""
     while True:
         new = _events_since(client, stack_id, since)
         for event in new:
             teller.tell(event)
             if _is_of_stack(event) and not event["ResourceStatus"].endswith("_IN_PROGRESS"):
-                return Outcome(event["ResourceStatus"], [*events, *new])
+                return Outcome(event["ResourceStatus"], [*events, *new], given_up)
         if new:
             since, pauses = new[-1]["EventId"], pace.pauses()
             events += new
+        if not given_up and (reason := look(events)) and _cancelled(client, stack_id):
+            given_up = reason
+            watch(Warned(f"the update is given up: {reason}"))
         pace.wait(next(pauses))
+
+
+def _cancelled(client: Any, stack_id: str) -> bool:
+    """Whether the update goes back now because of us; it may have ended by itself meanwhile."""
+    try:
+        client.cancel_update_stack(StackName=stack_id)
+    except ClientError as error:
+        if code(error) == "ValidationError":
+            return False
+        raise
+    return True
 
 
 VERBS = {"CREATE": "created", "UPDATE": "changed", "DELETE": "removed", "IMPORT": "imported"}

@@ -1,0 +1,102 @@
+"""An update's machines while CloudFormation replaces them: told as they change, judged as in Kubernetes.
+
+In: an account, what the deployment should become, and the stack's events. Out: Replicas for a Watcher, and
+why an update that cannot come to anything should end. Only reads. AWS itself gives up later, after an hour.
+
+Sources: EC2 Auto Scaling user guide, "How an instance refresh works"; StateReason in the EC2 API reference.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from i2kit.events import Replicas, Watcher
+from i2kit.model import Instance
+from i2kit.providers.aws.access.account import Account
+from i2kit.providers.aws.design.record import Record
+from i2kit.providers.aws.running import observe
+from i2kit.providers.aws.running.health import Machine
+from i2kit.providers.aws.running.stacks import Pace
+
+GROUP = "Group"
+"""The logical id of the group in our templates."""
+
+
+@dataclass(slots=True)
+class Update:
+    """One update that replaces machines; `old` are the ids of all that were there before it."""
+
+    account: Account
+    record: Record
+    old: frozenset[str]
+    watch: Watcher
+    pace: Pace
+    told: tuple[Instance, ...] = ()
+    suspect: Machine | None = None
+    """The new machine that tells most of why it comes no further."""
+    _best: tuple[int, int] | None = None
+    _since: float = 0.0
+    _looked: float | None = None
+
+    def look(self, events: Sequence[Mapping[str, Any]]) -> str:
+        """Why it should end, empty as long as it should not; looks no more often than the pace says."""
+        now = self.pace.clock()
+        resting = self._looked is not None and now - self._looked < self.pace.longest_s
+        if resting or not is_replacing(events):
+            return ""
+        self._looked = now
+        found = observe.group(self.account, self.record.key, (self.record,))
+        instances = tuple(one.instance for one in found.machines)
+        if instances != self.told:
+            self.told = instances
+            self.watch(Replicas(self.record.key, found.wanted, instances))
+        stuck = self._judged(found, now)
+        if stuck and self.suspect is None:
+            group = next(one["PhysicalResourceId"] for one in events if one["LogicalResourceId"] == GROUP)
+            said = observe.launch_failure(self.account, group)
+            return f"{stuck} ({said})" if said else stuck
+        return stuck
+
+    def _judged(self, found: observe.Group, now: float) -> str:
+        new = [one for one in found.machines if one.instance.id not in self.old]
+        waiting = sorted((one for one in new if one.stays and not one.instance.ready), key=observe.severity)
+        self.suspect = waiting[0] if waiting else self.suspect
+        if ended := [one for one in found.ended if one.instance.id not in self.old]:
+            self.suspect = ended[0]
+            return f"{ended[0].instance.id} has powered itself off: its pod was beyond repair"
+        if waiting and waiting[0].instance.state == "failed":
+            return _words(waiting[0].instance)
+        left = sum(one.stays for one in found.machines) - sum(one.stays for one in new)
+        ready = sum(one.instance.ready for one in new)
+        if self._best is None or (ready, -left) > self._best:
+            self._best, self._since = (ready, -left), now
+        deadline_s = self.record.release.workload.progress_deadline_s
+        if (waiting or left) and now - self._since > deadline_s:
+            said = f" ({_words(waiting[0].instance)})" if waiting else ""
+            return f"it came no further for {deadline_s} s{said}"
+        return ""
+
+    def last_words(self) -> Sequence[str]:
+        """Of the machine that tells most: what AWS says of it, and the end of its log."""
+        if self.suspect is None:
+            return ()
+        one = self.suspect.instance
+        return (_words(one), *observe.last_lines(self.account, self.record.key, one.id))
+
+
+def begun(account: Account, record: Record, watch: Watcher, pace: Pace) -> Update:
+    """An update to this record that is about to begin."""
+    found = observe.group(account, record.key, (record,))
+    there = frozenset(one.instance.id for one in (*found.machines, *found.ended))
+    return Update(account, record, there, watch, pace)
+
+
+def _words(one: Instance) -> str:
+    return f"{one.id}: {one.detail or f'it is {one.state}'}"
+
+
+def is_replacing(events: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the group is being changed, as a stack's events say, oldest first, and still for the better."""
+    own = [one["ResourceStatus"] for one in events if one["LogicalResourceId"] == GROUP]
+    back = any("ROLLBACK_IN_PROGRESS" in one["ResourceStatus"] for one in events)
+    return bool(own) and own[-1] == "UPDATE_IN_PROGRESS" and not back
