@@ -13,7 +13,6 @@ from i2kit.providers import Provider
 from i2kit.providers.aws import AwsProvider
 from i2kit.providers.aws.access.session import connect
 from i2kit.providers.aws.amis import ami
-from i2kit.providers.aws.running import observe
 from i2kit.providers.aws.running.stacks import Pace
 from i2kit.settings import Settings
 from tests.aws.conftest import Aws
@@ -76,8 +75,8 @@ class Emulated:
         self._settings, self._aws = settings, aws
         self._versions: dict[str, str] = {}
         provider = AwsProvider(settings)
-        provider.pace = Pace(first_s=0.0, longest_s=0.0, wait=lambda seconds: None)
-        monkeypatch.setattr(observe, "DEADLINE_S", 1.0)
+        self._seconds, self._hurries = 0.0, False
+        provider.pace = Pace(first_s=0.0, longest_s=0.0, wait=lambda seconds: None, clock=self._clock)
         self.provider: Provider = provider
 
     def build(self, workload: Workload, services: tuple[Service, ...]) -> Release:
@@ -88,6 +87,7 @@ class Emulated:
 
     def answers(self, url: str, count: int = 12) -> set[str]:
         """Those behind the listener of this address, with the version that their image was built with."""
+        self._hurries = False
         elb, ec2 = self._aws.client("elbv2"), self._aws.client("ec2")
         where = urlsplit(url)
         (balancer,) = [
@@ -116,8 +116,14 @@ class Emulated:
 
         return {f"{one['InstanceId']} {version(one)}".strip() for one in machines}
 
+    def _clock(self) -> float:
+        """Minutes pass between two looks at what cannot run, so that its deadline comes."""
+        self._seconds += 120 if self._hurries else 0
+        return self._seconds
+
     def cannot_run(self, release: Release) -> None:
         """Which image is bad is said by its AMI, so that is made first."""
+        self._hurries = True
         assert release.disk
         made = ami.publish(
             ami.clients(connect()), release.disk, image=release.image.id, architecture="x86_64"

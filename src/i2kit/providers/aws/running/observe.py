@@ -120,7 +120,7 @@ def wait(
     record: Record,
     watch: Watcher,
     pace: Pace = DEFAULT_PACE,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] | None = None,
 ) -> Deployment:
     """Until as many machines as wanted serve, all of the wanted image, and all others go.
 
@@ -128,7 +128,7 @@ def wait(
     machines say. Leaves everything as it is.
     """
     with explained(f"waiting for the machines of {record.key}"):
-        return _Wait(account, stack, record, watch).until_ready(pace, clock)
+        return _Wait(account, stack, record, watch).until_ready(pace, clock or pace.clock)
 
 
 @dataclass(slots=True)
