@@ -124,12 +124,40 @@ def test_an_update_that_comes_no_further_is_cancelled_at_the_deadline(
     never_healthy(aws, built("b"))
     provider = make(new=True)
     provider.pace = Pace(0.0, 0.0, PACE.wait, Clock())
-    with pytest.raises(RolloutError, match=r"it came no further for 900 s .*Health checks failed"):
+    with pytest.raises(RolloutError, match=r"Health checks failed .*\(nothing came further for 900 s\)"):
         do(provider, built("b", progress_deadline_s=900))
     assert "cloudformation:CancelUpdateStack" in aws.emulator.control("calls")
-    assert "no further for 900 s" in make().history(WEB)[-1].reason
+    assert "nothing came further for 900 s" in make().history(WEB)[-1].reason
     serves(make(), aws, "a")
     assert deployed(make(), built("c")).revision == 3
+
+
+def test_a_new_machine_whose_container_crashes_again_and_again_ends_the_update(
+    aws: Aws, make: Make, built: Built
+) -> None:
+    deployed(make(), built("a"))
+    never_healthy(aws, built("b"))
+
+    def crash(id_: str) -> None:
+        writing(aws, "listen tcp :80: bind: permission denied")(id_)
+        logs, where = aws.client("logs"), {"logGroupName": "/i2kit/i2kit-web"}
+        where["logStreamName"] = f"{id_}/machine"
+        logs.create_log_stream(**where)
+        now = int(time.time() * 1000)
+        lines = ["booted", *(f"exited nginx 7 {delay} " for delay in (1, 2, 4)), "usage 3 1048576"]
+        logs.put_log_events(logEvents=[{"timestamp": now, "message": line} for line in lines], **where)
+
+    seen = Seen("b" * 64, crash)
+    with pytest.raises(RolloutError) as raised:
+        do(make(), built("b"), watch=seen)
+    (bad,) = seen.done
+    said = f"{bad}: container nginx ended with exit status 7, starts again in 4 s"
+    first, *log = raised.value.message.splitlines()
+    assert first == f"the update of the stack i2kit-web failed and was rolled back: {said}"
+    assert "    nginx: listen tcp :80: bind: permission denied" in log
+    assert make().history(WEB)[-1].reason.startswith(said)
+    assert next(one for each in seen.told for one in each.instances if one.state == "failed").detail in said
+    serves(make(), aws, "a")
 
 
 def test_a_new_machine_that_powers_itself_off_ends_the_update_at_once(
@@ -139,7 +167,7 @@ def test_a_new_machine_that_powers_itself_off_ends_the_update_at_once(
     # A second try with the same image is not judged by the first one's machines.
     for _ in range(2):
         seen = Seen("b" * 64, lambda id_: aws.emulator.control("power_off", instance=id_))
-        with pytest.raises(RolloutError, match=r"i-[0-9a-f]+ has powered itself off") as raised:
+        with pytest.raises(RolloutError, match=r"i-[0-9a-f]+: .* powered itself off") as raised:
             do(make(), built("b"), watch=seen)
         assert any(id_ in raised.value.message for id_ in seen.done)
         serves(make(), aws, "a")

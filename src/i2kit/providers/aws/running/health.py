@@ -25,6 +25,8 @@ class Machine:
 
     instance: Instance
     ami: str
+    hopeless: bool = False
+    """Whether what it says of its pod means that it will not become ready."""
 
     @property
     def stays(self) -> bool:

@@ -7,9 +7,9 @@ import contextlib
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,11 +26,18 @@ from i2kit.providers.aws.design.balancing import balancers
 from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.running import health, stacks
 from i2kit.providers.aws.running.health import Data, Machine
+from i2kit.providers.aws.running.said import Said, said
 from i2kit.providers.aws.running.stacks import DEFAULT_PACE, DEPLOYMENT, Pace, Stack
 from i2kit.providers.aws.values import log_group, stack_name
 
 WORKERS = 8
 """Calls at the same time, for what AWS tells of one thing only. So many connections the SDK keeps open."""
+
+LISTENED_TO = 3
+"""So many machines that are not ready are asked at a time for what they say of their pods."""
+
+SAID_LINES = 100
+"""How much of that counts."""
 
 LAST_LINES = 10
 """How much of a machine's log an error carries."""
@@ -150,8 +157,9 @@ class _Wait:
         while True:
             found = group(self.account, key, [self.record])
             wanted = found.wanted if workload.scaling else workload.replicas
-            self.show(found, wanted)
-            staying = [one for one in found.machines if one.stays]
+            machines = heard(self.account, key, found.machines)
+            self.show(machines, wanted)
+            staying = [one for one in machines if one.stays]
             new = [one for one in staying if one.ami == self.record.ami.id]
             ready = sum(one.instance.ready for one in new)
             if ready == wanted == len(staying):
@@ -165,13 +173,14 @@ class _Wait:
             if detail and detail != self.told:
                 self.told = detail
                 self.watch(Note(detail))
-            if clock() - since > workload.progress_deadline_s:
+            hopeless = not ready and any(one.hopeless for one in new)
+            if hopeless or clock() - since > workload.progress_deadline_s:
                 few = f"it has {len(new)} of {wanted} machines" if len(new) < wanted else ""
                 raise self.given_up(ready, wanted, detail or few)
             pace.wait(next(pauses))
 
-    def show(self, found: Group, wanted: int) -> None:
-        instances = tuple(one.instance for one in found.machines)
+    def show(self, machines: Sequence[Machine], wanted: int) -> None:
+        instances = tuple(one.instance for one in machines)
         if instances != self.shown:
             self.shown = instances
             self.watch(Replicas(self.record.key, wanted, instances))
@@ -217,9 +226,9 @@ def launch_failure(account: Account, group: str) -> str:
     return ""
 
 
-def severity(machine: Machine) -> tuple[bool, bool]:
+def severity(machine: Machine) -> tuple[bool, bool, bool]:
     """Those first that tell most."""
-    return machine.instance.state != "failed", not machine.instance.detail
+    return not machine.hopeless, machine.instance.state != "failed", not machine.instance.detail
 
 
 # --- what machines write ----------------------------------------------------------------------
@@ -304,6 +313,34 @@ def _replica(account: Account, key: str, number: int) -> str:
     if not 0 <= number < len(found):
         raise OperationError(f"{key} has no replica {number}", hint=f"there are {len(found)}, from 0")
     return found[number].instance.id
+
+
+def heard(
+    account: Account, key: str, found: Sequence[Machine], old: Collection[str] = ()
+) -> Sequence[Machine]:
+    """The same machines; some of the new ones that are not ready with what they say of their pods."""
+    made, left = [], LISTENED_TO
+    for one in found:
+        instance = one.instance
+        if instance.ready or not one.stays or instance.id in old or not left:
+            made.append(one)
+            continue
+        left -= 1
+        words = _said(account, key, instance.id)
+        if words.detail:
+            state: Any = "failed" if words.crashes or words.broken else instance.state
+            one = replace(one, instance=replace(instance, detail=words.detail, state=state))
+        made.append(replace(one, hopeless=words.hopeless))
+    return made
+
+
+def _said(account: Account, key: str, instance: str) -> Said:
+    """What a machine says of its pod; nothing where that can't be read."""
+    words = {"logGroupName": log_group(key), "logStreamName": f"{instance}/machine", "limit": SAID_LINES}
+    with contextlib.suppress(ClientError, BotoCoreError):
+        events = account.logs.get_log_events(**words, startFromHead=False)["events"]
+        return said(printable(event["message"]) for event in events)
+    return Said()
 
 
 def last_lines(account: Account, key: str, instance: str) -> Sequence[str]:

@@ -6,7 +6,7 @@ why an update that cannot come to anything should end. Only reads. AWS itself gi
 Sources: EC2 Auto Scaling user guide, "How an instance refresh works"; StateReason in the EC2 API reference.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,34 +46,41 @@ class Update:
             return ""
         self._looked = now
         found = observe.group(self.account, self.record.key, (self.record,))
-        instances = tuple(one.instance for one in found.machines)
+        machines = observe.heard(self.account, self.record.key, found.machines, self.old)
+        instances = tuple(one.instance for one in machines)
         if instances != self.told:
             self.told = instances
             self.watch(Replicas(self.record.key, found.wanted, instances))
-        stuck = self._judged(found, now)
+        given_up = {one.instance.id for one in found.machines if one.instance.state == "failed"}
+        stuck = self._judged(machines, given_up, found.ended, now)
         if stuck and self.suspect is None:
             group = next(one["PhysicalResourceId"] for one in events if one["LogicalResourceId"] == GROUP)
             said = observe.launch_failure(self.account, group)
             return f"{stuck} ({said})" if said else stuck
         return stuck
 
-    def _judged(self, found: observe.Group, now: float) -> str:
-        new = [one for one in found.machines if one.instance.id not in self.old]
+    def _judged(
+        self, machines: Sequence[Machine], given_up: Set[str], ended: Sequence[Machine], now: float
+    ) -> str:
+        """`given_up` are those that their group is about to replace."""
+        new = [one for one in machines if one.instance.id not in self.old]
         waiting = sorted((one for one in new if one.stays and not one.instance.ready), key=observe.severity)
         self.suspect = waiting[0] if waiting else self.suspect
-        if ended := [one for one in found.ended if one.instance.id not in self.old]:
-            self.suspect = ended[0]
-            return f"{ended[0].instance.id} has powered itself off: its pod was beyond repair"
-        if waiting and waiting[0].instance.state == "failed":
-            return _words(waiting[0].instance)
-        left = sum(one.stays for one in found.machines) - sum(one.stays for one in new)
+        if gone := [one for one in ended if one.instance.id not in self.old]:
+            (self.suspect,) = observe.heard(self.account, self.record.key, gone[:1])
+            return f"{_words(self.suspect.instance)}, and the machine has powered itself off"
+        for one in waiting:
+            if one.hopeless or one.instance.id in given_up:
+                self.suspect = one
+                return _words(one.instance)
+        left = sum(one.stays for one in machines) - sum(one.stays for one in new)
         ready = sum(one.instance.ready for one in new)
         if self._best is None or (ready, -left) > self._best:
             self._best, self._since = (ready, -left), now
         deadline_s = self.record.release.workload.progress_deadline_s
         if (waiting or left) and now - self._since > deadline_s:
-            said = f" ({_words(waiting[0].instance)})" if waiting else ""
-            return f"it came no further for {deadline_s} s{said}"
+            late = f"nothing came further for {deadline_s} s"
+            return f"{_words(waiting[0].instance)} ({late})" if waiting else late
         return ""
 
     def last_words(self) -> Sequence[str]:
