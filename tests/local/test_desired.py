@@ -1,5 +1,6 @@
 """What should run: addresses and ports are handed out once and stay."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -7,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2kit.errors import OperationError
-from i2kit.model import Port, Resources, Service, ServicePort
+from i2kit.model import Metric, Port, Resources, Scaling, Service, ServicePort, Strategy
 from i2kit.providers.local import desired
-from i2kit.providers.local.desired import Desired, admit, order_of, remove
+from i2kit.providers.local.desired import Desired, Order, Policy, admit, order_of, remove
 
 from .releases import image, release
 
@@ -35,7 +36,7 @@ def test_a_new_image_is_a_new_revision_with_the_same_addresses() -> None:
     twice = admit(once, order_of(release(machine=image("c" * 64))))
     assert twice.services == once.services
     assert twice.deployments[0].revision == 2
-    assert twice.deployments[0].previous == once.deployments[0]
+    assert twice.deployments[0].past == once.deployments
 
 
 def test_scaling_is_not_a_new_revision() -> None:
@@ -46,13 +47,65 @@ def test_scaling_is_not_a_new_revision() -> None:
 
 
 def test_going_back_restores_what_was_before_all_of_it() -> None:
-    before = admit(Desired(), order_of(release(replicas=2)))
+    before = desired.serve(admit(Desired(), order_of(release(replicas=2))), "default/web")
     wanted = admit(before, order_of(release(machine=image("c" * 64), ports=(Port(80), Port(81)))))
-    back = desired.go_back(wanted, "default/web")
+    back = desired.go_back(wanted, "default/web", {1})
     assert back.deployments[0].fingerprint == before.deployments[0].fingerprint
     assert (back.deployments[0].replicas, back.deployments[0].revision) == (2, 3)
     assert back.services == before.services
     assert desired.from_json(desired.to_json(back)) == back
+
+
+def test_a_failed_update_of_an_update_goes_back_to_what_served() -> None:
+    state = desired.serve(admit(Desired(), order_of(release())), "default/web")
+    for letter in "cd":
+        state = admit(state, order_of(release(machine=image(letter * 64))))
+    (back,) = desired.go_back(state, "default/web", {1, 2}, "too slow", "all of it").deployments
+    assert (back.revision, back.machine.image[0], back.served, back.reason) == (4, "a", True, "")
+    assert [(one.revision, one.reason, one.story) for one in back.past] == [
+        *[(1, "", ""), (2, "", ""), (3, "too slow", "all of it")]
+    ]
+    (stays,) = desired.go_back(state, "default/web", {2}, "too slow").deployments
+    assert (stays.revision, stays.reason) == (3, "too slow"), "the image of what served is gone"
+
+
+def test_what_scales_by_itself_keeps_its_number_within_its_bounds() -> None:
+    def scaling(least: int, most: int, letter: str = "a") -> Order:
+        given = release(replicas=1, machine=image(letter * 64))
+        metrics = (Metric("cpu", percent=50),)
+        return order_of(
+            replace(given, workload=replace(given.workload, scaling=Scaling(least, most, metrics)))
+        )
+
+    state = admit(Desired(), scaling(2, 8))
+    assert state.deployments[0].replicas == 2
+    state = desired.serve(desired.scale(state, "default/web", 5), "default/web")
+    again = admit(state, scaling(2, 8))
+    assert again == state
+    assert again.deployments[0].fingerprint == scaling(2, 8).fingerprint
+    updated = admit(state, scaling(2, 4, "c"))
+    assert (updated.deployments[0].replicas, updated.deployments[0].revision) == (4, 2)
+    back = desired.go_back(desired.scale(updated, "default/web", 3), "default/web", {1})
+    assert (back.deployments[0].replicas, back.deployments[0].revision) == (3, 3)
+    assert desired.from_json(desired.to_json(back)) == back
+
+
+def test_another_policy_alone_is_taken_over_and_is_no_new_revision() -> None:
+    once = admit(Desired(), order_of(release()))
+    slow = release()
+    slow = replace(slow, workload=replace(slow.workload, min_ready_s=9, strategy=Strategy(recreate=True)))
+    (web,) = admit(once, order_of(slow)).deployments
+    assert (web.revision, web.machine, web.policy.min_ready_s) == (1, once.deployments[0].machine, 9)
+    assert web.fingerprint != once.deployments[0].fingerprint
+
+
+def test_what_format_2_noted_has_the_usual_policy() -> None:
+    once = admit(Desired(), order_of(release()))
+    data = json.loads(desired.to_json(once))
+    for one in data["deployments"]:
+        del one["policy"], one["story"], one["machine"]["grace_s"], one["machine"]["health_port"]
+    (web,) = desired.from_json(json.dumps({**data, "format": 2})).deployments
+    assert (web.policy, web.machine.health_port, web.machine.grace_s) == (Policy(), None, 30)
 
 
 def test_a_port_that_another_program_has_is_passed_over_and_the_next_taken() -> None:

@@ -1,12 +1,41 @@
-"""What a guest says is data from a stranger."""
+"""What a guest says about itself, and that it is data from a stranger."""
 
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from i2kit.providers.local.machine import Vm
+from i2kit.providers.local.machine import MOST_WORDS, Vm
+
+
+class Guest:
+    """A VM whose guest is this test."""
+
+    def __init__(self, log_path: Path) -> None:
+        ours, self._control = socket.socketpair()
+        log, self._log = socket.socketpair()
+        process = subprocess.Popen(["true"])
+        process.wait()
+        self.vm = Vm("web-1", "default/web", 0, "", "", "10.77.1.1", process, ours, log, log_path, {})
+
+    def says(self, *lines: str) -> tuple[str, str]:
+        """What is shown of it afterwards: its state, and why."""
+        self._control.sendall("".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
+        self.vm.hear()
+        return self.vm.shown_state, self.vm.detail
+
+    def end(self) -> None:
+        for one in (self._control, self._log, self.vm.control, self.vm.log):
+            one.close()
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Iterator[Guest]:
+    made = Guest(tmp_path / "log")
+    yield made
+    made.end()
 
 
 @pytest.mark.parametrize(
@@ -19,18 +48,51 @@ from i2kit.providers.local.machine import Vm
         "exited \x1b[2J a b",
         "waiting",
         "ready now",
+        "probe",
+        "probe \x1b[2J readiness failed \x1b[2J",
+        f"probe {'x' * 9000} liveness failed no",
+        "probe web odd failed no",
+        "usage -1 1",
+        "broken \x1b[2J" + "x" * 9000,
         "\udcff",
     ],
 )
-def test_odd_words_do_no_harm(said: str, tmp_path: Path) -> None:
+def test_odd_words_do_no_harm(said: str, guest: Guest) -> None:
     """Words that look like numbers and are not, words without their arguments, terminal escapes."""
-    ours, theirs = socket.socketpair()
-    log, log_theirs = socket.socketpair()
-    process = subprocess.Popen(["true"])
-    process.wait()
-    vm = Vm("web-1", "default/web", 0, "", "", "10.77.1.1", process, ours, log, tmp_path / "log", {})
-    with ours, theirs, log, log_theirs:
-        theirs.sendall(said.encode(errors="surrogateescape") + b"\nmemory 10 5\n")
-        vm.hear()
-    assert vm.memory_kb == (10, 5)
-    assert "\x1b" not in vm.detail
+    guest.says(said, "memory 10 5")
+    assert guest.vm.memory_kb == (10, 5)
+    assert guest.vm.usage is None
+    assert "\x1b" not in guest.vm.detail
+    assert len(guest.vm.detail) <= MOST_WORDS
+
+
+def test_its_state_is_shown_with_the_cause(guest: Guest) -> None:
+    assert guest.says("booted", "started web") == ("starting", "")
+    slow = "container web: startup probe failed: connection refused"
+    assert guest.says("probe web startup failed connection refused") == ("starting", slow)
+    assert guest.says("probe web startup ok") == ("starting", "")
+    refused = "container web: readiness probe failed: HTTP 503"
+    assert guest.says("probe web readiness failed HTTP 503") == ("failed", refused)
+    assert guest.says("probe web readiness ok", "ready") == ("ready", "")
+    crash = "container web ended with exit status 7, starts again in 1 s"
+    assert guest.says("unready", "exited web 7 1") == ("failed", crash)
+    assert guest.says("started web") == ("failed", crash), "until it is ready, it may do so again"
+    assert guest.says("ready") == ("ready", "")
+    killed = (
+        "container web ended with exit status 137 (liveness probe failed: timed out), starts again in 2 s"
+    )
+    hung = "exited web 137 2 liveness probe failed: timed out"
+    assert guest.says("probe web liveness failed timed out", "unready", hung) == ("failed", killed)
+    assert guest.says("usage 250 1000000", "broken container web failed 7 times in a row") == (
+        "failed",
+        "container web failed 7 times in a row",
+    )
+    assert guest.vm.usage == (250, 1000000)
+
+
+def test_the_last_lines_are_those_of_the_container_that_failed(guest: Guest) -> None:
+    lines = ["2026-01-01T00:00:00Z web giving up", *["2026-01-01T00:00:01Z sidecar still here"] * 20]
+    guest.vm.log_path.write_text("\n".join(lines) + "\n")
+    assert guest.vm.last_lines(2) == ["sidecar still here"] * 2
+    guest.says("exited web 7 1")
+    assert guest.vm.last_lines(2) == ["web giving up"]

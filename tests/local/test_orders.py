@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from i2kit.errors import InputError, OperationError, Position
-from i2kit.model import Deployment, Port, Release, Service, ServicePort
+from i2kit.model import Deployment, Metric, Port, Release, Scaling, Service, ServicePort
 from i2kit.providers import Front, Rollback, Scale
 from i2kit.providers.local import desired, orders, plan
 from i2kit.providers.local.desired import Desired, admit, in_front, order_of, serve
@@ -71,7 +71,7 @@ def words(state: Desired, wanted: Release | Change) -> list[tuple[str, str]]:
 def test_history_tells_what_ran_when_and_what_came_of_it() -> None:
     state = admit(revisions(1, 2), order_of(release(machine=IMAGES[3])), now="2026-01-01T00:00:09Z")
     assert images(state) == [(1, "1", "superseded"), (2, "2", "superseded"), (3, "3", "rolling out")]
-    state = desired.go_back(state, KEY, "web-1: exit status 7", now="2026-01-01T00:01:00Z")
+    state = desired.go_back(state, KEY, ALL, "web-1: exit status 7", now="2026-01-01T00:01:00Z")
     assert images(state) == [
         *[(1, "1", "superseded"), (2, "2", "superseded")],
         *[(3, "3", "failed"), (4, "2", "serving")],
@@ -130,7 +130,7 @@ def test_a_rollback_brings_the_machine_and_ports_with_as_many_replicas_as_there_
 
 def test_without_a_number_a_rollback_goes_to_the_last_other_machine_that_served() -> None:
     state = revisions(1, 2)
-    failed = desired.go_back(admit(state, order_of(release(machine=IMAGES[3]))), KEY, "exit status 7")
+    failed = desired.go_back(admit(state, order_of(release(machine=IMAGES[3]))), KEY, ALL, "exit status 7")
     assert orders.revision_of(failed, KEY, None, ALL) == 1, "2 is what runs again, 3 never served"
     back = serve(changed(state, Rollback()), KEY)
     assert images(back)[-1] == (3, "1", "serving")
@@ -192,6 +192,22 @@ def test_more_than_the_network_holds_is_refused() -> None:
     assert changed(revisions(1), Scale(250)).deployments[0].replicas == 250
     with pytest.raises(InputError, match="250 replicas on one machine, not 251"):
         changed(revisions(1), Scale(251))
+
+
+def test_what_scales_by_itself_takes_another_number_only_within_its_bounds() -> None:
+    given = release(machine=IMAGES[1])
+    scaling = Scaling(2, 6, (Metric("cpu", percent=80),))
+    given = replace(given, workload=replace(given.workload, scaling=scaling))
+    state = admit(Desired(), order_of(given))
+    assert words(state, Scale(5)) == [("scale", "3 → 5 VMs")]
+    scaled = changed(state, Scale(5))
+    assert words(scaled, given) == [], "a later deploy keeps the number"
+    assert changed(scaled, Scale(3)) == state
+    with pytest.raises(InputError, match="scales by itself between 2 and 6 replicas"):
+        changed(state, Scale(7))
+    most = replace(given, workload=replace(given.workload, scaling=replace(scaling, most=251)))
+    with pytest.raises(InputError, match="250 replicas on one machine, not 251"):
+        order_for(state, KEY, most, ALL)
 
 
 # Services of other files

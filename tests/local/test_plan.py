@@ -1,35 +1,50 @@
 """What to do next, for people and for the supervisor."""
 
 from dataclasses import replace
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i2kit.model import Deployment, MachineImage
+from i2kit.model import Amount, Deployment, MachineImage, Release, Strategy
 from i2kit.providers import Plan
 from i2kit.providers.local import plan
-from i2kit.providers.local.desired import SURGE, Desired, Wanted, admit, order_of
-from i2kit.providers.local.plan import Drain, Kill, Running, Start, Step, next_steps
+from i2kit.providers.local.desired import MAX_REPLICAS, MAX_SLOTS, Desired, Policy, Wanted, admit, order_of
+from i2kit.providers.local.plan import Drain, Kill, Running, Start, Step, is_complete, next_steps
 
 from .releases import image, release
 
 OLD = "old"
+ONE_MORE = Strategy(max_surge=Amount(1), max_unavailable=Amount(0))
+ONE_LESS = Strategy(max_surge=Amount(0), max_unavailable=Amount(1))
+RECREATE = Strategy(recreate=True)
 
 
-def wanted(replicas: int = 3) -> Wanted:
-    return admit(Desired(), order_of(release(replicas=replicas))).deployments[0]
+def wanted(replicas: int = 3, strategy: Strategy = ONE_MORE) -> Wanted:
+    now = admit(Desired(), order_of(release(replicas=replicas))).deployments[0]
+    return replace(now, policy=Policy(strategy))
 
 
-def new(slot: int, state: str = "ready") -> Running:
-    return Running(f"new-{slot}", slot, wanted().machine.fingerprint, state)  # type: ignore[arg-type]
+def new(slot: int, state: str = "ready", *, available: bool | None = None) -> Running:
+    return vm("new", slot, wanted().machine.fingerprint, state, available)
 
 
-def old(slot: int, state: str = "ready") -> Running:
-    return Running(f"old-{slot}", slot, OLD, state)  # type: ignore[arg-type]
+def old(slot: int, state: str = "ready", *, available: bool | None = None) -> Running:
+    return vm("old", slot, OLD, state, available)
 
 
-def steps(running: list[Running], replicas: int = 3, waits: dict[int, float] | None = None) -> list[Step]:
-    return list(next_steps(wanted(replicas), running, waits or {}, now=100.0))
+def vm(name: str, slot: int, machine: str, state: str, available: bool | None) -> Running:
+    is_available = state == "ready" if available is None else available
+    return Running(f"{name}-{slot}", slot, machine, state, is_available)  # type: ignore[arg-type]
+
+
+def steps(
+    running: list[Running],
+    replicas: int = 3,
+    waits: dict[int, float] | None = None,
+    strategy: Strategy = ONE_MORE,
+) -> list[Step]:
+    return list(next_steps(wanted(replicas, strategy), running, waits or {}, now=100.0))
 
 
 def test_a_first_deploy_starts_all_at_once() -> None:
@@ -83,40 +98,107 @@ def test_what_is_not_wanted_is_killed() -> None:
     assert list(next_steps(None, [new(0)], {}, 0.0)) == [Kill("new-0")]
 
 
+def test_without_surge_an_old_vm_leaves_first_and_its_room_is_free_when_it_is_gone() -> None:
+    assert steps([old(0), old(1), old(2)], strategy=ONE_LESS) == [Drain("old-2")]
+    assert steps([old(0), old(1), old(2, "draining")], strategy=ONE_LESS) == []
+    assert steps([old(0), old(1)], strategy=ONE_LESS) == [Start(2)]
+    assert steps([old(0), old(1), new(2, "starting")], strategy=ONE_LESS) == []
+
+
+def test_shares_are_rounded_as_kubernetes_does() -> None:
+    """A quarter of 10 each: 3 more at once, and 2 may be missing."""
+    begun = steps([old(slot) for slot in range(10)], 10, strategy=Strategy())
+    assert begun == [Drain("old-9"), Drain("old-8"), Start(10), Start(11), Start(12)]
+
+
+def test_what_is_ready_too_short_does_not_let_an_old_one_go() -> None:
+    assert steps([old(0), old(1), old(2), new(3, available=False)]) == []
+    assert steps([old(0), old(1), old(2), new(3)]) == [Drain("old-2")]
+
+
+def test_recreate_starts_nothing_before_the_last_old_one_is_gone() -> None:
+    both = [old(0), old(1, "starting")]
+    assert steps(both, strategy=RECREATE) == [Drain("old-0"), Kill("old-1")]
+    assert steps([old(0, "draining")], strategy=RECREATE) == []
+    assert steps([], strategy=RECREATE) == [Start(0), Start(1), Start(2)]
+    assert steps([new(0), new(2)], strategy=RECREATE) == [Start(1)], "what dies is replaced as ever"
+
+
+def test_an_update_of_an_update_takes_what_is_not_ready_first() -> None:
+    """Version 3 comes while 2 has taken the place of one VM and starts another."""
+    running = [old(0), old(1), replace(old(3), id="half"), old(2, "starting")]
+    assert steps(running) == [Kill("old-2")]
+    assert steps(running[:3]) == [Start(2)]
+
+
+def test_a_rollback_in_the_middle_keeps_the_old_ones_that_are_there() -> None:
+    """Back to what `new` is here: those that were not replaced yet stay, those of the update go."""
+    running = [new(0), new(1), old(3), old(2, "starting")]
+    assert steps(running) == [Kill("old-2")]
+    assert steps([new(0), new(1), old(3)]) == [Start(2)]
+    assert steps([new(0), new(1), new(2), old(3)]) == [Drain("old-3")]
+
+
+def test_as_many_replicas_as_the_network_holds_can_be_updated_too() -> None:
+    running = [old(slot) for slot in range(MAX_REPLICAS)]
+    started = [one for one in steps(running, MAX_REPLICAS, strategy=Strategy()) if isinstance(one, Start)]
+    assert [one.slot for one in started] == list(range(MAX_REPLICAS, MAX_SLOTS))
+
+
 states = st.sampled_from(["starting", "ready", "draining"])
-vms = st.lists(st.tuples(st.integers(0, 5), st.booleans(), states), unique_by=lambda one: one[0])
+vms = st.lists(
+    st.tuples(st.integers(0, 7), st.booleans(), states, st.booleans()), unique_by=lambda one: one[0]
+)
+amounts = st.builds(Amount, st.integers(0, 4)) | st.builds(Amount, st.integers(0, 100), st.just(True))
+strategies = st.builds(Strategy, st.booleans(), amounts, amounts)
 
 
-@given(vms, st.integers(0, 5))
-def test_a_rollout_ends_with_what_is_wanted_and_never_serves_fewer(
-    given_vms: list[tuple[int, bool, str]], replicas: int
+@given(vms, st.integers(0, 6), strategies, st.randoms(use_true_random=False))
+def test_a_rollout_keeps_its_bounds_and_comes_to_its_end(
+    given_vms: list[tuple[int, bool, str, bool]], replicas: int, strategy: Strategy, chance: Random
 ) -> None:
-    """Whatever runs at first: when every VM boots and every drain ends, it comes out right."""
-    running = [new(slot, state) if is_new else old(slot, state) for slot, is_new, state in given_vms]
-    serving = sum(one.state == "ready" for one in running)
-    goal = wanted(replicas)
-    for _ in range(100):
+    """Whatever runs at first, and in whichever order VMs boot, become available and end."""
+    running = [
+        (new if is_new else old)(slot, state, available=available and state == "ready")
+        for slot, is_new, state, available in given_vms
+    ]
+    goal = wanted(replicas, strategy)
+    surge, unavailable = strategy.bounds(replicas)
+    for _ in range(200):
+        before = sum(one.available for one in running)
+        serving = sum(one.state == "ready" for one in running)
         todo = list(next_steps(goal, running, {}, 0.0))
         for step in todo:
             match step:
                 case Start(slot):
                     assert slot not in {one.slot for one in running}
-                    assert slot < replicas + SURGE
                     running.append(new(slot, "starting"))
+                    assert len(running) <= replicas + surge
+                    assert not strategy.recreate or all(one.id.startswith("new") for one in running)
                 case Drain(id):
-                    running = [replace(one, state="draining") if one.id == id else one for one in running]
+                    running = [
+                        replace(one, state="draining", available=False) if one.id == id else one
+                        for one in running
+                    ]
                 case Kill(id):
                     running = [one for one in running if one.id != id]
-        assert sum(one.state == "ready" for one in running) >= min(serving, replicas)
-        if not todo and all(one.state == "ready" for one in running):
+        if not strategy.recreate:
+            least = max(0, replicas - unavailable)
+            assert sum(one.available for one in running) >= min(before, least)
+            assert sum(one.state == "ready" for one in running) >= min(serving, least)
+        if not todo and is_complete(goal, running) and len(running) == replicas:
             break
-        running = [
-            replace(one, state="ready") if one.state == "starting" else one
-            for one in running
-            if one.state != "draining"
-        ]
+        # One after the other; in the end each has its turn.
+        if running:
+            one = running.pop(chance.randrange(len(running)))
+            match one.state:
+                case "starting":
+                    running.append(replace(one, state="ready"))
+                case "ready":
+                    running.append(replace(one, available=True))
     assert len(running) == replicas
-    assert all(one.machine == goal.machine.fingerprint for one in running)
+    assert is_complete(goal, running)
+    assert list(next_steps(goal, running, {}, 0.0)) == []
 
 
 def found(replicas: int = 3, machine: MachineImage | None = None) -> Deployment:
@@ -137,6 +219,10 @@ def found(replicas: int = 3, machine: MachineImage | None = None) -> Deployment:
     )
 
 
+def noted(given: Release) -> Desired:
+    return admit(Desired(), order_of(given))
+
+
 def words(given_plan: Plan) -> list[tuple[str, str]]:
     return [(action.verb, action.reason) for action in given_plan.actions]
 
@@ -155,6 +241,9 @@ def test_the_plan_in_words() -> None:
     named = release(services=(replace(service, selector=labels),))
     named = replace(named, workload=replace(named.workload, labels=labels))
     assert words(plan.plan(key, named, found())) == [("change", "the labels change")]
+    slow = replace(release(), workload=replace(release().workload, min_ready_s=5, strategy=RECREATE))
+    changed = [("change", "the strategy of updates changes, the time for which a VM must be ready changes")]
+    assert words(plan.plan(key, slow, found(), noted(release()))) == changed
     assert words(plan.plan(key, None, found())) == [("remove", "3 VMs")]
     assert words(plan.plan(key, None, None)) == []
 

@@ -20,8 +20,8 @@ FRONTENDS = (
         http=True,
         listeners=(7, 8),
         servers=(
-            haproxy.Server("default:web:0", "10.77.1.1", 80, on=True),
-            haproxy.Server("default:web:1", "10.77.1.2", 80, on=False),
+            haproxy.Server("default:web:0", "10.77.1.1", 80, on=True, health=10256),
+            haproxy.Server("default:web:1", "10.77.1.2", 80, on=False, health=10257),
         ),
     ),
     haproxy.Frontend(
@@ -29,6 +29,12 @@ FRONTENDS = (
         http=False,
         listeners=(9,),
         servers=(haproxy.Server("default:db:0", "10.77.2.1", 5432, on=True),),
+    ),
+    haproxy.Frontend(
+        "default:worker:health",
+        http=True,
+        listeners=(),
+        servers=(haproxy.Server("default:worker:0", "10.77.3.1", 10256, on=True, health=10256),),
     ),
 )
 
@@ -44,8 +50,9 @@ def test_haproxy_configuration() -> None:
     golden("local/haproxy.cfg", haproxy.render(FRONTENDS, stats_fd=5, check=True))
 
 
-def test_without_checks_only_the_guests_word_counts() -> None:
-    assert "check inter" not in haproxy.render(FRONTENDS, stats_fd=5, check=False)
+def test_where_a_vm_cannot_be_asked_and_all_is_accepted_only_the_guests_word_counts() -> None:
+    text = haproxy.render(FRONTENDS[1:2], stats_fd=5, check=False)
+    assert "check inter" not in text
 
 
 @pytest.mark.skipif(which("haproxy") is None, reason="haproxy is not installed")
@@ -67,7 +74,8 @@ def test_dnsmasq_configuration_and_names() -> None:
     hosts = dns.host_lines(wanted.services, [("10.77.2.1", "web-0a1b2", "default")])
     golden("local/dnsmasq.conf", config)
     golden("local/hosts", hosts)
-    golden("local/dhcp-hosts", dns.dhcp_lines(wanted.deployments))
+    slots = [(one, one.slots) for one in wanted.deployments]
+    golden("local/dhcp-hosts", dns.dhcp_lines(slots))
 
 
 def test_user_data_in_both_networks() -> None:

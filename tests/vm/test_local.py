@@ -3,6 +3,7 @@
 Real VMs, real HAProxy, real dnsmasq. One test asks the machines it booted many things.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -20,8 +21,20 @@ from typing import Any, TypeVar
 
 import pytest
 
-from i2kit.events import Event, Note, Warned, ignore
-from i2kit.model import Container, Deployment, Port, Release, Service, ServicePort, Workload
+from i2kit.events import Event, Note, Replicas, Warned, ignore
+from i2kit.model import (
+    Container,
+    Deployment,
+    Metric,
+    Port,
+    Release,
+    Resources,
+    Scaling,
+    Service,
+    ServicePort,
+    Strategy,
+    Workload,
+)
 from i2kit.providers.local import LocalProvider, capabilities, control, programs
 from i2kit.providers.local.layout import Layout
 from i2kit.settings import Settings
@@ -101,12 +114,38 @@ class Local:
 
         return until(one)
 
-    def kill_keeper(self) -> None:
-        """End the keeper, and with it all else of ours, as nothing can be caught."""
+    def reboot(self) -> None:
+        """End everything of ours at once, as nothing can be caught."""
         ours = self.processes("")
-        kill(self.process("i2kit.providers.local.keeper"))
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in ours:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
         until(lambda: all(is_gone(one) for one in ours))
         assert self.processes("") == []
+
+    def healed_of(self, machine: str) -> Callable[[], set[str] | None]:
+        """The VMs of this machine that are ready, once that is as many as there should be."""
+
+        def find() -> set[str] | None:
+            try:
+                found = self.status()
+            except ConnectionError:
+                return None
+            mine = (one for one in found["instances"] if one["machine"] == machine)
+            ready = {one["id"] for one in mine if one["state"] == "ready"}
+            return ready if len(ready) == found["wanted"] else None
+
+        return find
+
+    def healed(self) -> set[str] | None:
+        """The VMs that are ready, once it is all of them; asks the supervisor only, which heals nothing."""
+        try:
+            found = self.status()
+        except ConnectionError:
+            return None
+        ready = {one["id"] for one in found["instances"] if one["state"] == "ready"}
+        return ready if found["complete"] and len(ready) == found["wanted"] else None
 
 
 @pytest.fixture(params=["namespace", "user"])
@@ -195,7 +234,7 @@ def test_names_discovery_and_the_way_between_vms(local: Local, network: str) -> 
 
 
 def test_what_dies_is_replaced(local: Local, network: str) -> None:
-    """kill -9 of a VM, of HAProxy, of dnsmasq and of the keeper; a VM that hangs; two commands at once."""
+    """kill -9 of a VM and of all that looks after it; what hangs; a reboot; two commands at once."""
     web = local.deploy(local.web(replicas=2))
     url = web.endpoints[0].url
     names = {one.id for one in web.instances}
@@ -209,48 +248,51 @@ def test_what_dies_is_replaced(local: Local, network: str) -> None:
     for _ in range(20):
         assert get(url) in names  # the other one answers all the while
 
-    def both_again() -> set[str] | None:
-        found = {one["id"] for one in local.status()["instances"] if one["state"] == "ready"}
-        return found if len(found) == 2 and found != names else None
+    def others() -> set[str] | None:
+        found = local.healed()
+        return found if found and found != names else None
 
-    names = until(both_again)
+    names = until(others)
     assert {get(url) for _ in range(8)} == names
 
     for program in ("haproxy", "dnsmasq") if network == "namespace" else ("haproxy",):
         pid = local.process(program)
         kill(pid)
         until(lambda program=program, pid=pid: local.processes(program) not in ([], [pid]))  # type: ignore[misc]
+        os.kill(local.process(program), signal.SIGSTOP)
     assert {get(url) for _ in range(8)} == names
 
     if network == "namespace":
         hung = local.processes("qemu-system")[0]
         os.kill(hung, signal.SIGSTOP)
-        until(lambda: hung not in local.processes("qemu-system"))
-        names = until(both_again)
+        until(lambda: is_gone(hung))
+        names = until(others)
 
-    # Everything dies with the keeper; the next command brings the same back, at the same address.
-    local.kill_keeper()
+    # The supervisor and the keeper take everything along; with no command it comes back, at the same address.
+    for program in ("i2kit.providers.local.supervisor", "i2kit.providers.local.keeper"):
+        kill(local.process("watcher.sh"))
+        local.process("watcher.sh")  # another one
+        kill(local.process(program))
+        names = until(others)
+        assert {get(url) for _ in range(8)} == names
+
+    # After a reboot the next command brings it back.
+    local.reboot()
     assert [one.endpoints for one in local.provider.list()] == [web.endpoints]
-    until(lambda: local.status()["ready"] == 2)
-    assert get(url) not in names
+    names = until(others)
+    assert {get(url) for _ in range(8)} == names
 
-    # Two commands at once: one waits for the other, and both are done.
-    release, waited = local.web(replicas=2), []
+    # Two commands at once: both are done.
+    release = local.web(replicas=2)
     other = threading.Thread(target=local.deploy, args=(local.web("other"),))
     other.start()
     until(lambda: len(local.provider.list()) == 2)
-    local.provider.apply(
-        local.provider.plan(
-            "default/web", replace(release, workload=replace(release.workload, replicas=1)), None
-        ),
-        lambda event: waited.append(event),
-    )
+    local.deploy(replace(release, workload=replace(release.workload, replicas=1)))
     other.join()
     assert {one.key: one.replicas_ready for one in local.provider.list()} == {
         "default/other": 1,
         "default/web": 1,
     }
-    assert any(isinstance(event, Note) and "waiting" in event.message for event in waited)
 
 
 def test_a_port_that_another_program_has(local: Local, network: str) -> None:
@@ -265,7 +307,7 @@ def test_a_port_that_another_program_has(local: Local, network: str) -> None:
         url = local.deploy(release).endpoints[0].url
         assert url != promised
         assert get(url)
-    local.kill_keeper()
+    local.reboot()
     number = int(url.rsplit(":", 1)[1])
     with socket.create_server(("127.0.0.1", number)):
         assert local.provider.list()[0].endpoints[0].url == url
@@ -308,12 +350,14 @@ def test_a_port_that_nobody_listens_on(local: Local, network: str) -> None:
 
 
 def test_a_run_folder_that_is_removed(local: Local, network: str) -> None:
-    """As a logout does it: nothing goes on that no command can reach, and the next command starts anew."""
+    """Nothing goes on that no command can reach: it starts anew where commands find it."""
     if network == "user":
         pytest.skip("the same code in both networks")
     local.deploy(local.script("job", "echo hi"))
+    before = local.processes("")
     shutil.rmtree(local.layout.run_dir)
-    until(lambda: local.processes("") == [])
+    until(lambda: all(is_gone(one) for one in before))
+    assert until(local.healed)
     assert [one.key for one in local.provider.list()] == ["default/job"]
 
 
@@ -368,3 +412,77 @@ def test_a_service_that_comes_to_lead_to_another_port(local: Local, network: str
     assert after.endpoints == before.endpoints
     assert get(after.endpoints[0].url) == "b"
     assert (after.instances[0].id == before.instances[0].id) == (network == "namespace")
+
+
+def test_a_rollout_that_fails_goes_back_though_nobody_watches(local: Local, network: str) -> None:
+    """The command is ended right after its order; the supervisor, too, begins anew in the middle."""
+    if network == "user":
+        pytest.skip("the same code in both networks")
+    web = local.deploy(local.web(replicas=2))
+    names = {one.id for one in web.instances}
+    bad = Container(
+        "web", local.image, ("sh", "-c", "echo my last words; sleep 1; exit 7"), ports=(Port(80),)
+    )
+    workload = Workload("web", (bad,), 2, labels=(("app", "web"),))
+    release = build_release(
+        workload, (Service("web", workload.labels, (ServicePort(80, 80),)),), local.settings
+    )
+
+    def deploy_and_die() -> None:
+        def stop_waiting(event: Event) -> None:
+            if isinstance(event, Replicas) and len(event.instances) > 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            local.provider.apply(local.provider.plan(workload.key, release, web), stop_waiting)
+
+    deploy_and_die()
+    seen: set[str] = set()
+    while (found := local.status())["revision"] == 2:
+        ready = {one["id"] for one in found["instances"] if one["state"] == "ready"}
+        assert ready == names, "what served before does so all the while"
+        seen |= {one["state"] for one in found["instances"]}
+        assert get(web.endpoints[0].url) in names
+    assert seen == {"ready", "starting", "failed"}
+    assert until(local.healed) == names
+    failed = local.provider.history("default/web")[1]
+    assert (failed.number, failed.outcome) == (2, "failed")
+    assert re.fullmatch(r".*container web ended with exit status 7.*: web my last words", failed.reason)
+
+    # Killed in the middle of another try, it first brings back what served.
+    deploy_and_die()
+    kill(local.process("i2kit.providers.local.supervisor"))
+    old = until(local.healed_of(web.machine))
+    assert {get(web.endpoints[0].url) for _ in range(8)} == old
+    until(lambda: local.status()["revision"] == 5)
+    assert until(local.healed) == old
+
+
+def test_recreate_and_the_number_of_vms_that_follows_what_they_do(local: Local, network: str) -> None:
+    """One busy VM becomes two; another revision starts when both are gone, and keeps the number."""
+    if network == "user":
+        pytest.skip("the same code in both networks")
+
+    def busy(version: str) -> Release:
+        script = f"echo {version}; trap exit TERM; while :; do :; done"
+        asked = Resources(cpu_request_millis=10)
+        container = Container("run", local.image, ("sh", "-c", script), resources=asked)
+        scaling = Scaling(1, 2, (Metric("cpu", percent=50),))
+        workload = Workload(
+            "busy", (container,), scaling=scaling, strategy=Strategy(recreate=True), grace_s=3
+        )
+        return build_release(workload, (), local.settings)
+
+    first = local.deploy(busy("1"))
+    assert first.replicas_wanted == 1
+    until(lambda: local.status()["wanted"] == 2 and local.healed())
+    assert (
+        local.provider.plan("default/busy", busy("1"), local.provider.observe("default/busy")).actions == ()
+    )
+
+    local.events.clear()
+    second = local.deploy(busy("2"))
+    assert (second.replicas_ready, second.revision) == (2, 2)
+    told = [event.instances for event in local.events if isinstance(event, Replicas)]
+    assert {one.image for instances in told for one in instances} == {first.image, second.image}
+    assert all(len({one.image for one in instances}) <= 1 for instances in told)

@@ -3,12 +3,14 @@
 In: Releases. Out: VMs behind HAProxy, with DNS, in a network namespace of their own.
 
     command line ─ client ─ control.sock ─┐
+    watcher (waits for the keeper's end, and starts another)
     keeper (host network, holds the lock, opens published ports, runs the way out)
     └─ supervisor (first process of user+net+pid namespaces; makes `desired.json` true)
        └─ dnsmasq, HAProxy, QEMU × N
 
-What to do is decided in `desired`, `plan`, `vm`, `haproxy`, `dns` and `userdata`, which do no I/O;
-`supervisor`, `machine`, `balancer`, `network`, `metadata`, `keeper` and `client` do it.
+What to do is decided in `desired`, `plan`, `rollout`, `scaling`, `vm`, `haproxy`, `dns` and `userdata`, which
+do no I/O; `supervisor`, `machine`, `balancer`, `network`, `metadata`, `keeper` and `client` do it. Commands
+order and watch: whether a rollout has failed, and what becomes of it, is the supervisor's to say.
 """
 
 import heapq
@@ -20,7 +22,7 @@ from typing import Any
 
 from i2kit import events
 from i2kit.errors import NotReadyError, OperationError, RolloutError
-from i2kit.events import Finished, Note, Progress, Started, Warned, Watcher
+from i2kit.events import Finished, Note, Progress, Replicas, Started, Warned, Watcher
 from i2kit.model import (
     Architecture,
     Deployment,
@@ -33,16 +35,27 @@ from i2kit.model import (
 from i2kit.providers import Plan, Wanted
 from i2kit.providers.local import desired, orders, plan
 from i2kit.providers.local.client import Client
+from i2kit.providers.local.kept import kept, missing
 from i2kit.settings import Settings
 
-PROGRESS_DEADLINE_S = 300.0
-"""A rollout in which nothing gets better for this long has failed."""
+GONE_S = 30.0
+"""How long is waited, after a rollout failed, until its VMs are gone."""
 
-MOST_REASON = 300
-"""How many characters of the reason for a failure are noted."""
 
-MOST_CRASHES = 3
-"""A new VM whose containers ended this often, or a slot whose VM did, will not become ready."""
+class Watched:
+    """What a watcher was last told of a deployment's machines."""
+
+    def __init__(self, key: str, watch: Watcher) -> None:
+        self.watch = watch
+        self._key = key
+        self._last: Replicas | None = None
+
+    def tell(self, wanted: int, instances: tuple[Instance, ...]) -> None:
+        """Tell of the machines, if anything of them changed."""
+        now = Replicas(self._key, wanted, instances)
+        if now != self._last:
+            self._last = now
+            self.watch(now)
 
 
 class LocalProvider:
@@ -70,7 +83,7 @@ class LocalProvider:
     def plan(self, key: str, wanted: Wanted | None, found: Deployment | None) -> Plan:
         """Compare wanted with found. Reads what is noted of the revisions."""
         noted = self._client.noted()
-        return plan.plan(key, wanted, found, noted, _kept(noted.deployment(key)))
+        return plan.plan(key, wanted, found, noted, kept(noted.deployment(key)))
 
     def apply(self, plan: Plan, watch: Watcher) -> Deployment | None:
         """Make the plan true and wait until it is."""
@@ -80,12 +93,14 @@ class LocalProvider:
                 return None
             self._client.deployments(watch)  # brings back the others first
             noted = self._client.noted()
-            kept = _kept(noted.deployment(plan.key))
-            order = orders.order_for(noted, plan.key, plan.prepared or plan.wanted, kept)
+            before = noted.deployment(plan.key)
+            order = orders.order_for(noted, plan.key, plan.prepared or plan.wanted, kept(before))
             _check_that_it_fits(order)
+            if failed := _failed_before(order, before):
+                watch(Note(failed))
             self._client.start(order.machine, watch)
-            self._client.order(order)
-            return self._wait(order, watch)
+            revision = self._client.order(order)
+        return self._wait(order, revision, watch)
 
     def _remove(self, key: str, watch: Watcher) -> None:
         found = self._client.deployments(watch)
@@ -94,70 +109,72 @@ class LocalProvider:
             self._client.ask({"do": "remove", "key": key})
             watch(Finished(key, "removed"))
 
-    def _wait(self, order: desired.Order, watch: Watcher) -> Deployment:
-        """Until every replica of this machine is ready and no other runs."""
+    def _wait(self, order: desired.Order, revision: int, watch: Watcher) -> Deployment:
+        """Until every replica is available and no other machine runs. Ended before that, nothing changes."""
         watch(Started(order.key, f"starting {order.key}"))
-        best, since = -1, time.monotonic()
-        told = ""
-        before: dict[str, int] | None = None
+        told, said = Watched(order.key, watch), ""
         while True:
-            data = next((one for one in self._client.deployments(watch) if _key(one) == order.key), None)
+            data = self._told(order.key, told)
             if data is None:
                 raise OperationError(f"{order.key} was removed by another command")
-            instances = data["instances"]
-            new = [one for one in instances if one["machine"] == order.machine.fingerprint]
-            ready = sum(one["state"] == "ready" for one in new)
-            if before is None:
-                # Crashes before this deploy do not count: what was missing then may be there now.
-                before = {one["id"]: one["failures"] for one in new}
-            if ready == len(instances) == order.replicas:
+            self._check(order, revision, data, told)
+            if data["complete"] and len(data["instances"]) == data["wanted"]:
                 break
-            # Fewer old ones is progress as well.
-            score = 2 * ready - len(instances) + len(new)
-            if score > best:
-                best, since = score, time.monotonic()
-                watch(Progress(order.key, ready, order.replicas, "items"))
+            new = [one for one in data["instances"] if one["machine"] == order.machine.fingerprint]
+            watch(Progress(order.key, sum(one["state"] == "ready" for one in new), data["wanted"], "items"))
             waits = _waits(new)
-            if waits and not told:
-                told = waits
+            if waits and not said:
+                said = waits
                 watch(Note(waits))
-            late = time.monotonic() - since > PROGRESS_DEADLINE_S
-            if late or data["failures"] >= MOST_CRASHES or _crashed(new, before):
-                self._give_up(order, data)
             time.sleep(0.1)
         for port in data["unpublished"]:
             watch(Warned(f"port {port} of 127.0.0.1 is used by another program: {order.key} waits for it"))
-        watch(Finished(order.key, f"{ready} of {order.replicas} ready"))
+        watch(Finished(order.key, f"{data['ready']} of {data['wanted']} ready"))
         return _deployment(data)
 
-    def _give_up(self, order: desired.Order, data: Mapping[str, Any]) -> None:
-        """Say why the new VMs do not become ready; if older ones serve, go back to them."""
-        reason = _reason(order, data)
-        first, *said = [line.strip() for line in reason.splitlines()]
-        in_short = ": ".join((first, *said[-1:]))[:MOST_REASON]
-        serving = [
-            one
-            for one in data["instances"]
-            if one["machine"] != order.machine.fingerprint and one["state"] == "ready"
-        ]
-        if serving and data["has_previous"] and not data["served"]:
-            self._client.ask({"do": "go-back", "key": order.key, "reason": in_short})
+    def _told(self, key: str, told: "Watched") -> dict[str, Any] | None:
+        """What the supervisor says of a deployment now; its machines are told of where they changed."""
+        data = next((one for one in self._client.deployments(told.watch) if _key(one) == key), None)
+        if data is not None:
+            told.tell(data["wanted"], _deployment(data).instances)
+        return data
+
+    def _check(self, order: desired.Order, revision: int, data: Mapping[str, Any], told: "Watched") -> None:
+        """Raise what the supervisor says of a rollout that failed, or was replaced by another."""
+        key, newer = order.key, data["revision"] > revision
+        story = next((one["story"] for one in data["failed"] if one["revision"] == revision), None)
+        if newer and story is not None:
+            self._wait_until_back(key, told)
             raise RolloutError(
-                f"{order.key} did not become ready, and the revision before serves on\n{reason}",
+                f"{key} did not become ready, and the revision before serves on\n{story}",
                 hint="mend the image or the manifest, then deploy again",
             )
-        self._client.ask({"do": "give-up", "key": order.key, "reason": in_short})
-        raise NotReadyError(
-            f"{order.key} did not become ready\n{reason}",
-            hint=f"see `i2kit logs {order.name}`; mend the image or the manifest and deploy again,"
-            f" or remove it with `i2kit destroy {order.name}`",
-        )
+        if newer:
+            raise OperationError(
+                f"another command replaced revision {revision} of {key} by revision {data['revision']}",
+                hint=f"see `i2kit history {order.name}`",
+            )
+        if story is not None or data["stuck"]:
+            raise NotReadyError(
+                f"{key} did not become ready\n{story or data['stuck']}",
+                hint=f"see `i2kit logs {order.name}`; mend the image or the manifest and deploy again,"
+                f" or remove it with `i2kit destroy {order.name}`",
+            )
+
+    def _wait_until_back(self, key: str, told: "Watched") -> None:
+        """Until a failed rollout's machines are gone and what served before is whole again, for a while."""
+        deadline = time.monotonic() + GONE_S
+        while time.monotonic() < deadline:
+            data = self._told(key, told)
+            if data is None or (data["complete"] and len(data["instances"]) == data["wanted"]):
+                return
+            time.sleep(0.1)
 
     def history(self, key: str) -> Sequence[Revision]:
         """The last revisions, oldest first. Only those whose machine images are in the store are kept."""
         self._client.deployments(events.ignore)  # has it written down what serves
         now = self._client.noted().deployment(key)
-        return orders.history(now, _kept(now)) if now else ()
+        return orders.history(now, kept(now)) if now else ()
 
     def images(self) -> Sequence[PlacedImage]:
         """Its machines use the store's."""
@@ -215,29 +232,8 @@ def _new_lines(
     return found
 
 
-def _kept(now: desired.Wanted | None) -> frozenset[int]:
-    """The revisions of a deployment whose machine images are there."""
-    revisions = (*now.past, now) if now else ()
-    return frozenset(one.revision for one in revisions if not list(_missing(one.machine)))
-
-
-def _missing(machine: desired.Machine) -> Iterator[str]:
-    """The files of a machine image that are gone."""
-    for path in (machine.kernel, machine.initrd, machine.root):
-        if path and not Path(path).is_file():
-            yield path
-
-
 def _key(data: Mapping[str, Any]) -> str:
     return f"{data['namespace']}/{data['name']}"
-
-
-def _crashed(instances: Sequence[Mapping[str, Any]], before: Mapping[str, int]) -> bool:
-    """Whether containers of one VM ended too often since the deploy began."""
-    return any(
-        one["failures"] - before.get(one["id"], 0) >= MOST_CRASHES and one["state"] != "ready"
-        for one in instances
-    )
 
 
 def _waits(instances: Sequence[Mapping[str, Any]]) -> str:
@@ -248,18 +244,13 @@ def _waits(instances: Sequence[Mapping[str, Any]]) -> str:
     return next((f"{one['id']}: {one['detail']}" for one in waiting), "")
 
 
-def _reason(order: desired.Order, data: Mapping[str, Any]) -> str:
-    """Why, as far as it is known: what ended how, and its last words."""
-    new = [one for one in data["instances"] if one["machine"] == order.machine.fingerprint]
-    worst = max(new, key=lambda one: one["failures"], default=None)
-    if worst and worst["failures"]:
-        said = "".join(f"\n    {line}" for line in worst["last_lines"])
-        return f"  {worst['id']}: {worst['detail']}{said}"
-    if data["detail"]:
-        return f"  {data['detail']}"
-    if waits := _waits(new):
-        return f"  {waits}"
-    return "  its VMs did not say that they are ready"
+def _failed_before(order: desired.Order, now: desired.Wanted | None) -> str:
+    """What to know of a deploy whose like failed last time; "" where it did not."""
+    tried = [one for one in ((*now.past, now) if now else ()) if one.back_to is None and one.reason]
+    last = tried[-1] if tried else None
+    if now is None or last is None or last.machine.fingerprint != order.machine.fingerprint:
+        return ""
+    return f"revision {last.revision} was the same and failed, it is tried again: {last.reason}"
 
 
 def _check_that_it_fits(order: desired.Order) -> None:
@@ -277,7 +268,7 @@ def _check_that_it_fits(order: desired.Order) -> None:
             f"{order.key} asks for {order.machine.cpus} CPUs a VM, this machine has {cpus}",
             hint="lower resources.requests.cpu or limits.cpu",
         )
-    for path in _missing(order.machine):
+    for path in missing(order.machine):
         raise OperationError(f"the machine image's file {path} is gone", hint="deploy again to rebuild it")
 
 

@@ -19,15 +19,16 @@ from i2kit.providers.local import control
 
 Spawn = Callable[[Sequence[str], Sequence[int]], subprocess.Popen[bytes]]
 
+MOST_MUTE = 3
+"""A HAProxy that did not answer so many commands in a row is ended, and started anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What HAProxy says of one slot: requests in flight, and its last check's result (L4OK, L4TOUT, …)."""
+    """What HAProxy says of one slot: requests in flight, and its last check's result (L7OK, L4TOUT, …)."""
 
-    backend: str
     server: str
     requests: int
-    down: bool
     check: str
 
 
@@ -40,8 +41,10 @@ class Balancer:
         self._spawn = spawn
         self._stats = control.listen(stats_path)
         self._listeners: tuple[int, ...] = ()
-        self._text = ""
+        self._shape = ""
         self._process: subprocess.Popen[bytes] | None = None
+        self._leaving: set[int] = set()
+        self._mute = 0
 
     @property
     def stats_fd(self) -> int:
@@ -51,23 +54,38 @@ class Balancer:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    def configure(self, text: str, listeners: Iterable[int]) -> None:
-        """Serve this configuration from now on; the same as before is no work."""
+    @property
+    def is_leaving(self) -> bool:
+        """Whether one before still finishes responses, on slots that this one knows nothing of."""
+        return bool(self._leaving)
+
+    def configure(self, text: str, shape: str, listeners: Iterable[int]) -> None:
+        """Serve this configuration from now on; one of the same `shape` differs in what is told anyway."""
         given = tuple(listeners)
-        if self._process and text == self._text and given == self._listeners:
+        if self._process and shape == self._shape and given == self._listeners:
             return
-        self._text, self._listeners = text, given
-        self._start(finish=self._process)
+        self._shape, self._listeners = shape, given
+        self._start(text, finish=self._process)
 
-    def ended(self) -> None:
-        """HAProxy died; the next `configure` starts it. The listeners stay open: nobody is refused."""
-        self._process = None
+    def ended(self, pid: int) -> bool:
+        """A process ended: whether it was the HAProxy that serves. The next `configure` starts another.
 
-    def _start(self, *, finish: subprocess.Popen[bytes] | None) -> None:
-        self._config.write_text(self._text)
+        The listeners stay open: nobody is refused.
+        """
+        self._leaving.discard(pid)
+        if self._process is None or self._process.pid != pid:
+            return False
+        self._process, self._mute = None, 0
+        return True
+
+    def _start(self, text: str, *, finish: subprocess.Popen[bytes] | None) -> None:
+        aside = self._config.with_suffix(".new")
+        aside.write_text(text)
+        aside.replace(self._config)
         words = ["haproxy", "-db", "-q", "-f", str(self._config)]
         if finish:
             words += ["-sf", str(finish.pid)]
+            self._leaving.add(finish.pid)
         started = self._spawn(words, (self.stats_fd, *self._listeners))
         self._process = started
         # Commands must not go to the process that is leaving: wait until the new one answers.
@@ -90,8 +108,12 @@ class Balancer:
                 chunks = []
                 while chunk := connection.recv(1 << 16):
                     chunks.append(chunk)
+                self._mute = 0
                 return b"".join(chunks).decode(errors="replace")
         except OSError:
+            self._mute += 1
+            if self._mute >= MOST_MUTE and _alive(self._process.pid):
+                os.kill(self._process.pid, signal.SIGKILL)
             return ""
 
     def switch_on(self, backend: str, server: str) -> None:
@@ -111,10 +133,8 @@ class Balancer:
         text = self.command("show stat -1 4 -1").removeprefix("# ")
         return [
             Seen(
-                backend=row["pxname"],
                 server=row["svname"],
                 requests=int(row["scur"] or 0),
-                down=row["status"].startswith("DOWN"),
                 check=(row.get("check_status") or "").removeprefix("* "),  # "* ": the next one is under way
             )
             for row in csv.DictReader(io.StringIO(text))

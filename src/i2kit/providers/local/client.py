@@ -66,9 +66,10 @@ class Client:
         """One question, one answer; ConnectionError when no supervisor runs."""
         return control.ask(self.layout.control, request)
 
-    def order(self, order: desired.Order) -> None:
-        """Hand in what should run from now on."""
-        self.ask({"do": "apply", "order": asdict(order)})
+    def order(self, order: desired.Order) -> int:
+        """Hand in what should run from now on; the number of its revision."""
+        revision: int = self.ask({"do": "apply", "order": asdict(order)})["revision"]
+        return revision
 
     def noted(self) -> desired.Desired:
         """What should run, as the supervisor wrote it down; nothing where that cannot be read."""
@@ -133,16 +134,22 @@ class Client:
         if self.layout.desired.exists():
             return
         deadline = time.monotonic() + STOP_S
-        with contextlib.suppress(FileNotFoundError), self.layout.keeper_lock.open() as lock:
-            # The lock is free when the process is gone, not only its files.
-            while not _take(lock.fileno()):
-                if time.monotonic() > deadline:
-                    return
-                # More than once: one that was just started does not listen yet.
-                with contextlib.suppress(ConnectionError, OperationError):
-                    self.ask({"do": "end-if-idle"})
-                time.sleep(0.005)
-        # What a keeper that was killed could not take away.
+        with contextlib.ExitStack() as opened:
+            locks = []
+            # A lock is free when the process is gone, not only its files. The watcher goes after the keeper.
+            for path in (self.layout.keeper_lock, self.layout.watcher_lock):
+                with contextlib.suppress(FileNotFoundError):
+                    locks.append(opened.enter_context(path.open()))
+            for lock in locks:
+                while not _take(lock.fileno()):
+                    if time.monotonic() > deadline:
+                        return
+                    # More than once: one that was just started does not listen yet.
+                    with contextlib.suppress(ConnectionError, OperationError):
+                        self.ask({"do": "end-if-idle"})
+                    time.sleep(0.005)
+                fcntl.flock(lock, fcntl.LOCK_UN)
+        # What those that were killed could not take away.
         for path in self.layout.left_by_keeper():
             path.unlink(missing_ok=True)
 

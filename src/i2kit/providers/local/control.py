@@ -16,7 +16,7 @@ from typing import Any
 from i2kit.errors import OperationError
 
 MAX_MESSAGE_BYTES = 16 << 20
-PROTOCOL = 3
+PROTOCOL = 4
 """Counts up when requests or answers change: a supervisor outlives the installation of a newer i2kit."""
 
 
@@ -75,7 +75,10 @@ def ask(path: Path, request: Mapping[str, Any], *, timeout_s: float = 30.0) -> d
             ) from error
     if not text:
         raise ConnectionError("the supervisor ended")
-    answer: dict[str, Any] = json.loads(text)
+    try:
+        answer: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise ConnectionError("the supervisor ended in the middle of a word") from error
     if "error" in answer:
         raise OperationError(answer["error"], hint=answer.get("hint"))
     return answer

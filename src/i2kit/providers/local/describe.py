@@ -7,9 +7,6 @@ from typing import Any
 from i2kit.providers.local.desired import Desired, Wanted, in_front
 from i2kit.providers.local.machine import Vm
 
-LAST_LINES = 10
-"""How much of a failing VM's log the answer carries."""
-
 
 def deployment(
     wanted: Wanted,
@@ -18,9 +15,12 @@ def deployment(
     *,
     unpublished: Collection[int],
     detail: str,
-    failures: int,
+    complete: bool,
+    stuck: str,
 ) -> dict[str, Any]:
-    """One deployment. `detail`: why its last VM died; `failures`: how often one slot's VMs did in a row."""
+    """One deployment. `detail`: why its last VM died; `complete`: whether all is as wanted; `stuck`: why what
+    served before does not become so, where that is given up.
+    """
     services = {backend.service for backend in wanted.backends}
     records = [record for record in state.services if record.key in services]
     mine = sorted((one for one in vms if one.key == wanted.key), key=lambda one: one.slot)
@@ -35,7 +35,13 @@ def deployment(
         "labels": wanted.written.labels,
         "services": [asdict(one) for one in in_front(wanted.key, wanted.written, wanted.attached)],
         "served": wanted.served,
-        "has_previous": wanted.previous is not None,
+        "failed": [
+            {"revision": one.revision, "story": one.story or one.reason}
+            for one in (*wanted.past, wanted)
+            if one.reason
+        ],
+        "complete": complete,
+        "stuck": stuck,
         "endpoints": [
             {
                 "url": f"{'http' if port.http else 'tcp'}://127.0.0.1:{port.host_port}",
@@ -52,7 +58,6 @@ def deployment(
         "wanted": wanted.replicas,
         "ready": sum(one.state == "ready" for one in mine),
         "detail": detail,
-        "failures": failures,
         "instances": [instance(one) for one in mine],
     }
 
@@ -62,12 +67,12 @@ def instance(vm: Vm) -> dict[str, Any]:
     return {
         "id": vm.id,
         "address": vm.address,
-        "state": vm.state,
+        "state": vm.shown_state,
         "image": vm.image,
         "machine": vm.machine,
         "started_at": vm.started_at,
         "detail": vm.detail,
         "failures": vm.failures,
         "memory_kb": vm.memory_kb,
-        "last_lines": vm.last_lines(LAST_LINES) if vm.failures else [],
+        "usage": vm.usage,
     }

@@ -11,7 +11,19 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from i2kit.errors import OperationError
-from i2kit.model import Pairs, Port, Release, Service, ServicePort, Workload
+from i2kit.model import (
+    Amount,
+    Container,
+    Metric,
+    Pairs,
+    Port,
+    Release,
+    Scaling,
+    Service,
+    ServicePort,
+    Strategy,
+    Workload,
+)
 
 SUBNET = "10.77"
 """The /16 of the deployments' network. VMs: 10.77.<deployment>.<slot + 1>, see `address`."""
@@ -20,8 +32,8 @@ VIP_SUBNET = 255
 GATEWAY = f"{SUBNET}.0.1"
 MAX_DEPLOYMENTS = 250
 MAX_REPLICAS = 250
-SURGE = 1
-"""How many VMs more than wanted there may be while a revision replaces another."""
+MAX_SLOTS = 254
+"""The addresses that a deployment has: its replicas, and what an update may start beyond them."""
 
 HTTP_PORTS = frozenset({80, 8080})
 NAMED_PROTOCOLS = frozenset({"http", "http2", "https", "grpc", "tcp", "tls"})
@@ -33,13 +45,17 @@ PUBLISHED_PORTS = range(30000, 32768)
 ROOT_DEVICE = "/dev/vda"
 """The first disk of a VM."""
 
-FORMAT = 2
-"""Of the text on disk: counts up when an older i2kit could not read it. Format 1 had no revisions."""
+FORMAT = 3
+"""Of the text on disk: counts up when an older i2kit could not read it.
+
+Format 1 had no revisions, format 2 no policies.
+"""
 
 KEPT_REVISIONS = 10
 """How many earlier revisions of a deployment can be gone back to."""
 
 DEFAULT_CONTAINER_MEMORY_BYTES = 128 << 20
+DEFAULT_STRATEGY = Strategy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +72,25 @@ class Machine:
     memory_bytes: int
     cpus: int
     containers: tuple[tuple[str, str], ...]
+    grace_s: int = 30
+    """How long it has to finish its requests and to end."""
+    health_port: int | None = None
+    """Where it answers `/ready`; None for a guest of before, which does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How VMs take the place of others, and how many there are: nothing of it is in the VM.
+
+    `cpu_millis`, `memory_bytes`: what its containers ask for; None where one of them says nothing.
+    """
+
+    strategy: Strategy = DEFAULT_STRATEGY
+    min_ready_s: int = 0
+    progress_deadline_s: int = 600
+    scaling: Scaling | None = None
+    cpu_millis: int | None = None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +149,9 @@ class Order:
     fingerprint: str
     written: Written
     attached: tuple[Service, ...]
+    policy: Policy = Policy()
+    keep: bool = False
+    """Whether the number that runs counts more than `replicas`, as far as it may scale so."""
     back_to: int | None = None
     """The revision that this brings back."""
 
@@ -127,7 +165,8 @@ class Wanted:
     """One revision of a deployment: how many of which machine, and the service ports that lead to it.
 
     `index` is its place in the network. `served` tells whether it was ever ready in full, `reason` why its
-    rollout was given up. `past` are the revisions before, oldest first, each without a past of its own.
+    rollout failed, in a line, and `story` with all that is known. `past` are the revisions before, oldest
+    first, each without a past of its own.
     """
 
     name: str
@@ -142,10 +181,12 @@ class Wanted:
     announced: tuple[Announced, ...] = ()
     written: Written = Written()
     attached: tuple[Service, ...] = ()
+    policy: Policy = Policy()
     created_at: str = ""
     """RFC 3339, UTC; empty where an older version of i2kit noted it."""
     served: bool = False
     reason: str = ""
+    story: str = ""
     back_to: int | None = None
     """The earlier revision that this one brought back, where it was made by a rollback."""
     past: tuple["Wanted", ...] = ()
@@ -155,9 +196,25 @@ class Wanted:
         return f"{self.namespace}/{self.name}"
 
     @property
-    def previous(self) -> "Wanted | None":
-        """What was wanted before this revision: what a rollout that fails goes back to."""
-        return self.past[-1] if self.past else None
+    def rolling(self) -> bool:
+        """Whether it is not known yet what becomes of this revision."""
+        return not self.served and not self.reason
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """How many VMs there may be beyond `replicas`, and how many of them may be missing in an update."""
+        surge, unavailable = self.policy.strategy.bounds(self.replicas)
+        return min(surge, MAX_SLOTS - self.replicas), unavailable
+
+    @property
+    def slots(self) -> int:
+        """How many places for VMs it has."""
+        return self.replicas + self.bounds[0]
+
+    def base(self, kept: Collection[int]) -> "Wanted | None":
+        """The revision that served last before this one: what a rollout that fails goes back to."""
+        served = (one for one in reversed(self.past) if one.served and one.revision in kept)
+        return next(served, None)
 
     @property
     def target_ports(self) -> tuple[int, ...]:
@@ -242,7 +299,39 @@ def machine_of(release: Release) -> Machine:
         memory_bytes=memory,
         cpus=cpus,
         containers=release.image.containers,
+        grace_s=release.workload.grace_s,
+        health_port=None,
     )
+
+
+def policy_of(workload: Workload) -> Policy:
+    """What a workload says of updates and of the number of its VMs."""
+    return Policy(
+        strategy=workload.strategy,
+        min_ready_s=workload.min_ready_s,
+        progress_deadline_s=workload.progress_deadline_s,
+        scaling=workload.scaling,
+        cpu_millis=_sum(_cpu_millis(one) for one in workload.containers),
+        memory_bytes=_sum(_memory_bytes(one) for one in workload.containers),
+    )
+
+
+def _cpu_millis(container: Container) -> int | None:
+    return container.resources.cpu_request_millis or container.resources.cpu_limit_millis
+
+
+def _memory_bytes(container: Container) -> int | None:
+    return container.resources.memory_request_bytes or container.resources.memory_limit_bytes
+
+
+def _sum(amounts: Iterable[int | None]) -> int | None:
+    """All together; None where one is not known."""
+    total = 0
+    for amount in amounts:
+        if amount is None:
+            return None
+        total += amount
+    return total
 
 
 def target_number(ports: Iterable[Port], target: int | str) -> int | None:
@@ -320,14 +409,17 @@ def is_implied(service: Service, workload: Workload) -> bool:
 def order_of(release: Release, attached: Iterable[Service] = ()) -> Order:
     """What a release means on this machine, with these services of other files in front."""
     workload = release.workload
-    return make_order(
+    scaling = workload.scaling
+    order = make_order(
         workload.name,
         workload.namespace,
-        workload.replicas,
+        scaling.start(workload.replicas) if scaling else workload.replicas,
         machine_of(release),
         written_of(release),
         tuple(unplaced(one) for one in attached),
+        policy_of(workload),
     )
+    return replace(order, keep=scaling is not None)
 
 
 def make_order(
@@ -337,12 +429,14 @@ def make_order(
     machine: Machine,
     written: Written,
     attached: tuple[Service, ...],
+    policy: Policy,
 ) -> Order:
     """An order of what was noted of a release.
 
     A VM is ready when it listens on every port that one of its own Services asks for; the deployment's own
     service, which has all declared ports, counts only where there is no other. What other files say
-    cannot keep a VM from being ready.
+    cannot keep a VM from being ready. Where the number of VMs follows what they do, it says nothing of what
+    was ordered.
     """
     key = f"{namespace}/{name}"
     services = services_of(key, written, attached)
@@ -350,8 +444,10 @@ def make_order(
     public = tuple(sorted(service.key for service in services if service.public))
     own = backends_of(written.services, written.ports)
     counted = [backend for backend in own if backend.service != key] or own
-    parts = [machine.fingerprint, replicas, [asdict(backend) for backend in backends], public]
+    number = None if policy.scaling else replicas
+    parts: list[object] = [machine.fingerprint, number, [asdict(backend) for backend in backends], public]
     parts += [written.labels, [asdict(port) for port in written.ports], [asdict(one) for one in services]]
+    parts.append(asdict(policy))
     return Order(
         name=name,
         namespace=namespace,
@@ -368,6 +464,7 @@ def make_order(
         fingerprint=hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16],
         written=written,
         attached=attached,
+        policy=policy,
     )
 
 
@@ -387,13 +484,14 @@ def admit(desired: Desired, order: Order, *, taken: Iterable[int] = (), now: str
         index=index,
         revision=(old.revision + changed) if old else 1,
         fingerprint=order.fingerprint,
-        replicas=order.replicas,
+        replicas=ordered_replicas(order, old),
         machine=order.machine,
         backends=order.backends,
         ready_ports=order.ready_ports,
         announced=order.announced,
         written=order.written,
         attached=order.attached,
+        policy=order.policy,
         created_at=old.created_at if old and not changed else now,
         served=old.served if old and not changed else False,
         back_to=old.back_to if old and not changed else order.back_to,
@@ -405,40 +503,61 @@ def admit(desired: Desired, order: Order, *, taken: Iterable[int] = (), now: str
     return Desired(deployments, records)
 
 
+def ordered_replicas(order: Order, old: Wanted | None) -> int:
+    """How many replicas an order means where this is what ran before it."""
+    scaling = order.policy.scaling
+    return scaling.start(old.replicas) if scaling and order.keep and old else order.replicas
+
+
+def scale(desired: Desired, key: str, replicas: int) -> Desired:
+    """The desired state with so many replicas of what runs: not another revision."""
+    wanted = desired.deployment(key)
+    return _with(desired, replace(wanted, replicas=replicas)) if wanted else desired
+
+
 def remove(desired: Desired, key: str) -> Desired:
     """The desired state without this deployment, and without services that nothing stands behind."""
     deployments = tuple(one for one in desired.deployments if one.key != key)
     return Desired(deployments, _records(desired, deployments, {}, frozenset()))
 
 
-def go_back(desired: Desired, key: str, reason: str = "", *, now: str = "") -> Desired:
-    """The desired state with what the deployment was before its last revision, as a new revision.
+def go_back(
+    desired: Desired, key: str, kept: Collection[int], reason: str = "", story: str = "", *, now: str = ""
+) -> Desired:
+    """The desired state with the deployment as it was when it served last, as a new revision.
 
-    `reason` is why the last one failed.
+    `reason` and `story` are why the last one failed. Without a `kept` revision that served it is given up.
+    What scales by itself keeps its number.
     """
     wanted = desired.deployment(key)
-    if wanted is None or wanted.previous is None:
-        return desired
+    base = wanted.base(kept) if wanted else None
+    if wanted is None or base is None:
+        return give_up(desired, key, reason, story)
+    scaling = base.policy.scaling
     back = replace(
-        wanted.previous,
+        base,
         revision=wanted.revision + 1,
+        replicas=scaling.start(wanted.replicas) if scaling else base.replicas,
         created_at=now,
         reason="",
-        past=_with_past(replace(wanted, reason=reason)),
+        story="",
+        past=_with_past(replace(wanted, reason=reason, story=story)),
     )
     return _with(desired, back)
 
 
-def give_up(desired: Desired, key: str, reason: str) -> Desired:
+def give_up(desired: Desired, key: str, reason: str, story: str = "") -> Desired:
     """The desired state with the note that this deployment's last revision does not become ready."""
     wanted = desired.deployment(key)
-    return _with(desired, replace(wanted, reason=reason)) if wanted and not wanted.served else desired
+    if wanted is None or wanted.served:
+        return desired
+    return _with(desired, replace(wanted, reason=reason, story=story))
 
 
 def serve(desired: Desired, key: str) -> Desired:
     """The desired state with the note that this deployment's last revision is ready in full."""
     wanted = desired.deployment(key)
-    return _with(desired, replace(wanted, served=True, reason="")) if wanted else desired
+    return _with(desired, replace(wanted, served=True, reason="", story="")) if wanted else desired
 
 
 def _with_past(wanted: Wanted) -> tuple[Wanted, ...]:
@@ -509,9 +628,9 @@ def to_json(desired: Desired) -> str:
 
 
 def from_json(text: str) -> Desired:
-    """The inverse of `to_json`, also of format 1. Raises ValueError, KeyError or TypeError for other text."""
+    """The inverse of `to_json`, of formats before too; ValueError, KeyError or TypeError for other text."""
     data = json.loads(text)
-    if data["format"] not in (1, FORMAT):
+    if data["format"] not in range(1, FORMAT + 1):
         raise ValueError(f"its format is {data['format']}, not {FORMAT}")
     services = tuple(
         ServiceRecord(**{**one, "ports": tuple(Published(**port) for port in one["ports"])})
@@ -541,6 +660,7 @@ def _common(data: Mapping[str, Any]) -> dict[str, Any]:
         "ready_ports": tuple(data["ready_ports"]),
         "announced": tuple(Announced(**one) for one in data["announced"]),
         "attached": services_from_data(data["attached"]),
+        "policy": _policy(data.get("policy", {})),
         "written": Written(
             labels=_pairs(written["labels"]),
             ports=tuple(Port(**one) for one in written["ports"]),
@@ -604,3 +724,14 @@ def _pairs(data: Iterable[Iterable[str]]) -> Pairs:
 
 def _machine(data: Mapping[str, Any]) -> Machine:
     return Machine(**{**data, "containers": _pairs(data["containers"])})
+
+
+def _policy(data: Mapping[str, Any]) -> Policy:
+    """The inverse of `asdict`; without data, as for what an older version noted, the usual one."""
+    if not data:
+        return Policy()
+    strategy, scaling = data["strategy"], data["scaling"]
+    amounts = {name: Amount(**strategy[name]) for name in ("max_surge", "max_unavailable")}
+    if scaling:
+        scaling = Scaling(**{**scaling, "metrics": tuple(Metric(**one) for one in scaling["metrics"])})
+    return Policy(**{**data, "strategy": Strategy(**{**strategy, **amounts}), "scaling": scaling})

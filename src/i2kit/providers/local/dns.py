@@ -7,7 +7,7 @@ and NAME.i2kit.internal for people. The formats are dnsmasq(8)'s.
 from collections.abc import Sequence
 from pathlib import Path
 
-from i2kit.providers.local.desired import GATEWAY, SURGE, ServiceRecord, Wanted, address, mac
+from i2kit.providers.local.desired import GATEWAY, ServiceRecord, Wanted, address, mac
 
 ZONE = "i2kit.internal"
 CLUSTER_ZONE = "cluster.local"
@@ -69,10 +69,10 @@ def host_lines(services: Sequence[ServiceRecord], machines: Sequence[tuple[str, 
     return "\n".join(lines) + "\n"
 
 
-def dhcp_lines(deployments: Sequence[Wanted]) -> str:
-    """dnsmasq's dhcp-hostsfile: which MAC address gets which address, for every slot."""
+def dhcp_lines(deployments: Sequence[tuple[Wanted, int]]) -> str:
+    """dnsmasq's dhcp-hostsfile: which MAC address gets which address, in each of a deployment's slots."""
     return "".join(
         f"{mac(wanted, slot)},{address(wanted, slot)}\n"
-        for wanted in deployments
-        for slot in range(wanted.replicas + SURGE)
+        for wanted, slots in deployments
+        for slot in range(slots)
     )

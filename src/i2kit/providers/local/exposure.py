@@ -12,14 +12,18 @@ import socket
 import subprocess
 import time
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
 from i2kit.errors import OperationError
-from i2kit.providers.local import desired, dns, haproxy, network
+from i2kit.providers.local import desired, dns, haproxy, network, processes
 from i2kit.providers.local.balancer import Balancer
 from i2kit.providers.local.desired import Backend, Desired, Published, Wanted
 from i2kit.providers.local.layout import Layout
 from i2kit.providers.local.machine import Vm
 from i2kit.providers.local.programs import spawn
+
+SLOTS_AT_ONCE = 8
+"""Slots are made known to HAProxy by so many, and not taken back: few changes of number reload it."""
 
 
 class KeeperLink:
@@ -59,6 +63,8 @@ class Exposure:
         self._balancer = Balancer(layout.haproxy_config, layout.haproxy_socket, spawn)
         self._dnsmasq: subprocess.Popen[bytes] | None = None
         self._listeners: dict[tuple[str, int], socket.socket] = {}
+        self._slots: dict[str, int] = {}
+        self._stopped: set[int] = set()
         self.unpublished: set[int] = set()
         """Promised ports of the host that another program has at the moment."""
 
@@ -86,13 +92,30 @@ class Exposure:
                     needed.add(key)
                     if key not in self._listeners:
                         self._listeners[key] = network.listen(*key)
-        frontends = tuple(self._frontends(wanted, vms))
-        text = haproxy.render(frontends, stats_fd=self._balancer.stats_fd, check=self._in_namespace)
-        self._balancer.configure(text, sorted(fd for one in frontends for fd in one.listeners))
+        self.balance(wanted, vms)
         # Only now: the HAProxy before may still have accepted on these.
         for key in set(self._listeners) - needed:
             self._listeners.pop(key).close()
         self.name(wanted, vms)
+
+    def balance(self, wanted: Desired, vms: Collection[Vm]) -> None:
+        """Have HAProxy serve what there is. Which slots are on is told by `switch` while it runs."""
+        self._slots = {one.key: self._slots_of(one, vms) for one in wanted.deployments}
+        frontends = tuple(self._frontends(wanted, vms))
+        bare = (
+            replace(one, servers=tuple(replace(server, on=False) for server in one.servers))
+            for one in frontends
+        )
+        text, shape = (
+            haproxy.render(tuple(some), stats_fd=self._balancer.stats_fd, check=self._in_namespace)
+            for some in (frontends, bare)
+        )
+        self._balancer.configure(text, shape, sorted(fd for one in frontends for fd in one.listeners))
+
+    def _slots_of(self, wanted: Wanted, vms: Collection[Vm]) -> int:
+        used = (vm.slot + 1 for vm in vms if vm.key == wanted.key)
+        needed = max(wanted.slots, self._slots.get(wanted.key, 0), *used, 1)
+        return min(desired.MAX_SLOTS, -(-needed // SLOTS_AT_ONCE) * SLOTS_AT_ONCE)
 
     def _frontends(self, wanted: Desired, vms: Collection[Vm]) -> Iterator[haproxy.Frontend]:
         for record in wanted.services:
@@ -101,6 +124,11 @@ class Exposure:
                 listeners = tuple(self._listeners[key].fileno() for key in keys if key in self._listeners)
                 servers = tuple(self._servers(wanted.deployments, record.key, port, vms))
                 yield haproxy.Frontend(_frontend_name(record.key, port.number), port.http, listeners, servers)
+        for one in wanted.deployments:
+            if not one.backends and one.machine.health_port:
+                backend = Backend("", 0, one.machine.health_port, http=True)
+                servers = tuple(self._slot_servers(one, backend, vms))
+                yield haproxy.Frontend(_backends_of(one)[0], http=True, listeners=(), servers=servers)
 
     def _servers(
         self, deployments: Iterable[Wanted], service: str, port: Published, vms: Collection[Vm]
@@ -108,27 +136,34 @@ class Exposure:
         """The slots behind a service port, of all deployments that it leads to."""
         for one in deployments:
             for backend in one.backends:
-                if (backend.service, backend.number) != (service, port.number):
-                    continue
-                for slot in range(one.replicas + desired.SURGE):
-                    found = next((vm for vm in vms if (vm.key, vm.slot) == (one.key, slot)), None)
-                    yield self._server(one, slot, backend, found)
+                if (backend.service, backend.number) == (service, port.number):
+                    yield from self._slot_servers(one, backend, vms)
+
+    def _slot_servers(
+        self, wanted: Wanted, backend: Backend, vms: Collection[Vm]
+    ) -> Iterator[haproxy.Server]:
+        found = {vm.slot: vm for vm in vms if vm.key == wanted.key}
+        for slot in range(self._slots[wanted.key]):
+            yield self._server(wanted, slot, backend, found.get(slot))
 
     def _server(self, wanted: Wanted, slot: int, backend: Backend, found: Vm | None) -> haproxy.Server:
         on = found is not None and found.state == "ready"
         name = server_name(wanted.key, slot)
+        health = found.health_port if found else wanted.machine.health_port
         if self._in_namespace:
-            return haproxy.Server(name, desired.address(wanted, slot), backend.target, on)
+            return haproxy.Server(name, desired.address(wanted, slot), backend.target, on, health)
         # In the user network a slot has an address only while there is a VM that was given this port.
         port = found.forwards.get(backend.target) if found else None
-        return haproxy.Server(name, "127.0.0.1", port or 1, on and port is not None)
+        asked = found.forwards.get(health, 1) if found and health else health and 1
+        return haproxy.Server(name, "127.0.0.1", port or 1, on and port is not None, asked)
 
     def name(self, wanted: Desired, vms: Collection[Vm]) -> None:
         """Tell dnsmasq all names and addresses; it rereads them on SIGHUP."""
         if not self._in_namespace:
             return
         machines = [(one.address, one.id, one.key.split("/")[0]) for one in vms]
-        self._layout.dhcp_hosts.write_text(dns.dhcp_lines(wanted.deployments))
+        slots = [(one, self._slots_of(one, vms)) for one in wanted.deployments]
+        self._layout.dhcp_hosts.write_text(dns.dhcp_lines(slots))
         self._layout.hosts.write_text(dns.host_lines(wanted.services, machines))
         if self._dnsmasq is not None:
             os.kill(self._dnsmasq.pid, signal.SIGHUP)
@@ -143,8 +178,8 @@ class Exposure:
 
     def restarted(self, pid: int, wanted: Desired, vms: Collection[Vm]) -> str | None:
         """If this process, which ended, was one of ours: start it again and say which."""
-        if pid == self._balancer.pid:
-            self._balancer.ended()
+        self._stopped.discard(pid)
+        if self._balancer.ended(pid):
             self.update(wanted, vms)
             return "haproxy"
         if self._dnsmasq is not None and pid == self._dnsmasq.pid:
@@ -156,28 +191,37 @@ class Exposure:
 
     def switch(self, wanted: Wanted | None, vm: Vm, *, on: bool) -> None:
         """Send requests to this VM from now on, or none."""
-        for backend in wanted.backends if wanted else ():
-            frontend = _frontend_name(backend.service, backend.number)
+        for backend in _backends_of(wanted):
             if on:
-                self._balancer.switch_on(frontend, server_name(vm.key, vm.slot))
+                self._balancer.switch_on(backend, server_name(vm.key, vm.slot))
             else:
-                self._balancer.switch_off(frontend, server_name(vm.key, vm.slot))
+                self._balancer.switch_off(backend, server_name(vm.key, vm.slot))
 
     def drain(self, wanted: Wanted | None, vm: Vm) -> None:
         """Send nothing new to this VM; what runs may finish."""
-        for backend in wanted.backends if wanted else ():
-            frontend = _frontend_name(backend.service, backend.number)
-            self._balancer.drain(frontend, server_name(vm.key, vm.slot))
+        for backend in _backends_of(wanted):
+            self._balancer.drain(backend, server_name(vm.key, vm.slot))
 
-    def busy(self) -> frozenset[str]:
-        """The `server_name`s with requests in flight."""
+    def busy(self) -> frozenset[str] | None:
+        """The `server_name`s with requests in flight; None while it may be any of them.
+
+        A HAProxy that was reloaded finishes what it has, and tells nobody any more what that is.
+        """
+        if self._balancer.is_leaving:
+            return None
         return frozenset(seen.server for seen in self._balancer.seen() if seen.requests)
 
     def silent(self) -> frozenset[str]:
-        """The `server_name`s whose checks got no answer at all: not refused, but hanging."""
-        return frozenset(
-            seen.server for seen in self._balancer.seen() if seen.down and seen.check in ("L4TOUT", "L7TOUT")
-        )
+        """The `server_name`s whose last checks got no answer at all: not refused, but hanging."""
+        return frozenset(seen.server for seen in self._balancer.seen() if seen.check in ("L4TOUT", "L7TOUT"))
+
+    def go_on(self) -> None:
+        """Have HAProxy and dnsmasq go on where they were stopped; where that does not help, start others."""
+        ours = [self._balancer.pid, self._dnsmasq.pid if self._dnsmasq else None]
+        stopped = {pid for pid in ours if pid is not None and processes.is_stopped(pid)}
+        for pid in stopped:
+            os.kill(pid, signal.SIGKILL if pid in self._stopped else signal.SIGCONT)
+        self._stopped = stopped
 
     def end(self) -> None:
         """Stop answering."""
@@ -191,6 +235,14 @@ class Exposure:
 def server_name(key: str, slot: int) -> str:
     """What HAProxy calls this slot, the same in every backend."""
     return f"{key.replace('/', ':')}:{slot}"
+
+
+def _backends_of(wanted: Wanted | None) -> list[str]:
+    """What HAProxy calls the backends with a deployment's slots: one to look after them at least."""
+    if wanted is None:
+        return []
+    names = [_frontend_name(one.service, one.number) for one in wanted.backends]
+    return names or ([f"{wanted.key.replace('/', ':')}:health"] if wanted.machine.health_port else [])
 
 
 def _frontend_name(service: str, number: int) -> str:

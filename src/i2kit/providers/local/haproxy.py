@@ -10,17 +10,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A slot: the VM in it may change, its address does not. Off until its VM is ready."""
+    """A slot: the VM in it may change, its address does not. Off until its VM is ready.
+
+    `health` is the port where the VM answers `/ready`; None for one of before, which does not.
+    """
 
     name: str
     address: str
     port: int
     on: bool
+    health: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Frontend:
-    """A service port: the inherited listeners that lead to it and the slots behind it."""
+    """A service port: the inherited listeners that lead to it and the slots behind it.
+
+    Without listeners the slots are only looked after.
+    """
 
     name: str
     http: bool
@@ -29,10 +36,10 @@ class Frontend:
 
 
 def render(frontends: Sequence[Frontend], *, stats_fd: int, check: bool) -> str:
-    """The configuration. `check` asks every second whether a slot still accepts connections.
+    """The configuration. Every second each slot is asked whether it is ready.
 
-    Without `check` (QEMU's user network accepts for a guest that does not) only the guest's own
-    word counts.
+    Where a VM cannot be asked, `check` has its port tried. Without that (QEMU's user network accepts for a
+    guest that does not) only the guest's own word counts.
     """
     lines = [
         "global",
@@ -47,33 +54,35 @@ def render(frontends: Sequence[Frontend], *, stats_fd: int, check: bool) -> str:
         "  timeout tunnel 1h",
         "  timeout http-request 30s",
         "  timeout queue 10s",
-        "  timeout check 2s",
+        "  timeout check 1500ms",
         "  retries 3",
         "  option redispatch 1",
     ]
     for frontend in frontends:
-        lines += ["", f"frontend {frontend.name}"]
-        lines += [f"  bind fd@{number}" for number in frontend.listeners]
-        if frontend.http:
-            # idle-close: a reload must not break a keep-alive connection in the client's hands.
-            lines += ["  mode http", "  option idle-close-on-response"]
-        else:
-            lines += ["  mode tcp"]
-        lines += [f"  default_backend {frontend.name}", "", f"backend {frontend.name}"]
+        if frontend.listeners:
+            lines += ["", f"frontend {frontend.name}"]
+            lines += [f"  bind fd@{number}" for number in frontend.listeners]
+            lines.append(f"  mode {'http' if frontend.http else 'tcp'}")
+            if frontend.http:
+                # A reload must not break a keep-alive connection in the client's hands.
+                lines.append("  option idle-close-on-response")
+            lines.append(f"  default_backend {frontend.name}")
+        lines += ["", f"backend {frontend.name}", f"  mode {'http' if frontend.http else 'tcp'}"]
+        lines.append("  balance roundrobin")
         if frontend.http:
             lines += [
-                "  mode http",
-                "  balance roundrobin",
                 "  option forwardfor",
                 "  retry-on conn-failure empty-response",
                 # A POST that was cut off may have been done: only idempotent requests are sent again.
                 "  http-request disable-l7-retry if !{ method GET HEAD OPTIONS PUT DELETE }",
             ]
-        else:
-            lines += ["  mode tcp", "  balance roundrobin"]
-        # fall 3 at 1 s: fewer flapped under overload; a dead process is known at once anyway.
-        checks = " check inter 1s fall 3 rise 1" if check else ""
+        asked = all(server.health for server in frontend.servers)
+        if asked:
+            lines.append("  option httpchk GET /ready")
         for server in frontend.servers:
             state = "" if server.on else " disabled"
-            lines.append(f"  server {server.name} {server.address}:{server.port}{checks}{state}")
+            where = f" check port {server.health}" if asked else " check" if check else ""
+            # fall 3 at 1 s: fewer flapped under overload; a dead process is known at once anyway.
+            how = " inter 1s fall 3 rise 1" if where else ""
+            lines.append(f"  server {server.name} {server.address}:{server.port}{where}{how}{state}")
     return "\n".join(lines) + "\n"

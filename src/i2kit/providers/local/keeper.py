@@ -2,7 +2,8 @@
 
 It holds the lock that says "running", puts the supervisor into namespaces of its own, opens the
 published ports on the host's loopback address for it, and runs the way out (slirp4netns or pasta).
-When it dies, the kernel ends everything below it. Started by `control` from the command line:
+When it dies, the kernel ends everything below it, and the watcher (watcher.sh) starts another.
+Started by `client` from the command line:
 python -m i2kit.providers.local.keeper STATE_DIR RUN_DIR NETWORK ACCELERATOR EGRESS
 """
 
@@ -18,11 +19,12 @@ import time
 from pathlib import Path
 
 from i2kit.process import SEARCH_PATH
-from i2kit.providers.local import network
+from i2kit.providers.local import network, processes
 from i2kit.providers.local.layout import ALREADY_RUNS, Layout
 from i2kit.providers.local.namespaces import can_isolate, isolated
 
 RESTART_S = 1.0
+WATCHER = Path(__file__).with_name("watcher.sh")
 
 
 def egress_command(kind: str, pid: int) -> list[str]:
@@ -50,6 +52,10 @@ class Keeper:
         self._egress_kind = egress
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._egress: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
+        self._watcher_end: int | None = None
+        """Readable once the watcher ended: another is there before anybody can end us, too."""
+        self._stopped: set[int] = set()
 
     def run(self) -> None:
         """Keep a supervisor running; start it again when it dies for another reason than being done."""
@@ -82,14 +88,18 @@ class Keeper:
     def _serve(self, link: socket.socket, supervisor: subprocess.Popen[bytes]) -> None:
         """Answer the supervisor's requests until it closes the link by ending."""
         while True:
-            readable, _, _ = select.select([link], [], [], 1.0)
+            self._be_watched()
+            self._go_on(supervisor)
+            waiting: list[socket.socket | int] = [link]
+            waiting += [self._watcher_end] if self._watcher_end is not None else []
+            readable, _, _ = select.select(waiting, [], [], 1.0)
             if not self._is_found():
-                # No command can reach us any more, and the next one starts another keeper.
+                # No command can reach us any more; our watcher starts another keeper, or the next command.
                 sys.exit(1)
             if self._egress is not None and self._egress.poll() is not None:
                 _log(f"{self._egress_kind} ended with status {self._egress.returncode}; starting it again")
                 self._start_egress(supervisor)
-            if not readable:
+            if link not in readable:
                 continue
             try:
                 words = link.recv(4096).decode().split()
@@ -103,6 +113,38 @@ class Keeper:
                     link.send(b"ok")
                 case _:
                     return
+
+    def _be_watched(self) -> None:
+        """Start a watcher where there is none, as after its death."""
+        if self._watcher is not None and self._watcher.poll() is None:
+            return
+        if self._watcher_end is not None:
+            os.close(self._watcher_end)
+            self._watcher_end = None
+        with contextlib.suppress(OSError):
+            lock = os.open(self._layout.watcher_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            finally:
+                os.close(lock)
+            words = ["sh", str(WATCHER), str(self._layout.desired), str(self._layout.run_dir)]
+            words += [sys.executable, "-P", "-m", "i2kit.providers.local.keeper", *sys.argv[1:]]
+            self._watcher = subprocess.Popen(words, stdin=subprocess.DEVNULL, cwd="/", start_new_session=True)
+            self._watcher_end = os.pidfd_open(self._watcher.pid)
+
+    def _go_on(self, supervisor: subprocess.Popen[bytes]) -> None:
+        """Have what was stopped go on; the way out is started anew where that does not help."""
+        inside = _first_child(supervisor.pid)
+        if inside is not None and processes.is_stopped(inside, below=False):
+            os.kill(inside, signal.SIGCONT)
+        if self._egress is not None and processes.is_stopped(self._egress.pid):
+            again = self._egress.pid in self._stopped
+            os.kill(self._egress.pid, signal.SIGKILL if again else signal.SIGCONT)
+            self._stopped = {self._egress.pid}
+        else:
+            self._stopped = set()
 
     def _is_found(self) -> bool:
         """Whether the lock is still the file of this name: a logout, for one, removes the folder it is in."""

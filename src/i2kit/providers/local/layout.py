@@ -40,6 +40,10 @@ class Layout:
         return self.run_dir / "deploy.lock"
 
     @property
+    def watcher_lock(self) -> Path:
+        return self.run_dir / "watcher.lock"
+
+    @property
     def keeper_log(self) -> Path:
         return self.run_dir / "keeper.log"
 
@@ -74,9 +78,10 @@ class Layout:
         somebody may be waiting right now.
         """
         return (
-            *(self.haproxy_config, self.haproxy_socket, self.dnsmasq_config, self.hosts, self.dhcp_hosts),
+            *(self.haproxy_config, self.haproxy_config.with_suffix(".new"), self.haproxy_socket),
+            *(self.dnsmasq_config, self.hosts, self.dhcp_hosts),
             *(self.leases, self.control, self.keeper_log, *self.run_dir.glob("*.user-data")),
-            self.keeper_lock,
+            *(self.watcher_lock, self.keeper_lock),
         )
 
     def userdata(self, instance: str) -> Path:

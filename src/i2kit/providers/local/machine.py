@@ -24,8 +24,17 @@ LONGEST_LINE_BYTES = 64 << 10
 UNPRINTABLE = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 """What a hostile guest could steer a terminal with."""
 
-MEMORY = re.compile(r"([0-9]{1,12}) ([0-9]{1,12})")
-"""Total and available, in kB. Not every text of digits is a number to int()."""
+TWO_NUMBERS = re.compile(r"([0-9]{1,15}) ([0-9]{1,15})")
+"""Not every text of digits is a number to int()."""
+
+MOST_WORDS = 400
+"""How many characters of what a guest says about itself are kept."""
+
+MOST_PROBES = 64
+"""Of how many probes a guest may tell."""
+
+Kind = Literal["startup", "liveness", "readiness"]
+KINDS: dict[str, Kind] = {"startup": "startup", "liveness": "liveness", "readiness": "readiness"}
 
 
 @dataclass(slots=True)
@@ -45,18 +54,42 @@ class Vm:
     forwards: dict[int, int]
     """Guest port → port on the host's loopback address, in QEMU's user network."""
 
+    grace_s: int = 30
+    """How long it has to finish its requests and to end."""
+    health_port: int | None = None
+    """Where it answers `/ready`."""
     state: Literal["starting", "ready", "draining"] = "starting"
     detail: str = ""
+    culprit: str = ""
+    """The container that the detail is about."""
     failures: int = 0
     """How often containers ended unasked."""
+    crashed: bool = False
+    """Whether one ended since it was last ready."""
+    broken: str = ""
+    """Why it ends itself, beyond repair."""
+    ready_since_s: float | None = None
+    served: bool = False
+    """Whether it was ever ready."""
+    booted: bool = False
+    """Whether its guest ever said anything."""
+    stopped: bool = False
+    """Whether its process was seen stopped at the last look."""
+    silent_since: tuple[float, float] | None = None
+    """When its checks began to get no answer at all, and the CPU time that it had used by then."""
+    sampled: tuple[float, float] | None = None
+    """When its CPU time was last looked at, and what that was (s)."""
 
     memory_kb: tuple[int, int] | None = None
+    usage: tuple[int, int] | None = None
+    """What its containers use: 1/1000 CPUs, bytes of memory."""
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     started_s: float = field(default_factory=time.monotonic)
-    stop_at_s: float | None = None
-    """When a draining VM is told to stop even though requests still run."""
-
-    kill_at_s: float | None = None
+    gone_by_s: float | None = None
+    """When a draining VM has to be gone, whatever runs in it."""
+    told_to_stop: bool = False
+    _probes: dict[tuple[str, Kind], str] = field(default_factory=dict)
+    """The probes that fail, with what they were answered."""
     _heard: bytes = b""
     _logged: bytes = b""
     _file: BinaryIO | None = None
@@ -77,25 +110,61 @@ class Vm:
         return self.state != before
 
     def _word(self, line: str) -> None:
+        self.booted = True
         word, _, rest = line.strip().partition(" ")
         match word:
             case "ready" if self.state == "starting":
-                self.state, self.detail = "ready", ""
+                self.state, self.detail, self.culprit, self.crashed = "ready", "", "", False
+                self.ready_since_s, self.served = time.monotonic(), True
             case "unready" if self.state == "ready":
-                self.state = "starting"
+                self.state, self.ready_since_s = "starting", None
             case "waiting" if self.state == "starting":
                 self.detail = f"its containers run, but nobody listens on port {printable(rest[:5])}"
             case "exited":
                 name, status, delay, *reason = [*rest.split(" "), "", "", ""]
                 self.failures += 1
+                self.crashed, self.culprit = True, name[:MOST_WORDS]
+                self._probes = {which: text for which, text in self._probes.items() if which[0] != name}
                 why = " ".join(reason).strip()
                 again = f", starts again in {delay} s" if delay.isdigit() and delay != "0" else ""
                 self.detail = f"container {name} ended with exit status {status}"
                 self.detail += (f" ({why})" if why else "") + again
-                self.detail = printable(self.detail)
+                self.detail = printable(self.detail)[:MOST_WORDS]
+            case "probe":
+                self._probed(*[*rest.split(" ", 3), "", "", "", ""][:4])
+            case "broken":
+                self.broken = self.detail = printable(rest)[:MOST_WORDS] or "beyond repair"
             case "memory":
-                if numbers := MEMORY.fullmatch(rest):
+                if numbers := TWO_NUMBERS.fullmatch(rest):
                     self.memory_kb = (int(numbers[1]), int(numbers[2]))
+            case "usage":
+                if numbers := TWO_NUMBERS.fullmatch(rest):
+                    self.usage = (int(numbers[1]), int(numbers[2]))
+
+    def _probed(self, name: str, kind: str, outcome: str, text: str) -> None:
+        """A probe's outcome changed."""
+        if kind not in KINDS:
+            return
+        which = (name, KINDS[kind])
+        if outcome == "failed" and (which in self._probes or len(self._probes) < MOST_PROBES):
+            self._probes[which] = printable(f"container {name}: {kind} probe failed: {text}")[:MOST_WORDS]
+            self.detail, self.culprit = self._probes[which], name[:MOST_WORDS]
+        elif outcome == "ok" and self._probes.pop(which, None) == self.detail and not self.crashed:
+            self.detail = next(iter(self._probes.values()), "")
+
+    @property
+    def shown_state(self) -> Literal["starting", "ready", "draining", "failed"]:
+        """The state as people are told it: a VM that starts and has trouble has failed so far.
+
+        That a startup probe fails is what starting is about.
+        """
+        trouble = self.crashed or self.broken or any(kind != "startup" for _, kind in self._probes)
+        return "failed" if self.state == "starting" and trouble else self.state
+
+    def is_available(self, min_ready_s: float) -> bool:
+        """Whether it has been ready for this long."""
+        since = self.ready_since_s
+        return self.state == "ready" and since is not None and time.monotonic() - since >= min_ready_s
 
     def kill(self) -> None:
         """End it now. Not by Popen.kill, which would take the exit status that the supervisor waits for."""
@@ -156,14 +225,15 @@ class Vm:
             self._file.close()
 
     def last_lines(self, count: int) -> list[str]:
-        """The end of the containers' log, without the time."""
+        """The end of the log, without the time; of the container that failed, where it said anything."""
         try:
             with self.log_path.open("rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - (16 << 10)))
-                lines = file.read().decode(errors="replace").splitlines()[-count:]
+                file.seek(max(0, os.fstat(file.fileno()).st_size - (64 << 10)))
+                lines = [line.partition(" ")[2] for line in file.read().decode(errors="replace").splitlines()]
         except OSError:
             return []
-        return [line.partition(" ")[2] for line in lines]
+        own = [line for line in lines if self.culprit and line.startswith(f"{self.culprit} ")]
+        return (own or lines)[-count:]
 
 
 def printable(text: str) -> str:

@@ -8,11 +8,19 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Literal
 
-from i2kit.errors import InputError, OperationError, Problem
+from i2kit.errors import InputError, OperationError, Position, Problem
 from i2kit.model import Release, Revision, Service
 from i2kit.providers import Front, Rollback, Scale
 from i2kit.providers.local import desired
-from i2kit.providers.local.desired import MAX_REPLICAS, Desired, Order, Wanted, in_front, order_of
+from i2kit.providers.local.desired import (
+    MAX_REPLICAS,
+    Desired,
+    Order,
+    Wanted,
+    in_front,
+    order_of,
+    ordered_replicas,
+)
 
 Change = Rollback | Scale | Front
 
@@ -23,32 +31,53 @@ def order_for(state: Desired, key: str, wanted: Release | Change, kept: Collecti
     Raises InputError for what cannot be had here, OperationError for what is not noted.
     """
     if isinstance(wanted, Release):
-        return order_of(wanted, attached_to(state, wanted))
+        order = order_of(wanted, attached_to(state, wanted))
+        order = replace(order, replicas=ordered_replicas(order, state.deployment(key)))
+        most = wanted.workload.scaling.most if wanted.workload.scaling else order.replicas
+        _check_number(key, most, wanted.workload.position)
+        return order
     now = running(state, key)
     match wanted:
         case Scale(replicas):
-            if replicas > MAX_REPLICAS:
-                problem = f"{key} may have {MAX_REPLICAS} replicas on one machine, not {replicas}"
-                raise InputError([Problem(problem, hint="split it into several deployments")])
+            _check_number(key, replicas)
+            _check_scaling(now, replicas)
             return again(now, replace(now, replicas=replicas))
         case Rollback(to):
             then = revision(now, to, kept)
-            back = again(now, replace(then, replicas=now.replicas, attached=now.attached))
-            return replace(back, back_to=then.revision)
+            scaling = then.policy.scaling
+            number = scaling.start(now.replicas) if scaling else now.replicas
+            back = again(now, replace(then, replicas=number, attached=now.attached))
+            return replace(back, back_to=then.revision, keep=scaling is not None)
         case Front():
             return again(now, fronted(now, wanted))
+
+
+def _check_number(key: str, replicas: int, position: Position | None = None) -> None:
+    if replicas > MAX_REPLICAS:
+        problem = f"{key} may have {MAX_REPLICAS} replicas on one machine, not {replicas}"
+        raise InputError([Problem(problem, position, "split it into several deployments")])
+
+
+def _check_scaling(now: Wanted, replicas: int) -> None:
+    """Refuse a number that the deployment's own scaling would take back at once."""
+    scaling = now.policy.scaling
+    if scaling and not scaling.least <= replicas <= scaling.most:
+        problem = f"{now.key} scales by itself between {scaling.least} and {scaling.most} replicas"
+        hint = f"give a number of these, or change its files; {replicas} is not one of them"
+        raise InputError([Problem(problem, hint=hint)])
 
 
 def again(now: Wanted, then: Wanted) -> Order:
     """The order for what was noted of `then`. As long as it is the same as `now`, that changes nothing."""
     made = desired.make_order(
-        then.name, then.namespace, then.replicas, then.machine, then.written, then.attached
+        then.name, then.namespace, then.replicas, then.machine, then.written, then.attached, then.policy
     )
-    same = (then.replicas, then.machine, then.written, then.attached) == (
+    same = (then.replicas, then.machine, then.written, then.attached, then.policy) == (
         now.replicas,
         now.machine,
         now.written,
         now.attached,
+        now.policy,
     )
     # What an older version noted has a fingerprint of other things.
     return replace(made, fingerprint=now.fingerprint) if same else made

@@ -5,12 +5,13 @@ Pure: no I/O, no clock; time comes in as an argument.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from i2kit.model import Deployment, Release
 from i2kit.providers import Action, Front, Plan, Rollback
 from i2kit.providers.local import orders
-from i2kit.providers.local.desired import SURGE, Desired, Order, Wanted, in_front
+from i2kit.providers.local.desired import Desired, Order, Policy, Wanted, in_front
 
 FIRST_RETRY_S = 0.0
 """A VM that ends is replaced at once; one that ends again soon waits, doubling, up to MOST_RETRY_S."""
@@ -44,7 +45,8 @@ def plan(
     if found is None:
         created = Action("create", key, f"{vms(order.replicas)} of {short(order.machine.image)}")
         return Plan(key, wanted, None, (created,), prepared=prepared)
-    if found.fingerprint == order.fingerprint:
+    same_number = found.replicas_wanted == order.replicas
+    if found.fingerprint == order.fingerprint and same_number:
         return Plan(key, wanted, found, (), prepared=prepared)
     actions = []
     if found.machine != order.machine.fingerprint:
@@ -55,15 +57,17 @@ def plan(
         )
         back = f", back to revision {prepared.to}" if prepared else ""
         actions.append(Action("replace", key, reason + back))
-    if found.replicas_wanted != order.replicas:
+    if not same_number:
         actions.append(Action("scale", key, f"{found.replicas_wanted} → {vms(order.replicas)}"))
+    now = noted.deployment(key)
+    differences = _differences(found, order, now.policy if now else order.policy)
     if not actions or isinstance(wanted, Front):
-        actions.append(Action("change", key, _differences(found, order)))
+        actions.append(Action("change", key, differences or "services"))
     return Plan(key, wanted, found, tuple(actions), prepared=prepared)
 
 
-def _differences(found: Deployment, order: Order) -> str:
-    """Which of the services that were written come, change and go, and whether the pods' labels change."""
+def _differences(found: Deployment, order: Order, policy: Policy) -> str:
+    """What changes beside machines and their number: services that were written, labels, the policy."""
     before = {service.key: service for service in found.services}
     after = {one.key: one for one in in_front(order.key, order.written, order.attached)}
     words = [
@@ -72,7 +76,17 @@ def _differences(found: Deployment, order: Order) -> str:
         *(f"service {key} goes" for key in before.keys() - after.keys()),
     ]
     labels = ["the labels change"] if found.labels != order.written.labels else []
-    return ", ".join([*labels, *sorted(words)]) or "services"
+    others = [
+        f"the {name} changes"
+        for name, before, after in (
+            ("strategy of updates", policy.strategy, order.policy.strategy),
+            ("time for which a VM must be ready", policy.min_ready_s, order.policy.min_ready_s),
+            ("deadline of updates", policy.progress_deadline_s, order.policy.progress_deadline_s),
+            ("scaling", policy.scaling, order.policy.scaling),
+        )
+        if before != after
+    ]
+    return ", ".join([*labels, *sorted(words), *others])
 
 
 def vms(count: int) -> str:
@@ -87,12 +101,16 @@ def short(identity: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A VM as the supervisor knows it, reduced to what decisions need."""
+    """A VM as the supervisor knows it, reduced to what decisions need.
+
+    `available`: it has been ready for as long as the deployment asks for.
+    """
 
     id: str
     slot: int
     machine: str
     state: Literal["starting", "ready", "draining"]
+    available: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,45 +142,58 @@ def next_steps(
 ) -> Sequence[Step]:
     """What to do now so that the VMs come nearer to `wanted`; asked again after every change.
 
-    `not_before` holds, per slot, when it may be started again after a failure. While another
-    revision runs, one new VM is started beside it (the surge), and one old one leaves for every
-    new one that is ready: there are never fewer ready VMs than the smaller of wanted and before.
+    `not_before` holds, per slot, when it may be started again after a failure. There are never more VMs
+    than the strategy's surge allows, those that leave counted, and no VM is made to leave if fewer were
+    available then than the strategy asks for. Old VMs that do not serve leave at once.
     """
     if wanted is None:
         return [Kill(one.id) for one in running]
     alive = [one for one in running if one.state != "draining"]
     current = [one for one in alive if one.machine == wanted.machine.fingerprint]
     old = [one for one in alive if one.machine != wanted.machine.fingerprint]
-    steps: list[Step] = []
+    surge, unavailable = wanted.bounds
 
-    # Old VMs that do not serve only take up room.
-    steps += [Kill(one.id) for one in old if one.state == "starting"]
-    old = [one for one in old if one.state == "ready"]
+    by_use = sorted(current, key=lambda one: (one.available, one.state == "ready", -one.slot))
+    leaving = [*by_use[: max(0, len(current) - wanted.replicas)]]
+    staying = [one for one in current if one not in leaving]
+    if wanted.policy.strategy.recreate:
+        leaving += old
+    else:
+        leaving += _replaceable(old, staying, max(0, wanted.replicas - unavailable))
+    steps: list[Step] = [Drain(one.id) if one.state == "ready" else Kill(one.id) for one in leaving]
 
-    surplus = len(current) - wanted.replicas
-    if surplus > 0:
-        leaving = sorted(current, key=lambda one: (one.state == "ready", -one.slot))[:surplus]
-        steps += [Drain(one.id) if one.state == "ready" else Kill(one.id) for one in leaving]
-
-    ready = sum(one.state == "ready" for one in current)
-    replaceable = ready + len(old) - wanted.replicas
-    for one in sorted(old, key=lambda one: -one.slot)[: max(0, replaceable)]:
-        steps.append(Drain(one.id))
-
-    missing = wanted.replicas - len(current)
-    if old:
-        # One at a time, and only while the surge has room (draining VMs still count).
-        booting = any(one.state == "starting" for one in current)
-        room = wanted.replicas + SURGE - len(current) - len(old)
-        missing = 0 if booting else min(missing, room, 1)
+    room = wanted.replicas + surge - len(running)
+    if wanted.policy.strategy.recreate and not all(_is_current(one, wanted) for one in running):
+        room = 0  # not even beside one that is just leaving
+    missing = min(wanted.replicas - len(staying), room)
     occupied = {one.slot for one in running}
-    for slot in range(wanted.replicas + SURGE):
-        if missing <= 0:
-            break
-        if slot not in occupied and not_before.get(slot, 0.0) <= now:
-            steps.append(Start(slot))
-            missing -= 1
-    return steps
+    free = (slot for slot in range(wanted.slots) if slot not in occupied and not_before.get(slot, 0.0) <= now)
+    return [*steps, *(Start(slot) for slot in islice(free, max(0, missing)))]
+
+
+def _is_current(one: Running, wanted: Wanted) -> bool:
+    return one.machine == wanted.machine.fingerprint
+
+
+def _replaceable(old: Sequence[Running], staying: Sequence[Running], least: int) -> Sequence[Running]:
+    """The old VMs that may leave, so that `least` stay that serve and as many that are available."""
+    ready = sum(one.state == "ready" for one in (*old, *staying)) - least
+    available = sum(one.available for one in (*old, *staying)) - least
+    found = []
+    for one in sorted(old, key=lambda one: (one.available, -one.slot)):
+        if one.state != "ready":
+            found.append(one)
+        elif ready > 0 and (available > 0 or not one.available):
+            found.append(one)
+            ready -= 1
+            available -= one.available
+    return found
+
+
+def is_complete(wanted: Wanted, running: Sequence[Running]) -> bool:
+    """Whether every replica is available and none of another machine serves beside them."""
+    alive = [one for one in running if one.state != "draining"]
+    return len(alive) == wanted.replicas and all(_is_current(one, wanted) and one.available for one in alive)
 
 
 def retry_delay_s(failures: int) -> float:

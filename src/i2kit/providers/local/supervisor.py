@@ -1,8 +1,8 @@
 """The supervisor: makes the VMs of this machine what `desired.json` says, and keeps them so.
 
 PID 1 of its own namespaces (where the machine allows them). In: orders on the control socket and
-the words of guests. Out: QEMU, HAProxy and dnsmasq processes. What to do is decided by `plan`;
-this module only does it, in one thread, one event at a time.
+the words of guests. Out: QEMU, HAProxy and dnsmasq processes. What to do is decided by `plan`, `rollout`
+and `scaling`; this module only does it, in one thread, one event at a time.
 Started by the keeper: python -m i2kit.providers.local.supervisor STATE RUN NETWORK ACCELERATOR LINK_FD
 """
 
@@ -18,29 +18,57 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from i2kit.errors import I2kitError, OperationError
 from i2kit.process import SEARCH_PATH
-from i2kit.providers.local import control, describe, desired, network, plan, userdata, vm
+from i2kit.providers.local import (
+    control,
+    describe,
+    desired,
+    network,
+    plan,
+    processes,
+    rollout,
+    scaling,
+    userdata,
+    vm,
+)
 from i2kit.providers.local.desired import Desired, Wanted
 from i2kit.providers.local.exposure import Exposure, KeeperLink, server_name
+from i2kit.providers.local.kept import kept
 from i2kit.providers.local.layout import Layout
 from i2kit.providers.local.machine import Vm
 from i2kit.providers.local.metadata import MetadataServer, Subject
 from i2kit.providers.local.programs import spawn_vm
 
-DRAIN_S = 30.0
-"""How long requests of a leaving VM may still run."""
+LOOK_S = 0.5
+"""How often it is looked which VMs hang and how rollouts go."""
 
-GRACE_S = 30
-"""How long its containers then have between SIGTERM and SIGKILL: Kubernetes' default."""
+HUNG_S = 10.0
+"""A VM that was ready and whose checks time out for this long is killed and replaced.
 
-HUNG_S = 3.0
-"""A VM that was ready and whose checks time out for this long is killed and replaced."""
+One that uses no CPU meanwhile is not only slow: it goes at the next look.
+"""
+
+IDLE_CPU_S = 0.01
+"""What a VM that does nothing uses between two looks, at most: the kernel's smallest unit."""
+
+FIRST_CHECK_S = 3.0
+"""Within this time from its being ready HAProxy has asked a VM at least once."""
+
+BOOT_S = 300.0
+"""A VM whose guest says nothing for this long is killed and replaced: 40 emulated at once took 126 s."""
+
+LATE_S = 5.0
+"""How long a VM that was told to stop may take beyond its time."""
+
+LAST_LINES = 10
+"""How much of a failing VM's log is told."""
 
 IDLE_S = 60.0
 """With nothing to run for this long after the start, the command that started us was killed."""
@@ -48,6 +76,27 @@ IDLE_S = 60.0
 KEEP_DEAD_LOGS = 5
 PR_SET_THP_DISABLE = 41
 """linux/prctl.h: QEMU's memory in huge pages costs 4–6 MB a VM that it never touches."""
+
+
+@dataclass(slots=True)
+class Rollout:
+    """What is known of a change that is under way: of a revision, of its number, or after a restart.
+
+    `restoring`: first what served before is brought back.
+    """
+
+    goal: Wanted
+    old: int
+    """How many VMs of other machines there were at first."""
+    crashed_before: Mapping[str, int]
+    """How often containers of a VM had ended before: what was missing then may be there now."""
+    best: rollout.Reached
+    restoring: bool = False
+    ended: int = 0
+    """How many new VMs died or could not be started."""
+    why: str = ""
+    """Why the last of them did."""
+    failed: str = ""
 
 
 class Supervisor:
@@ -65,10 +114,13 @@ class Supervisor:
         self._failures: dict[tuple[str, int], int] = {}
         self._not_before: dict[tuple[str, int], float] = {}
         self._dead_details: dict[str, str] = {}
-        self._suspects: dict[str, float] = {}
+        self._rollouts: dict[str, Rollout] = {}
+        self._stuck: dict[str, str] = {}
+        self._recommended: dict[str, tuple[scaling.Recommended, ...]] = {}
         self._metadata: MetadataServer | None = None
         self._started_s = time.monotonic()
-        self._next_check_s = 0.0
+        self._next_look_s = 0.0
+        self._next_scaling_s = self._started_s + scaling.PERIOD_S
 
     # ---- start and loop
 
@@ -86,6 +138,9 @@ class Supervisor:
             self._keeper.up()
         self._exposure = Exposure(self._layout, self._keeper, in_namespace=self._in_namespace)
         self._desired = self._load()
+        for wanted in self._desired.deployments:
+            if not wanted.reason:
+                self._begin(wanted, restoring=wanted.rolling)
         self._publish()
         requests = control.listen(self._layout.control)
         requests.setblocking(False)
@@ -109,10 +164,10 @@ class Supervisor:
     def _patience_s(self) -> float:
         """Until when nothing needs to be done unless something happens."""
         now = time.monotonic()
-        if any(one.state == "draining" for one in self._vms.values()):
+        if any(one.state == "draining" and not one.told_to_stop for one in self._vms.values()):
             return 0.05
         waiting = [when - now for when in self._not_before.values() if when > now]
-        return max(0.01, min([*waiting, 1.0]))
+        return max(0.01, min([*waiting, LOOK_S]))
 
     def _end(self) -> None:
         self._exposure.end()
@@ -193,24 +248,15 @@ class Supervisor:
         try:
             match json.loads(text):
                 case {"do": "apply", "order": dict() as order}:
-                    self._admit(desired.order_from_data(order))
-                    return {}
+                    return {"revision": self._admit(desired.order_from_data(order))}
                 case {"do": "remove", "key": str() as key}:
                     self._remove(key)
                     return {}
                 case {"do": "end-if-idle"}:
                     self._may_end = not self._desired.deployments
                     return {}
-                case {"do": "go-back", "key": str() as key, "reason": str() as reason}:
-                    self._save(desired.go_back(self._desired, key, reason, now=_now()))
-                    self._forgive(key)
-                    self._publish()
-                    return {}
-                case {"do": "give-up", "key": str() as key, "reason": str() as reason}:
-                    self._save(desired.give_up(self._desired, key, reason))
-                    return {}
                 case {"do": "status"}:
-                    self._note_what_serves()
+                    self._judge()
                     found = [self._describe(one) for one in self._desired.deployments]
                     return {"protocol": control.PROTOCOL, "deployments": found}
                 case _:
@@ -228,11 +274,14 @@ class Supervisor:
             self._vms.values(),
             unpublished=self._exposure.unpublished,
             detail=self._dead_details.get(wanted.key, ""),
-            failures=max((n for (key, _), n in self._failures.items() if key == wanted.key), default=0),
+            complete=wanted.key not in self._rollouts and plan.is_complete(wanted, self._running(wanted)),
+            stuck=self._stuck.get(wanted.key, ""),
         )
 
-    def _admit(self, order: desired.Order) -> None:
-        """Take an order in. Ports that others use are passed over as long as they were not promised."""
+    def _admit(self, order: desired.Order) -> int:
+        """Take an order in; which revision it is. Ports that others use are passed over as long as they were
+        not promised.
+        """
         promised = {port.host_port for record in self._desired.services for port in record.ports}
         taken: set[int] = set()
         while True:
@@ -251,22 +300,166 @@ class Supervisor:
         self._outdate(order.key)
         self._forgive(order.key)
         self._publish()
+        admitted = next(one for one in wanted.deployments if one.key == order.key)
+        self._begin(admitted)
+        return admitted.revision
 
-    def _note_what_serves(self) -> None:
-        """Write down which revisions became ready in full: these are what one goes back to."""
-        noted = self._desired
-        for one in noted.deployments:
-            mine = [vm for vm in self._vms.values() if vm.key == one.key]
-            ready = all(vm.state == "ready" and vm.machine == one.machine.fingerprint for vm in mine)
-            if not one.served and ready and len(mine) == one.replicas:
-                noted = desired.serve(noted, one.key)
-        if noted is self._desired:
+    # ---- rollouts
+
+    def _begin(self, wanted: Wanted, *, restoring: bool = False) -> None:
+        """Watch a change from now on. After a restart nothing runs: what served last does so again first."""
+        self._stuck.pop(wanted.key, None)
+        base = wanted.base(kept(wanted)) if restoring else None
+        restoring = base is not None and not wanted.policy.strategy.recreate
+        goal = wanted
+        if base and restoring:
+            goal = replace(base, replicas=wanted.replicas, policy=wanted.policy)
+        mine = [one for one in self._vms.values() if one.key == wanted.key]
+        self._rollouts[wanted.key] = Rollout(
+            goal,
+            old=sum(one.machine != goal.machine.fingerprint for one in mine),
+            crashed_before={one.id: one.failures for one in mine},
+            best=rollout.Reached(time.monotonic()),
+            restoring=restoring,
+        )
+
+    def _goal(self, wanted: Wanted) -> Wanted:
+        """What its VMs should be now: what is wanted, or first what served before."""
+        under_way = self._rollouts.get(wanted.key)
+        if under_way is None or not under_way.restoring:
+            return wanted
+        return replace(under_way.goal, replicas=wanted.replicas)
+
+    def _running(self, wanted: Wanted) -> list[plan.Running]:
+        """The VMs of a deployment, as decisions see them."""
+        return [
+            plan.Running(
+                one.id, one.slot, one.machine, one.state, one.is_available(wanted.policy.min_ready_s)
+            )
+            for one in self._vms.values()
+            if one.key == wanted.key
+        ]
+
+    def _judge(self) -> None:
+        """See which changes are done and which have failed."""
+        now = time.monotonic()
+        for key, one in list(self._rollouts.items()):
+            wanted = self._desired.deployment(key)
+            if wanted is None:
+                del self._rollouts[key]
+                continue
+            goal = self._goal(wanted)
+            running = self._running(goal)
+            one.best = rollout.reached(one.best, one.old, goal, running, now)
+            done = plan.is_complete(goal, running)
+            if not done and not one.failed:
+                one.failed = self._failure(one, goal, now)
+            if one.restoring and (done or one.failed):
+                self._begin(wanted)
+            elif done:
+                del self._rollouts[key]
+                if not wanted.served:
+                    self._note(desired.serve(self._desired, key))
+            elif one.failed:
+                self._fail(wanted, one.failed)
+        for wanted in self._desired.deployments:
+            # What was given up may get ready after all, as when a database comes later.
+            if wanted.reason and not wanted.served and plan.is_complete(wanted, self._running(wanted)):
+                self._note(desired.serve(self._desired, wanted.key))
+
+    def _fail(self, wanted: Wanted, story: str) -> None:
+        """Go back to what served before, if this revision never did and there is such a one."""
+        key = wanted.key
+        del self._rollouts[key]
+        if wanted.served:
+            self._stuck[key] = story
             return
+        reason = rollout.in_short(story)
+        self._note(desired.go_back(self._desired, key, kept(wanted), reason, story, now=_now()))
+        self._outdate(key)
+        self._forgive(key)
+        self._publish()
+
+    def _note(self, wanted: Desired) -> None:
+        """Save what nobody asked for; where the disk is full it is written with the next order."""
         try:
-            self._save(noted)
+            self._save(wanted)
         except OperationError as error:
-            self._desired = noted  # written with the next order: nobody asked for this one
+            self._desired = wanted
             _log(error.message)
+
+    def _failure(self, under_way: Rollout, goal: Wanted, now: float) -> str:
+        """Why a change has failed; "" as long as it has not."""
+        new = [
+            one
+            for one in self._vms.values()
+            if one.key == goal.key and one.machine == goal.machine.fingerprint and one.state != "draining"
+        ]
+        for one in new:
+            crashes = one.failures - under_way.crashed_before.get(one.id, 0)
+            unsettled = not goal.served or one.state != "ready"
+            if one.broken or (crashes >= rollout.MOST_FAILURES and unsettled):
+                return self._story(one)
+        if under_way.ended >= rollout.MOST_FAILURES:
+            return under_way.why
+        deadline_s = goal.policy.progress_deadline_s
+        if now - under_way.best.at_s <= deadline_s:
+            return ""
+        late = f"nothing came further for {deadline_s} s"
+        waiting = [one for one in new if not one.is_available(goal.policy.min_ready_s)]
+        worst = max(waiting, key=lambda one: (one.failures, bool(one.detail)), default=None)
+        if worst is None:
+            return under_way.why or rollout.story(f"{late}: {rollout.UNKNOWN}", ())
+        words = worst.detail or rollout.UNKNOWN
+        return rollout.story(f"{worst.id}: {words} ({late})", worst.last_lines(LAST_LINES))
+
+    def _story(self, one: Vm, what: str = "") -> str:
+        return rollout.story(f"{one.id}: {what or one.detail}", one.last_lines(LAST_LINES))
+
+    def _count_dead(self, key: str, machine: str, why: str, *, by_itself: bool) -> None:
+        """A VM died or could not be started: one that switched itself off will do so again."""
+        under_way = self._rollouts.get(key)
+        wanted = self._desired.deployment(key)
+        if under_way and wanted and self._goal(wanted).machine.fingerprint == machine:
+            under_way.ended += 1
+            under_way.why = why
+            if by_itself:
+                under_way.failed = why
+
+    # ---- the number of VMs
+
+    def _scale(self, now: float) -> None:
+        """Have as many VMs as what they use asks for, where that is wanted."""
+        for wanted in self._desired.deployments:
+            policy, mine = wanted.policy, [one for one in self._vms.values() if one.key == wanted.key]
+            if policy.scaling is None:
+                self._recommended.pop(wanted.key, None)
+                continue
+            measured = [self._measured(one, now) for one in mine if one.state != "draining"]
+            number = scaling.recommended(policy, wanted.replicas, measured)
+            if number is None:
+                continue
+            first = (scaling.Recommended(now, wanted.replicas),)
+            before = (*self._recommended.get(wanted.key, first), scaling.Recommended(now, number))
+            self._recommended[wanted.key] = scaling.remembered(policy.scaling, before, now)
+            number = scaling.settled(policy.scaling, wanted.replicas, before, now)
+            if number != wanted.replicas:
+                self._note(desired.scale(self._desired, wanted.key, number))
+                _log(f"{wanted.key} scales from {wanted.replicas} to {number} replicas")
+                self._publish()
+
+    def _measured(self, one: Vm, now: float) -> scaling.Measured:
+        """What its guest says that its containers use, or else what its QEMU uses."""
+        if one.usage:
+            return scaling.Measured(one.state == "ready", *one.usage)
+        memory = (one.memory_kb[0] - one.memory_kb[1]) * 1024 if one.memory_kb else None
+        cpu_s = processes.cpu_s(one.process.pid)
+        before, one.sampled = one.sampled, (now, cpu_s)
+        if before is None or now <= before[0]:
+            return scaling.Measured(one.state == "ready", None, memory)
+        return scaling.Measured(
+            one.state == "ready", round(1000 * (cpu_s - before[1]) / (now - before[0])), memory
+        )
 
     def _outdate(self, key: str) -> None:
         """In the user network a VM's ports are fixed when it starts: for another one it is replaced."""
@@ -296,6 +489,9 @@ class Supervisor:
                 logs.parent.rmdir()
                 logs.parent.parent.rmdir()
         self._dead_details.pop(key, None)
+        self._rollouts.pop(key, None)
+        self._stuck.pop(key, None)
+        self._recommended.pop(key, None)
         self._publish()
 
     # ---- VMs
@@ -304,18 +500,20 @@ class Supervisor:
         """Take every step that `plan` knows for now."""
         now = time.monotonic()
         for wanted in self._desired.deployments:
-            mine = [one for one in self._vms.values() if one.key == wanted.key]
-            running = [plan.Running(one.id, one.slot, one.machine, one.state) for one in mine]
+            goal = self._goal(wanted)
             waits = {slot: when for (key, slot), when in self._not_before.items() if key == wanted.key}
-            for step in plan.next_steps(wanted, running, waits, now):
+            for step in plan.next_steps(goal, self._running(goal), waits, now):
                 match step:
                     case plan.Start(slot):
-                        self._start(wanted, slot)
+                        self._start(goal, slot)
                     case plan.Drain(id):
+                        self._drain(self._vms[id])
+                    case plan.Kill(id) if self._vms[id].served:
                         self._drain(self._vms[id])
                     case plan.Kill(id):
                         self._vms[id].kill()
                         self._vms[id].state = "draining"
+                        self._vms[id].told_to_stop = True
         keys = {wanted.key for wanted in self._desired.deployments}
         for one in self._vms.values():
             if one.key not in keys:
@@ -330,6 +528,8 @@ class Supervisor:
         except (I2kitError, OSError) as error:
             self._dead_details[wanted.key] = str(error)
             self._count_failure(wanted.key, slot, lived_s=0.0)
+            why = rollout.story(f"{instance}: {error}", ())
+            self._count_dead(wanted.key, wanted.machine.fingerprint, why, by_itself=False)
             self._layout.userdata(instance).unlink(missing_ok=True)
             return
         finally:
@@ -362,7 +562,8 @@ class Supervisor:
         else:
             told = self._layout.userdata(instance)
             told.write_text(text)
-            forwards = {port: network.unused_port() for port in wanted.target_ports}
+            ports = {*wanted.target_ports} | {port for port in (wanted.machine.health_port,) if port}
+            forwards = {port: network.unused_port() for port in sorted(ports)}
             net = vm.UserNetwork(
                 tuple((outside, inside) for inside, outside in forwards.items()), desired.mac(wanted, slot)
             )
@@ -394,12 +595,14 @@ class Supervisor:
             slot=slot,
             machine=wanted.machine.fingerprint,
             image=wanted.machine.image,
-            address=where if self._in_namespace else _forwarded(forwards),
+            address=where if self._in_namespace else _forwarded(forwards, wanted.target_ports),
             process=process,
             control=control_end,
             log=log_end,
             log_path=log_path,
             forwards=forwards,
+            grace_s=wanted.machine.grace_s,
+            health_port=wanted.machine.health_port,
         )
 
     def _forget_old_logs(self, wanted: Wanted) -> None:
@@ -413,6 +616,8 @@ class Supervisor:
         if not one.hear():
             return
         if one.state == "ready":
+            self._exposure.balance(self._desired, self._vms.values())  # its health port may be another
+            one.sampled = (time.monotonic(), processes.cpu_s(one.process.pid))
             self._switch(one, on=True)
         elif one.state == "starting":
             self._switch(one, on=False)
@@ -425,43 +630,72 @@ class Supervisor:
         self._exposure.switch(self._desired.deployment(one.key), one, on=on)
 
     def _drain(self, one: Vm) -> None:
+        """Have it leave: nothing new, and its time runs."""
         one.state = "draining"
-        one.stop_at_s = time.monotonic() + DRAIN_S
+        one.gone_by_s = time.monotonic() + one.grace_s
         self._exposure.drain(self._desired.deployment(one.key), one)
 
     def _look_after(self) -> None:
-        """Move draining VMs on; every second, see which VMs no longer answer and which ports got free."""
+        """Move draining VMs on; now and then, see what hangs, how rollouts go and which ports got free."""
         now = time.monotonic()
-        draining = [one for one in self._vms.values() if one.state == "draining" and one.kill_at_s is None]
-        if draining:
-            busy = self._exposure.busy()
-            for one in draining:
-                if one.stop_at_s is None:
-                    continue
-                if server_name(one.key, one.slot) not in busy or now >= one.stop_at_s:
-                    one.say(f"stop {GRACE_S}")
-                    one.kill_at_s = now + GRACE_S + 5
-        for one in self._vms.values():
-            if one.kill_at_s is not None and now >= one.kill_at_s:
+        self._move_on([one for one in self._vms.values() if one.state == "draining"], now)
+        if now < self._next_look_s:
+            return
+        self._next_look_s = now + LOOK_S
+        self._exposure.go_on()
+        self._kill_hung(now)
+        self._judge()
+        if now >= self._next_scaling_s:
+            self._next_scaling_s = now + scaling.PERIOD_S
+            self._scale(now)
+        if now - self._started_s > IDLE_S and not self._desired.deployments:
+            self._may_end = True
+        if self._exposure.unpublished:
+            self._publish()
+
+    def _move_on(self, draining: Sequence[Vm], now: float) -> None:
+        """Tell VMs without requests to stop, with what is left of their time; end those that do not."""
+        waiting = [one for one in draining if not one.told_to_stop]
+        busy = self._exposure.busy() if waiting else None
+        for one in waiting:
+            idle = busy is not None and server_name(one.key, one.slot) not in busy
+            if one.gone_by_s is not None and (idle or now >= one.gone_by_s):
+                left_s = max(1, round(one.gone_by_s - now))
+                one.say(f"stop {left_s}")
+                one.told_to_stop, one.gone_by_s = True, now + left_s + LATE_S
+        for one in draining:
+            if one.told_to_stop and one.gone_by_s is not None and now >= one.gone_by_s:
                 one.kill()
-        if now >= self._next_check_s:
-            self._next_check_s = now + 1.0
-            self._kill_hung(now)
-            self._note_what_serves()
-            if now - self._started_s > IDLE_S and not self._desired.deployments:
-                self._may_end = True
-            if self._exposure.unpublished:
-                self._publish()
 
     def _kill_hung(self, now: float) -> None:
-        ready = {server_name(one.key, one.slot): one for one in self._vms.values() if one.state == "ready"}
         silent = self._exposure.silent()
-        for server in set(self._suspects) - silent:
-            del self._suspects[server]
-        for server in silent & ready.keys():
-            if now - self._suspects.setdefault(server, now) >= HUNG_S:
-                self._dead_details[ready[server].key] = f"{ready[server].id} no longer answered"
-                ready[server].kill()
+        for one in self._vms.values():
+            why = self._hung(one, server_name(one.key, one.slot) in silent, now)
+            if why:
+                one.detail = why
+                one.kill()
+
+    def _hung(self, one: Vm, silent: bool, now: float) -> str:
+        """Why a VM will not answer any more; "" for one that may."""
+        was_stopped, one.stopped = one.stopped, processes.is_stopped(one.process.pid)
+        if was_stopped and one.stopped:
+            return "its process was stopped"
+        if not one.booted and now - one.started_s > BOOT_S:
+            return f"its guest said nothing for {BOOT_S:g} s"
+        # What is told of a slot may be of the VM before, until the first check of this one is over.
+        young = one.ready_since_s is None or now - one.ready_since_s < FIRST_CHECK_S
+        if one.state != "ready" or young or not silent:
+            one.silent_since = None
+            return ""
+        cpu_s = processes.cpu_s(one.process.pid)
+        if one.silent_since is None:
+            one.silent_since = (now, cpu_s)
+            return ""
+        since_s, before_s = one.silent_since
+        looks = (now - since_s) / LOOK_S
+        if now - since_s >= HUNG_S or (looks >= 0.9 and cpu_s - before_s <= IDLE_CPU_S * looks):
+            return "it no longer answered"
+        return ""
 
     def _reap(self) -> None:
         """Take the exit status of every process that ended, and act on those that matter."""
@@ -495,14 +729,11 @@ class Supervisor:
                 self._selector.unregister(channel)
         one.close()
         del self._vms[one.id]
-        self._suspects.pop(server_name(one.key, one.slot), None)
         self._layout.userdata(one.id).unlink(missing_ok=True)
         if not asked and self._desired.deployment(one.key):
-            # bwrap tells a signal as a shell does, by 128 and its number.
-            number = -code if code < 0 else code - 128
-            how = f"QEMU was ended by signal {number}" if number > 0 else f"QEMU ended with status {code}"
-            self._dead_details[one.key] = f"{one.id}: {how}" + (f"; {one.detail}" if one.detail else "")
+            self._dead_details[one.key] = f"{one.id}: {_how(one, code)}"
             self._count_failure(one.key, one.slot, lived_s=time.monotonic() - one.started_s)
+            self._count_dead(one.key, one.machine, self._story(one, _how(one, code)), by_itself=code == 0)
         self._exposure.name(self._desired, self._vms.values())
 
     def _count_failure(self, key: str, slot: int, *, lived_s: float) -> None:
@@ -511,9 +742,20 @@ class Supervisor:
         self._not_before[key, slot] = time.monotonic() + plan.retry_delay_s(before + 1)
 
 
-def _forwarded(forwards: Mapping[int, int]) -> str:
+def _how(one: Vm, code: int) -> str:
+    """How a VM ended, and what was known of it before."""
+    # bwrap tells a signal as a shell does, by 128 and its number.
+    number = -code if code < 0 else code - 128
+    if code == 0:
+        how = "it switched itself off"
+    else:
+        how = f"QEMU was ended by signal {number}" if number > 0 else f"QEMU ended with status {code}"
+    return f"{how}; {one.detail}" if one.detail else how
+
+
+def _forwarded(forwards: Mapping[int, int], ports: Sequence[int]) -> str:
     """Where a VM in QEMU's user network answers on its first port."""
-    return f"127.0.0.1:{next(iter(forwards.values()))}" if forwards else "127.0.0.1"
+    return f"127.0.0.1:{forwards[ports[0]]}" if ports else "127.0.0.1"
 
 
 def _now() -> str:

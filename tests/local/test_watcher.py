@@ -1,0 +1,82 @@
+"""The watcher, for real, with keepers that are only locks."""
+
+import fcntl
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from i2kit.providers.local.keeper import WATCHER
+from i2kit.providers.local.layout import Layout
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    made = Layout(tmp_path / "state", tmp_path / "run")
+    made.state_dir.mkdir()
+    made.run_dir.mkdir()
+    made.desired.touch()
+    return made
+
+
+@contextmanager
+def keeper(layout: Layout) -> Iterator[None]:
+    """As long as it lives, it holds its lock."""
+    with layout.keeper_lock.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def watch(layout: Layout, *start: str) -> "subprocess.Popen[bytes]":
+    words = ["sh", str(WATCHER), str(layout.desired), str(layout.run_dir), *start]
+    watcher = subprocess.Popen(words)
+    while not (locks(layout.watcher_lock, " FLOCK ") and locks(layout.keeper_lock, "->")):
+        assert watcher.poll() is None
+    return watcher
+
+
+def locks(path: Path, kind: str) -> bool:
+    """Whether proc_locks(5) has such a lock of this file; an arrow is for one that is waited for."""
+    inode = f":{path.stat().st_ino} " if path.exists() else "none"
+    return any(kind in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
+
+
+def is_locked(path: Path) -> bool:
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_it_starts_another_keeper_when_one_dies_and_ends(layout: Layout) -> None:
+    with keeper(layout):
+        watcher = watch(layout, "sh", "-c", 'echo "$@"', "start", "a keeper")
+        assert subprocess.run(["sh", WATCHER, layout.desired, layout.run_dir, "false"]).returncode == 0
+        with pytest.raises(subprocess.TimeoutExpired):
+            watcher.wait(0.3)
+    assert watcher.wait(10) == 0
+    assert layout.keeper_log.read_text() == "a keeper\n"
+    assert not is_locked(layout.watcher_lock), "the next keeper's watcher can take it"
+
+
+def test_a_folder_that_was_removed_is_made_anew_and_a_keeper_that_fails_tried_again(layout: Layout) -> None:
+    with keeper(layout):
+        watcher = watch(layout, "sh", "-c", f'mkdir "{layout.state_dir}/tried" && exit 1; echo done')
+        for path in layout.run_dir.iterdir():
+            path.unlink()
+        layout.run_dir.rmdir()
+    assert watcher.wait(10) == 0
+    assert layout.keeper_log.read_text().endswith("done\n")
+
+
+def test_nothing_to_keep_leaves_nothing(layout: Layout) -> None:
+    with keeper(layout):
+        watcher = watch(layout, "false")
+        layout.desired.unlink()
+        layout.keeper_lock.unlink()
+    assert watcher.wait(10) == 0
+    assert not layout.run_dir.exists()
