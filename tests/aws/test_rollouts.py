@@ -15,6 +15,7 @@ from i2kit.providers.aws import AwsProvider
 from i2kit.providers.aws.access.session import connect
 from i2kit.providers.aws.amis import ami
 from i2kit.providers.aws.running.stacks import Pace
+from i2kit.providers.aws.running.update import Patience
 from tests.aws.conftest import Aws
 
 from .test_provider import PACE, WEB, Make, amis, built, deployed, do, make, plan, running, subjects, weights
@@ -115,6 +116,24 @@ class Clock:
     def __call__(self) -> float:
         self.seconds += 190
         return self.seconds
+
+
+def test_what_comes_further_has_time_again_and_what_is_complete_all_the_time() -> None:
+    patience = Patience()
+    steps = [
+        (0, 3, 0),  # nothing happened yet
+        (0, 3, 500),
+        (1, 3, 700),  # the first is ready
+        (1, 2, 800),  # and an old one went
+        (1, 2, 1300),
+        (3, 1, 1400),
+        (2, 1, 1500),  # one is not ready for a moment
+        (3, 0, 1600),
+        (2, 0, 9000),  # it bakes
+    ]
+    lost = [patience.lost_s(ready, left, 3, now) for ready, left, now in steps]
+    assert lost == [0, 500, 0, 0, 500, 0, 100, 0, 0]
+    assert patience.complete
 
 
 def test_an_update_that_comes_no_further_is_cancelled_at_the_deadline(

@@ -6,8 +6,8 @@ why an update that cannot come to anything should end. Only reads. AWS itself gi
 Sources: EC2 Auto Scaling user guide, "How an instance refresh works"; StateReason in the EC2 API reference.
 """
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from i2kit.events import Replicas, Watcher
@@ -23,6 +23,23 @@ GROUP = "Group"
 
 
 @dataclass(slots=True)
+class Patience:
+    """For how long an update has come no further, and whether it has come all the way."""
+
+    best: tuple[int, int] | None = None
+    since: float = 0.0
+    complete: bool = False
+    """Whether all machines were new and ready once: from then on it bakes, and only alarms end it."""
+
+    def lost_s(self, ready: int, left: int, wanted: int, now: float) -> float:
+        """With so many new machines ready of those wanted, and old ones left; nothing once it is complete."""
+        self.complete = self.complete or (not left and ready >= wanted > 0)
+        if self.best is None or (ready, -left) > self.best:
+            self.best, self.since = (ready, -left), now
+        return 0 if self.complete else now - self.since
+
+
+@dataclass(slots=True)
 class Update:
     """One update that replaces machines; `old` are the ids of all that were there before it."""
 
@@ -34,8 +51,7 @@ class Update:
     told: tuple[Instance, ...] = ()
     suspect: Machine | None = None
     """The new machine that tells most of why it comes no further."""
-    _best: tuple[int, int] | None = None
-    _since: float = 0.0
+    _patience: Patience = field(default_factory=Patience)
     _looked: float | None = None
 
     def look(self, events: Sequence[Mapping[str, Any]]) -> str:
@@ -51,35 +67,33 @@ class Update:
         if instances != self.told:
             self.told = instances
             self.watch(Replicas(self.record.key, found.wanted, instances))
-        given_up = {one.instance.id for one in found.machines if one.instance.state == "failed"}
-        stuck = self._judged(machines, given_up, found.ended, now)
+        stuck = self._stuck(found, machines, now)
         if stuck and self.suspect is None:
             group = next(one["PhysicalResourceId"] for one in events if one["LogicalResourceId"] == GROUP)
             said = observe.launch_failure(self.account, group)
             return f"{stuck} ({said})" if said else stuck
         return stuck
 
-    def _judged(
-        self, machines: Sequence[Machine], given_up: Set[str], ended: Sequence[Machine], now: float
-    ) -> str:
-        """`given_up` are those that their group is about to replace."""
+    def _stuck(self, found: observe.Group, machines: Sequence[Machine], now: float) -> str:
+        """Why nothing will come of it. `machines` are those found, with what they say themselves."""
         new = [one for one in machines if one.instance.id not in self.old]
-        waiting = sorted((one for one in new if one.stays and not one.instance.ready), key=observe.severity)
-        self.suspect = waiting[0] if waiting else self.suspect
-        if gone := [one for one in ended if one.instance.id not in self.old]:
+        left = sum(one.stays and one.instance.id in self.old for one in machines)
+        ready = sum(one.instance.ready for one in new)
+        lost_s = self._patience.lost_s(ready, left, found.wanted, now)
+        if self._patience.complete:
+            return ""
+        if gone := [one for one in found.ended if one.instance.id not in self.old]:
             (self.suspect,) = observe.heard(self.account, self.record.key, gone[:1])
             return f"{_words(self.suspect.instance)}, and the machine has powered itself off"
-        for one in waiting:
-            if one.hopeless or one.instance.id in given_up:
-                self.suspect = one
-                return _words(one.instance)
-        left = sum(one.stays for one in machines) - sum(one.stays for one in new)
-        ready = sum(one.instance.ready for one in new)
-        if self._best is None or (ready, -left) > self._best:
-            self._best, self._since = (ready, -left), now
+        waiting = sorted((one for one in new if one.stays and not one.instance.ready), key=observe.severity)
+        given_up = {one.instance.id for one in found.machines if one.instance.state == "failed"}
+        lost = [one for one in waiting if one.hopeless or one.instance.id in given_up]
+        self.suspect = next(iter((*lost, *waiting)), self.suspect)
         deadline_s = self.record.release.workload.progress_deadline_s
-        if (waiting or left) and now - self._since > deadline_s:
-            late = f"nothing came further for {deadline_s} s"
+        late = f"nothing came further for {deadline_s} s"
+        if lost:
+            return _words(lost[0].instance)
+        if lost_s > deadline_s:
             return f"{_words(waiting[0].instance)} ({late})" if waiting else late
         return ""
 
