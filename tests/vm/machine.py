@@ -1,6 +1,7 @@
 """Machines for tests: pods of busybox, booted under emulation and watched from outside."""
 
 import hashlib
+import http.client
 import shutil
 import socket
 import subprocess
@@ -20,7 +21,7 @@ from i2kit.image.base import components
 from i2kit.image.base.components import File
 from i2kit.image.store import Store
 from i2kit.image.template import Base
-from i2kit.model import Container, MachineImage, ResolvedImage, Resources
+from i2kit.model import HEALTH_PORTS, Container, MachineImage, ResolvedImage, Resources
 
 PATIENCE_S = 60
 METADATA = Path(__file__).with_name("metadata.py")
@@ -65,6 +66,8 @@ class Machine:
     process: subprocess.Popen[bytes]
     control: socket.socket | None
     port: int
+    health_port: int
+    """Where the machine's own health port is reached."""
     console: Path
     started: float = field(default_factory=time.monotonic)
     said: list[tuple[float, str, str]] = field(default_factory=list)
@@ -122,6 +125,17 @@ class Machine:
                 if time.monotonic() - self.started > PATIENCE_S or self.process.poll() is not None:
                     raise AssertionError(f"no answer\n{self.evidence()}") from None
                 time.sleep(0.02)
+
+    def ready(self) -> int | None:
+        """The status of /ready as a load balancer asks for it; None where nobody answers."""
+        asked = http.client.HTTPConnection("127.0.0.1", self.health_port, timeout=5)
+        try:
+            asked.request("GET", "/ready")
+            return asked.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            asked.close()
 
     def say(self, line: str) -> None:
         assert self.control
@@ -219,9 +233,10 @@ def running(
     if user_data is not None:
         data.write_text(user_data)
     console = folder / "console"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    with socket.socket() as one, socket.socket() as other:
+        for probe in (one, other):
+            probe.bind(("127.0.0.1", 0))
+        port, health_port = (int(probe.getsockname()[1]) for probe in (one, other))
     pairs = {name: socket.socketpair() for name in ("control", "log")} if channels else {}
     words = [
         *("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-nodefaults", "-no-user-config"),
@@ -229,6 +244,7 @@ def running(
         *(*words, "-device", "virtio-net-pci,netdev=net,romfile="),
     ]
     network = f"user,id=net,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:80"
+    network += f",hostfwd=tcp:127.0.0.1:{health_port}-:{HEALTH_PORTS[0]}"
     if source == "metadata":
         # The service's address has to lie within the network.
         network += ",net=169.254.169.0/24,dhcpstart=169.254.169.15,guestfwd=tcp:169.254.169.254:80-cmd:"
@@ -249,7 +265,7 @@ def running(
     for _, theirs in pairs.values():
         theirs.close()
     ours = {name: pair[0] for name, pair in pairs.items()}
-    machine = Machine(process, ours.get("control"), port, console)
+    machine = Machine(process, ours.get("control"), port, health_port, console)
     for item in ours.items():
         machine.readers.append(threading.Thread(target=machine.listen, args=item))
         machine.readers[-1].start()

@@ -22,7 +22,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from i2kit.image import sources
-from i2kit.image.base.components import AWS, LIBRARIES, LOADERS, LUA_FOLDER
+from i2kit.image.base.components import AWS, AWS_FOLDER, LIBRARIES, LOADERS, LUA, LUA_FOLDER
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from tests.vm.pki import Authority, Kind
@@ -45,7 +45,7 @@ class Lua:
         """What a script prints. It finds the guest's modules, and `hex` and `unhex`."""
         loader, libraries = self.root / LOADERS["amd64"], self.root / LIBRARIES["amd64"]
         head = (
-            f'package.path = "{self.root / LUA_FOLDER}/?.lua" '
+            f'package.path = "{self.root / AWS_FOLDER}/?.lua;{self.root / LUA_FOLDER}/?.lua" '
             'function hex(t) return (t:gsub(".", function(c) return ("%02x"):format(c:byte()) end)) end '
             "function unhex(t) "
             'return (t:gsub("..", function(c) return string.char(tonumber(c, 16)) end)) end '
@@ -66,12 +66,13 @@ class Lua:
 @pytest.fixture(scope="module")
 def lua(store: Store, the_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Lua:
     root = tmp_path_factory.mktemp("guest")
-    reference = next(image for image in the_base.init if f"/{AWS}@" in image)
-    (layer,) = sources.pull(
-        sources.resolve(reference, store=store, docker_config=None), store=store, docker_config=None
-    )
-    with tarfile.open(layer) as archive:
-        archive.extractall(root, filter="data")
+    for name in (LUA, AWS):
+        reference = next(image for image in the_base.init if f"/{name}@" in image)
+        (layer,) = sources.pull(
+            sources.resolve(reference, store=store, docker_config=None), store=store, docker_config=None
+        )
+        with tarfile.open(layer) as archive:
+            archive.extractall(root, filter="data")
     return Lua(root)
 
 
@@ -247,7 +248,7 @@ def test_tls(lua: Lua, tmp_path: Path, served: Served, kind: Kind) -> None:
     """Much can be said both ways; the root is found among Amazon's."""
     authority = Authority(kind)
     roots = tmp_path / "roots.der"
-    roots.write_bytes((lua.root / LUA_FOLDER / "roots.der").read_bytes() + authority.root)
+    roots.write_bytes((lua.root / AWS_FOLDER / "roots.der").read_bytes() + authority.root)
     port = served(authority.server(tmp_path, ["localhost"]))
     text = random.Random(1).randbytes(300_000).replace(b"\n", b"") + b"\n"
     assert lua.run(TALK, "localhost", str(port), str(roots), given=text) == text * 2
@@ -265,7 +266,7 @@ def test_who_is_not_trusted(
     lua: Lua, tmp_path: Path, served: Served, host: str, trusted: bool, expired: bool, why: bytes
 ) -> None:
     authority = Authority()
-    roots = lua.root / LUA_FOLDER / "roots.der"
+    roots = lua.root / AWS_FOLDER / "roots.der"
     if trusted:
         roots = tmp_path / "roots.der"
         roots.write_bytes(authority.root)

@@ -13,7 +13,7 @@ import pytest
 from i2kit import image
 from i2kit.image import linuxkit, sources
 from i2kit.image.base import components
-from i2kit.image.base.components import AWS, LUA_FOLDER, File
+from i2kit.image.base.components import AWS, AWS_FOLDER, File
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from i2kit.model import Container, MachineImage, Workload
@@ -69,7 +69,7 @@ def build(
         (below,) = sources.pull(resolved, store=store, docker_config=None)
         with store.scratch() as scratch:
             roots = scratch / "roots.tar"
-            roots.write_bytes(components.tar({f"{LUA_FOLDER}/roots.der": File(authority.root)}))
+            roots.write_bytes(components.tar({f"{AWS_FOLDER}/roots.der": File(authority.root)}))
             other = sources.add_local_image(store, [below, roots], {}, "test-aws")
         template = linuxkit.parse("test.yml", text.replace(reference, other.pinned))
         made, _ = image.output(template, "kernel+root", settings=build_settings)

@@ -15,7 +15,7 @@ from pathlib import Path
 from i2kit.errors import InputError, OperationError, Problem
 from i2kit.events import Finished, Started, Warned, Watcher
 from i2kit.image.base import boot, components, lock, own_kernel
-from i2kit.image.base.components import KERNEL_PACKAGE, SCRIPTS, File
+from i2kit.image.base.components import AWS, KERNEL_PACKAGE, LUA, SCRIPTS, File
 from i2kit.image.base.lock import Lock
 from i2kit.image.base.packages import BUILDERS, Distribution, Gone, Index, Package, distribution
 from i2kit.image.store import Store
@@ -44,8 +44,8 @@ KERNELS = {
 }
 """By the distribution's code name, or else by its family; with the architecture in it."""
 BUSYBOX, CRUN = "busybox-static", "crun"
-LUA, TLS, CERTIFICATES = "luajit", "libbearssl0", "ca-certificates"
-NEEDED = frozenset({BUSYBOX, CRUN, LUA, TLS, CERTIFICATES})
+LUAJIT, TLS, CERTIFICATES = "luajit", "libbearssl0", "ca-certificates"
+NEEDED = frozenset({BUSYBOX, CRUN, LUAJIT, TLS, CERTIFICATES})
 """What every lock file names, beside what boots a disk. One without is of an i2kit that needed less."""
 
 TLS_LIBRARY = "libbearssl.so.0"
@@ -116,7 +116,7 @@ def ensure(
         lock.write(lock_file, meant)
     return Base(
         kernel=own.image if own else references["kernel"],
-        init=tuple(references[name] for name in ("busybox", "crun", components.AWS, *SCRIPTS)),
+        init=tuple(references[name] for name in ("busybox", "crun", LUA, AWS, *SCRIPTS)),
         boot=references["boot"],
         cmdline=own_kernel.CMDLINE if own else cmdline(used, architecture),
         memory_floor_bytes=own_kernel.MEMORY_FLOOR_BYTES if own else MEMORY_FLOOR_BYTES,
@@ -206,7 +206,7 @@ def _resolve(index: Index, here: Distribution) -> tuple[Package, ...]:
         # The metapackage holds nothing but the name of the newest kernel.
         *(package for package in kernel if package.name != image),
         *index.closure(BUSYBOX, lambda _: False),
-        *_with_libraries(index, CRUN, LUA, TLS, *programs),
+        *_with_libraries(index, CRUN, LUAJIT, TLS, *programs),
         *(
             package
             for name in (CERTIFICATES, *others, stub)
@@ -252,11 +252,15 @@ def _components(
         "kernel": components.kernel_files(store, kernels),
         "busybox": {**components.busybox_files(store, busybox), **components.os_release(here)},
         "crun": {**crun, **components.records(store, of_crun)},
-        components.AWS: {
+        LUA: {
             **lua,
-            **components.script_files(components.AWS, architecture),
-            f"{components.LUA_FOLDER}/roots.der": File(roots),
-            **components.records(store, [*of_lua, certificates]),
+            **components.script_files(LUA, architecture),
+            **components.records(store, of_lua),
+        },
+        AWS: {
+            **components.script_files(AWS, architecture),
+            f"{components.AWS_FOLDER}/roots.der": File(roots),
+            **components.records(store, [certificates]),
         },
         "boot": loader,
         **{name: components.script_files(name, architecture) for name in SCRIPTS},

@@ -24,10 +24,10 @@ from i2kit.image.store import Store
 from i2kit.model import Architecture
 
 GUEST = Path(__file__).parents[2] / "guest"
-SCRIPTS = ("init", "supervisor")
-AWS = "aws"
-LUA_FOLDER = "usr/lib/i2kit/aws"
-"""The folder of the programs that call AWS."""
+SCRIPTS = ("init", "supervisor", "watch")
+LUA, AWS = "lua", "aws"
+LUA_FOLDER, WATCH_FOLDER, AWS_FOLDER = (f"usr/lib/i2kit/{name}" for name in (LUA, "watch", AWS))
+"""What the guest's programs in Lua share, what watches over the pod, and what calls AWS."""
 INITRAMFS = ("bin/busybox", "usr/lib/i2kit/initramfs-fstab")
 """What an initramfs needs beside the kernel's modules."""
 MOUNTPOINTS = ("dev", "etc", "proc", "run", "sys", "tmp", "var")
