@@ -102,7 +102,7 @@ function finish(    i, text, out) {
             print "            {\"type\": \"cgroup\"}," > out
         if (i == linux_at) {
             if (!cgroup_at)
-                print "        \"cgroupsPath\": \"/" name "/container\"," > out
+                print "        \"cgroupsPath\": \"/pod/" name "/container\"," > out
             if (runtime_default && !seccomp_at)
                 print "        \"seccomp\": " profile "," > out
         }
@@ -183,7 +183,7 @@ FILENAME ~ /\/runtime\.json$/ {
 
 /^        "cgroupsPath":/ {
     cgroup_at = lines
-    sub(/"cgroupsPath": *"[^"]*"/, "\"cgroupsPath\": \"/" name "/container\"", line[lines])
+    sub(/"cgroupsPath": *"[^"]*"/, "\"cgroupsPath\": \"/pod/" name "/container\"", line[lines])
 }
 
 # crun before 1.9 refuses a version after 1.0, and nothing newer is used.
