@@ -303,6 +303,12 @@ def test_autoscaling_decides_how_many_there_are(aws: Aws, make: Make, built: Bui
     # Other limits bring it between them; without autoscaling it has the files' number again.
     deployed(provider, scaled("a", scaling=replace(SCALING, least=5)))
     serves(provider, aws, "a", 5)
-    deployed(provider, scaled("a", replicas=1, scaling=None))
-    serves(provider, aws, "a", 1)
+    deployed(provider, scaled("d", replicas=1, scaling=None))
+    serves(provider, aws, "d", 1)
     assert client.describe_policies()["ScalingPolicies"] == []
+    # An earlier revision is as it was, between its limits; a later one without any has as many as there are.
+    deployed(provider, Rollback())
+    serves(provider, aws, "a", 5)
+    set_by_aws(6)
+    deployed(provider, Rollback())
+    serves(provider, aws, "d", 6)

@@ -308,8 +308,7 @@ class Steps:
 
     def sized(self, stack: Stack, after: Stand, wanted: Scale) -> dict[str, Any]:
         """What a plan says of another number of machines where AWS scales them."""
-        with explained(f"looking at what runs of {after.record.key}"):
-            was = observe.group(self.account, after.record.key, (after.record,)).wanted
+        was = self.scaled_to(after)
         if was == wanted.replicas:
             return {"actions": ()}
         made = Action("scale", f"group of machines {update.GROUP}", f"{was} → {wanted.replicas} machines")
@@ -422,7 +421,14 @@ class Steps:
                 hint=f"these are kept: {', '.join(kept)}" if kept else "deploy it again, from its files",
             )
         near = self.others(target.key) if target.options.addresses else ()
-        return revise.rolled_back(before, wanted, near, now())
+        return revise.rolled_back(before, wanted, near, now(), self.scaled_to(before))
+
+    def scaled_to(self, before: Stand) -> int | None:
+        """How many machines there are of what AWS scales."""
+        if before.record.release.workload.scaling is None:
+            return None
+        with explained(f"looking at what runs of {before.record.key}"):
+            return observe.group(self.account, before.record.key, (before.record,)).wanted or None
 
     def problems(
         self, before: Stand | None, after: Stand, where: Surroundings, place: Place | None = None

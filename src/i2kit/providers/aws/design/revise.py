@@ -179,8 +179,8 @@ def scaled(before: Stand, replicas: int) -> Stand:
     was = before.record
     if scaling := was.release.workload.scaling:
         if not scaling.least <= replicas <= scaling.most:
-            message = f"{was.key} is scaled by itself between {scaling.least} and {scaling.most} replicas"
-            hint = f"choose a number between them, not {replicas}, or change its HorizontalPodAutoscaler"
+            message = f"{was.key} scales by itself between {scaling.least} and {scaling.most} replicas"
+            hint = f"give a number of these, or change its files; {replicas} is not one of them"
             raise InputError([Problem(message, hint=hint)])
         return before
     if was.release.workload.replicas == replicas:
@@ -190,25 +190,22 @@ def scaled(before: Stand, replicas: int) -> Stand:
     return Stand(after, template.scaled(before.template, after))
 
 
-def rolled_back(before: Stand, wanted: Rollback, others: Sequence[Stand], created_at: str) -> Stand:
+def rolled_back(
+    before: Stand, wanted: Rollback, others: Sequence[Stand], created_at: str, replicas: int | None = None
+) -> Stand:
     """An earlier revision as the next one: as it was, with as many machines and such services of other files
     as there are now, in the same place.
 
-    As in Kubernetes, how it is updated and scaled is no part of a revision.
+    `replicas` are those that run, where AWS scales them. Alarms are the present ones: they are no part of
+    the files.
     """
     was = before.record
     target = revision(was, wanted.to)
     if target.revision == was.revision:
         return before
-    now = was.release.workload
-    workload = replace(
-        target.release.workload,
-        replicas=now.replicas,
-        strategy=now.strategy,
-        min_ready_s=now.min_ready_s,
-        progress_deadline_s=now.progress_deadline_s,
-        scaling=now.scaling,
-    )
+    now = was.release.workload.replicas if replicas is None else replicas
+    scaling = target.release.workload.scaling
+    workload = replace(target.release.workload, replicas=scaling.start(now) if scaling else now)
     release = replace(target.release, workload=workload)
     fresh = replace(
         target,
