@@ -33,6 +33,28 @@ name: worker
 containers:
   worker: { image: worker }
 """
+SHOP = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: shop }
+spec:
+  selector: { matchLabels: { app: shop } }
+  template:
+    metadata: { labels: { app: shop } }
+    spec:
+      nodeSelector: { disk: ssd }
+      containers:
+        - { name: shop, image: shop, volumeMounts: [{ name: data, mountPath: /data }] }
+"""
+BALANCER = """\
+apiVersion: v1
+kind: Service
+metadata: { name: shop }
+spec:
+  selector: { app: shop }
+  sessionAffinity: ClientIP
+  ports: [{ port: 80 }]
+"""
 
 
 @pytest.fixture
@@ -58,6 +80,12 @@ def i2kit(
     (tmp_path / "i2kit.toml").write_text('[env.staging]\nprovider = "local"\n')
     (tmp_path / "worker.yml").write_text(WORKER)
     (tmp_path / "wrong.yml").write_text("name: web\nreplica: 3\ncontainers: { web: { image: nginx } }\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/web.yml").write_text(SHOP)
+    (tmp_path / "shop/balancer.yml").write_text(BALANCER)
+    (tmp_path / "shop/chart.yml").write_text("name: {{ .Values.name }}\n")
+    (tmp_path / "shop/worker.yml").write_text(WORKER)
     (tmp_path / "absent.yml").write_text("name: lost\ncontainers: { lost: { image: absent } }\n")
     monkeypatch.chdir(tmp_path)
 
@@ -127,6 +155,17 @@ def session(i2kit: I2kit, *command_lines: str) -> str:
                 "scale web 4 --output json",
                 "scale web -1",
                 "scale absent 1",
+            ],
+        ),
+        (
+            "check",
+            [
+                "check -f web.yml",
+                "check -f shop",
+                "check -f shop -q",
+                "check -f shop/web.yml --output json",
+                "check -f nowhere.yml",
+                "check -f empty",
             ],
         ),
         (

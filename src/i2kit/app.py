@@ -40,6 +40,7 @@ from i2kit.settings import Settings
 if TYPE_CHECKING:
     from i2kit.image.base.lock import Kernel
     from i2kit.image.machine import Builder
+    from i2kit.manifest.verdicts import Judgement
 
 Made = TypeVar("Made", covariant=True)
 
@@ -388,6 +389,13 @@ def read(paths: Sequence[str], *, watch: Watcher, stdin: IO[bytes] | None, other
     for warning in found.warnings:
         watch(Warned(warning))
     return found
+
+
+def check(paths: Sequence[str], *, stdin: IO[bytes] | None = None) -> "tuple[Judgement, ...]":
+    """Whether each workload of these files would deploy, by itself, and if not, why. Touches nothing."""
+    from i2kit import manifest
+
+    return manifest.check(paths, given(paths, stdin))
 
 
 def given(paths: Sequence[str], stdin: IO[bytes] | None) -> bytes | None:

@@ -13,8 +13,9 @@ import os
 import signal
 import sys
 import tempfile
+import textwrap
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from typing import Any, Literal, NoReturn, TextIO, TypeVar
 import click
 
 from i2kit import __version__, app, providers, report, settings
-from i2kit.errors import I2kitError, OperationError
+from i2kit.errors import I2kitError, InputError, OperationError
 from i2kit.events import Watcher
 from i2kit.model import FORMATS, Architecture, Deployment
 
@@ -728,6 +729,39 @@ def doctor(output: str) -> int:
 
 
 @cli.command()
+@files_option(required=True)
+@output_option
+@tone_options
+@click.pass_obj
+def check(tone: Tone, files: tuple[str, ...], output: str) -> int:
+    """Say which workloads would deploy, and why not the others.
+
+    The verdicts are: deploys, deploys with warnings, refused. Each workload is judged by itself, with the
+    documents about it (Services, autoscalers, Ingresses) in its file, or else in its folder, or else in
+    what a deploy with the same -f would read. Files need not belong together: the same name in two of them
+    is no problem, and one that cannot be read hides no other. Folders are searched with all below them.
+    It takes no provider, no network and no images.
+
+    Exits with 0 when all would deploy, also with warnings, and with 2 when something is refused. With
+    --output json, a list with {file, kind, name, verdict, problems} for each: first the workloads of a
+    file, then what else is wrong in it (kind is null where that cannot be told).
+
+    \b
+    Examples:
+      i2kit check -f app.yml
+      i2kit check -f kubernetes/ -q
+      helm template . | i2kit check -f -
+      i2kit check -f examples/ --output json | jq '.[] | select(.verdict == "refused") | .name'
+    """
+    judgements = app.check(files, stdin=sys.stdin.buffer)
+    if output == "json":
+        write_json_list(report.judgement_json(one) for one in judgements)
+    else:
+        write(report.judgements(judgements, quiet=tone.quiet))
+    return InputError.exit_code if any(one.verdict == "refused" for one in judgements) else 0
+
+
+@cli.command()
 @tone_options
 def schema() -> None:
     """Print the JSON Schema of manifests, for editors.
@@ -794,6 +828,16 @@ def write(text: str) -> None:
 
 def write_json(value: object, indent: int | None = 2) -> None:
     write(json.dumps(value, indent=indent) + "\n")
+
+
+def write_json_list(values: Iterable[object]) -> None:
+    """As `write_json` of a list, but one value after the other: they can be a hundred thousand."""
+    comma = ""
+    write("[")
+    for value in values:
+        write(comma + "\n" + textwrap.indent(json.dumps(value, indent=2), "  "))
+        comma = ","
+    write("\n]\n" if comma else "]\n")
 
 
 def say(tone: Tone, text: str) -> None:

@@ -8,13 +8,14 @@ stdout: that is for the data of the commands, which `cli` writes.
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from i2kit.errors import I2kitError, InputError
+from i2kit.errors import I2kitError, InputError, Position
 from i2kit.events import Event, Finished, Note, Progress, Replicas, Started, Warned, Watcher
 from i2kit.model import (
     Deployment,
@@ -28,6 +29,9 @@ from i2kit.model import (
     StoredImage,
 )
 from i2kit.providers import Plan
+
+if TYPE_CHECKING:
+    from i2kit.manifest.verdicts import Judgement
 
 PROGRESS_EVERY_S = 2.0
 """How often a running step may write a plain line: often enough to see it live, rare in a CI log."""
@@ -468,6 +472,60 @@ def age(created_at: str, now: datetime) -> str:
     unit, length = next((one for one in units if seconds >= one[1]), units[-1])
     count = seconds // length
     return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
+VERDICTS = {"deploys": "deploys", "warns": "deploys with warnings", "refused": "refused"}
+
+
+def judgements(judgements: Sequence["Judgement"], *, quiet: bool = False) -> str:
+    """Whether each workload deploys and why not, then a table; with `quiet`, without those that just do."""
+    text = ""
+    for one in judgements:
+        if one.findings or not quiet:
+            subject = " ".join(filter(None, (one.kind, one.name)))
+            text += f"{': '.join(filter(None, (one.file, subject, VERDICTS[one.verdict])))}\n"
+        for finding in one.findings:
+            place = f"{finding.position}: " if finding.position else ""
+            word = "error" if finding.refused else "warning"
+            text += f"  {place}{word}: {finding.problem.message}\n"
+            text += f"    hint: {finding.hint}\n" if finding.hint else ""
+    return (f"{text}\n" if text else "") + judged(judgements)
+
+
+def judged(judgements: Sequence["Judgement"]) -> str:
+    """The table of how many workloads of each kind deploy."""
+    workloads = [one for one in judgements if one.workload]
+    kinds = Counter(one.kind for one in workloads)
+    rows: list[Sequence[str]] = [("WORKLOADS", "ALL", "DEPLOY", "WITH WARNINGS", "REFUSED")]
+    for kind in (*(name for name, _ in kinds.most_common()), None):
+        found = [str(one.verdict) for one in workloads if kind is None or one.kind == kind]
+        rows.append((kind or "total", str(len(found)), *(str(found.count(word)) for word in VERDICTS)))
+    others = sum(not one.workload and one.verdict == "refused" for one in judgements)
+    also = f"\n{others} other document{' is' if others == 1 else 's are'} refused\n" if others else ""
+    return table(rows) + also
+
+
+def judgement_json(judgement: "Judgement") -> dict[str, Any]:
+    """The shape that `check --output json` promises. A problem has a `file` where it is in another one."""
+    return {
+        "file": judgement.file,
+        "kind": judgement.kind,
+        "name": judgement.name,
+        "verdict": judgement.verdict,
+        "problems": [
+            {
+                **({"file": place.file} if place.file != judgement.file else {}),
+                "path": finding.path,
+                "line": place.line,
+                "column": place.column,
+                "verdict": "refused" if finding.refused else "warns",
+                "reason": finding.reason,
+                "hint": finding.hint,
+            }
+            for finding in judgement.findings
+            for place in [finding.position or Position(judgement.file, 1, 1)]
+        ],
+    }
 
 
 def plan(plan: Plan) -> str:

@@ -40,7 +40,7 @@ def test_every_refusal_has_a_reason_in_words() -> None:
 
 
 def test_public_names() -> None:
-    assert __all__ == ["STDIN", "parse", "read", "schema", "texts"]
+    assert __all__ == ["STDIN", "check", "parse", "read", "schema", "texts"]
 
 
 def test_import_brings_in_little_beside_yaml() -> None:

@@ -5,9 +5,9 @@ In: what was read from all files. Out: problems in the log, and the workloads wi
 
 from collections.abc import Iterable
 
-from i2kit.errors import Position, Problem
+from i2kit.errors import Position
 from i2kit.manifest import scaling
-from i2kit.manifest.log import Log
+from i2kit.manifest.log import Finding, Log
 from i2kit.manifest.reading import FoundService, Reading
 from i2kit.model import Pairs, Service, Workload
 
@@ -15,12 +15,9 @@ MAX_DOCUMENTS = 2000
 """Deployments, Services and autoscalers: far above what is deployed at once, and pairs are looked at."""
 
 
-def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Problem], ...]:
+def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Finding], ...]:
     """Check everything that was read against each other. Gives the services that select nothing here."""
-    if len(reading.workloads) + len(reading.services) + len(reading.scalers) > MAX_DOCUMENTS:
-        log.problem(
-            None, "", f"more than {MAX_DOCUMENTS:,} deployments and services at once", "deploy them in parts"
-        )
+    if too_many(len(reading.workloads) + len(reading.services) + len(reading.scalers), log):
         return ()
     _unique(
         "deployment",
@@ -45,19 +42,32 @@ def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Problem], ...]:
     return tuple(lonely)
 
 
+def too_many(count: int, log: Log) -> bool:
+    """Whether there are too many documents to compare, which is in the log then."""
+    if count > MAX_DOCUMENTS:
+        message = f"more than {MAX_DOCUMENTS:,} deployments and services at once"
+        log.problem(None, "", message, "deploy them in parts")
+    return count > MAX_DOCUMENTS
+
+
+def twice(kind: str, key: str, position: Position, first: Position, log: Log) -> None:
+    """Complain about the second of two with the same key."""
+    message = f"the {kind} `{key}` is given twice; the first is at {first}"
+    log.problem(position, "", message, "remove one of them, or give one file only")
+
+
 def _unique(kind: str, found: Iterable[tuple[str, str, Position | None]], log: Log) -> None:
     first: dict[str, Position] = {}
     for name, key, position in found:
         if not name or position is None:
             continue
         if key in first:
-            message = f"the {kind} `{key}` is given twice; the first is at {first[key]}"
-            log.problem(position, "", message, "remove one of them, or give one file only")
+            twice(kind, key, position, first[key], log)
         else:
             first[key] = position
 
 
-def _leads_somewhere(found: FoundService, reading: Reading, log: Log) -> Problem | None:
+def _leads_somewhere(found: FoundService, reading: Reading, log: Log) -> Finding | None:
     """The problem where it leads nowhere, as far as these files tell."""
     service = found.service
     if not service.selector:
@@ -66,7 +76,7 @@ def _leads_somewhere(found: FoundService, reading: Reading, log: Log) -> Problem
     if not selected and reading.complete:
         message = f"service `{service.name}`: no deployment here has pods with {_written(service.selector)}"
         hint = _nearest(found, reading.workloads)
-        return Problem(f"spec.selector: {message}", found.selector, hint)
+        return Finding(message, found.selector, "spec.selector", hint)
     for port, place in zip(service.ports, found.targets, strict=True):
         for workload in selected:
             names = [known.name for known in workload.ports if known.name]

@@ -32,21 +32,27 @@ def is_kubernetes(node: Node) -> bool:
 
 def read(node: MappingNode, reading: Reading, log: Log) -> None:
     """Add what a document says to the reading."""
-    for document in _flattened(node, log):
-        kind = _kind(document, log)
-        if kind == "Deployment":
-            _deployment(document, reading, log)
-        elif kind == "Service":
-            _service(document, reading, log)
-        elif kind == "HorizontalPodAutoscaler":
-            _autoscaler(document, reading, log)
-        elif kind is None:
-            reading.complete = False
-        else:
-            _other(kind, document, reading, log)
+    for document in flattened(node, log):
+        read_one(document, reading, log)
 
 
-def _flattened(node: MappingNode, log: Log) -> Iterator[MappingNode]:
+def read_one(document: MappingNode, reading: Reading, log: Log) -> None:
+    """As `read`, of a document that is no List."""
+    kind = _kind(document, log)
+    if kind == "Deployment":
+        _deployment(document, reading, log)
+    elif kind == "Service":
+        _service(document, reading, log)
+    elif kind == "HorizontalPodAutoscaler":
+        _autoscaler(document, reading, log)
+    elif kind is None:
+        reading.complete = False
+    else:
+        _other(kind, document, reading, log)
+
+
+def flattened(node: MappingNode, log: Log) -> Iterator[MappingNode]:
+    """A document, or the documents in a List of whatever depth."""
     kind = _text(node, "kind") or ""
     item_kind = kind.removesuffix("List")
     if kind != "List" and (kind == item_kind or item_kind not in _VERSIONS):
@@ -63,7 +69,7 @@ def _flattened(node: MappingNode, log: Log) -> Iterator[MappingNode]:
             entries.setdefault("kind", (item.position, ScalarNode(item_kind, item_kind, item.position)))
             if "apiVersion" in node.entries:
                 entries.setdefault("apiVersion", node.entries["apiVersion"])
-        yield from _flattened(MappingNode(entries, item.position), log)
+        yield from flattened(MappingNode(entries, item.position), log)
 
 
 def _kind(node: MappingNode, log: Log) -> str | None:
@@ -73,9 +79,8 @@ def _kind(node: MappingNode, log: Log) -> str | None:
         log.problem(node.position, "", "`kind` is missing", "such as kind: Deployment")
         return None
     place = node.entries["kind"][1].position
-    group = version.rpartition("/")[0] if version else ""
-    # Kubernetes' own groups have no dot or end with k8s.io; others reuse its kinds (Knative's Service).
-    if "." in group and not group.endswith(".k8s.io") and group not in _groups(kind):
+    group = _group(version)
+    if _is_custom(kind, group):
         message = f"`{shown(kind)}` of {shown(group)} is a custom resource, and {kinds.MESHES}"
         log.problem(place, "kind", message, "leave this document out")
         return None
@@ -95,6 +100,21 @@ def _kind(node: MappingNode, log: Log) -> str | None:
         log.problem(place, "apiVersion", message, f"use {versions[0]}")
         return None
     return kind
+
+
+def kind_of(document: MappingNode) -> tuple[str | None, bool]:
+    """The kind as written, and whether it is Kubernetes' own."""
+    kind = _text(document, "kind")
+    return kind, kind is not None and not _is_custom(kind, _group(_text(document, "apiVersion")))
+
+
+def _group(version: str | None) -> str:
+    return version.rpartition("/")[0] if version else ""
+
+
+def _is_custom(kind: str, group: str) -> bool:
+    # Kubernetes' own groups have no dot or end with k8s.io; others reuse its kinds (Knative's Service).
+    return "." in group and not group.endswith(".k8s.io") and group not in _groups(kind)
 
 
 def _groups(kind: str) -> set[str]:

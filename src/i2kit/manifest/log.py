@@ -1,7 +1,8 @@
 """What reading finds is gathered here: problems, and warnings that become one line per kind. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from i2kit.errors import Position, Problem
 from i2kit.manifest.places import shown
@@ -10,36 +11,68 @@ MAX_PROBLEMS = 1000
 """More are counted only: nobody reads them, and a hostile manifest could hold 200,000."""
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to tell about the value at `path`, which is empty for a document as a whole."""
+
+    reason: str
+    position: Position | None = None
+    path: str = ""
+    hint: str | None = None
+    refused: bool = True
+    """False for a warning."""
+
+    @property
+    def problem(self) -> Problem:
+        return Problem(f"{self.path}: {self.reason}" if self.path else self.reason, self.position, self.hint)
+
+
 class Log:
     """Collects what reading finds. Warnings about one kind of field become one line."""
 
-    def __init__(self) -> None:
-        self.problems: list[Problem] = []
+    def __init__(self, limit: int = MAX_PROBLEMS) -> None:
         self.full = False
         """Whether there is no room for more problems; working out hints can be left then."""
-        self._warnings: dict[tuple[str, str], list[tuple[Position, str]]] = {}
+        self._limit = limit
+        self._refused: list[Finding] = []
+        self._warned: dict[tuple[str, str], tuple[Finding, int]] = {}
 
     def problem(self, position: Position | None, path: str, message: str, hint: str | None = None) -> None:
         """Something is wrong with the value at `path`."""
         if not self.full:
-            self.problems.append(Problem(f"{path}: {message}" if path else message, position, hint))
-        if len(self.problems) == MAX_PROBLEMS and not self.full:
+            self._refused.append(Finding(message, position, path, hint))
+        if len(self._refused) == self._limit and not self.full:
             self.full = True
-            self.problems.append(Problem("there are more problems after this one", position))
+            self._refused.append(Finding("there are more problems after this one", position))
+
+    def add(self, problems: Iterable[Problem]) -> None:
+        """What another stage has found, beyond the limit too."""
+        self._refused.extend(Finding(one.message, one.position, hint=one.hint) for one in problems)
 
     def warn(self, position: Position, path: str, message: str, *, kind: str | None = None) -> None:
         """Something has no effect that the user should know. Of one `kind` (the path) the first is shown."""
         kind = re.sub(r"\[\d+\]", "[]", path) if kind is None else kind
-        self._warnings.setdefault((kind, message), []).append((position, path))
+        first, count = self._warned.get((kind, message), (None, 0))
+        first = first or Finding(message, position, path, refused=False)
+        self._warned[kind, message] = (first, count + 1)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return tuple(finding.problem for finding in self._refused)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        lines = []
-        for (_, message), places in self._warnings.items():
-            position, path = places[0]
-            more = f" (and in {len(places) - 1} more places)" if len(places) > 1 else ""
-            lines.append(f"{position}: {path}: {message}{more}")
-        return tuple(lines)
+        return tuple(str(finding.problem) for finding in self._warnings())
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Problems and warnings."""
+        return (*self._refused, *self._warnings())
+
+    def _warnings(self) -> Iterable[Finding]:
+        for first, count in self._warned.values():
+            more = f" (and in {count - 1} more places)" if count > 1 else ""
+            yield replace(first, reason=first.reason + more)
 
 
 def join(path: str, key: str) -> str:

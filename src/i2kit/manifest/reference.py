@@ -80,6 +80,19 @@ Every field has one of four verdicts, and what is in no table is an error too:
 
 All problems of all files are reported at once, with `file:line:column`, and nothing is deployed then.
 
+`i2kit check -f DIR` gives a verdict on each workload of any number of files, with a table at the end:
+*deploys*, *deploys with warnings*, or *refused* with the reasons. Each is judged by itself: the files need
+not belong together, the same name may be in several, and one that cannot be read hides no other. What is
+wrong in a document about a workload counts for it: a Service or a policy that selects it, its autoscaler, an
+Ingress before its Service. Such a document is about workloads of its own file; where it has none there,
+of its folder; and else of all files that a deploy with the same `-f` would read (folders below them are
+only searched by `check`). Rights given to a service account count for all that use it in any of these.
+
+`--output json` is a list of `{{file, kind, name, verdict, problems}}`: `verdict` is `deploys`, `warns` or
+`refused`, a problem is `{{path, line, column, verdict, reason, hint}}` (and `file`, where that is another
+one), and `kind` is `i2kit` for an i2kit manifest. After the workloads of a file comes what else is wrong
+in it: documents about nothing here, and, with `kind` and `name` null, what cannot be read.
+
 Values are read as kubectl reads them: `yes` and `on` are booleans, `0644` is octal, dates and `22:22`
 are text; where text is wanted, a number or a boolean needs quotes. A file may have
 {MAX_BYTES // 1_000_000} MB, {MAX_DEPTH} levels, and {MAX_NODES:,} keys and values with aliases written out.

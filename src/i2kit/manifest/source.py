@@ -88,6 +88,18 @@ class _Stop(Exception):
         self.problem = problem
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a file holds: its documents without the empty ones, and what is wrong within them.
+
+    `end` is why the rest of the file could not be read, if so: documents from there on are missing.
+    """
+
+    documents: tuple[Node, ...]
+    problems: tuple[Problem, ...] = ()
+    end: Problem | None = None
+
+
 def documents(
     name: str, data: bytes, *, meaning: Callable[[str], ScalarValue] | None = None
 ) -> tuple[tuple[Node, ...], tuple[Problem, ...]]:
@@ -97,16 +109,27 @@ def documents(
     Documents before a syntax error are returned too, so that their problems can be told as well;
     none of a template, which is something else as a whole.
     """
+    found = load(name, data, meaning=meaning)
+    problems = (*found.problems, found.end) if found.end else found.problems
+    if len(problems) > MAX_PROBLEMS:
+        rest = len(problems) - MAX_PROBLEMS
+        last = Problem(f"{rest} more problems of this kind follow", problems[MAX_PROBLEMS].position)
+        problems = (*problems[:MAX_PROBLEMS], last)
+    return found.documents, problems
+
+
+def load(name: str, data: bytes, *, meaning: Callable[[str], ScalarValue] | None = None) -> Loaded:
+    """As `documents`, but telling apart what is wrong within a document and what ends the file."""
+    end: Problem | None = None
     try:
         text = _decode(name, data)
     except _Stop as stop:
-        return (), (stop.problem,)
+        return Loaded((), end=stop.problem)
     build = _Build(name, meaning or resolve)
     try:
         _feed(build, name, text)
     except _Stop as stop:
-        build.problems.append(stop.problem)
-    problems = build.problems
+        end = stop.problem
     # `{{ .Values.x }}` is a mapping as a key to YAML; what helps is to say what it is.
     if build.malformed and (match := _TEMPLATE.search(text)):
         problem = Problem(
@@ -114,12 +137,8 @@ def documents(
             Lines(name, text).position(match.start()),
             "render it first: helm template . | i2kit deploy -f -",
         )
-        return (), (problem,)
-    if len(problems) > MAX_PROBLEMS:
-        rest = len(problems) - MAX_PROBLEMS
-        last = Problem(f"{rest} more problems of this kind follow", problems[MAX_PROBLEMS].position)
-        problems = [*problems[:MAX_PROBLEMS], last]
-    return tuple(build.documents), tuple(problems)
+        return Loaded((), end=problem)
+    return Loaded(tuple(build.documents), tuple(build.problems), end)
 
 
 def is_template(text: str) -> bool:

@@ -1,0 +1,184 @@
+"""The documents of one file, each read by itself, with what it is about: its own pods, or others'.
+
+In: the name and the bytes of a file. Out: Documents, and what is wrong with the file as a whole. What
+a document is about is taken from the text as it stands: it is known of those that are refused, too. Pure.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from i2kit.errors import Position
+from i2kit.manifest import kubernetes, native, source
+from i2kit.manifest.log import Log
+from i2kit.manifest.reading import Reading
+from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode
+
+NATIVE = "i2kit"
+"""The kind of an i2kit manifest, which has none."""
+
+_TEMPLATE = ("spec", "template")
+KINDS = {
+    "Deployment": _TEMPLATE,
+    "StatefulSet": _TEMPLATE,
+    "DaemonSet": _TEMPLATE,
+    "ReplicaSet": _TEMPLATE,
+    "ReplicationController": _TEMPLATE,
+    "Job": _TEMPLATE,
+    "CronJob": ("spec", "jobTemplate", *_TEMPLATE),
+    "Pod": (),
+}
+"""Where each kind of workload describes its pods."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pods:
+    """What other documents find a workload by."""
+
+    labels: frozenset[tuple[str, str]]
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selecting:
+    """Is about the pods of its namespace with these labels (an empty `labels` selects all of them)."""
+
+    namespace: str
+    labels: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Is about what is named so, as `namespace/name`: workloads, Services, or service accounts."""
+
+    what: str
+    keys: frozenset[str]
+
+
+Aim = Selecting | Naming
+
+
+@dataclass(slots=True)
+class Document:
+    """One document: what it is, what was found wrong with it, and its values as far as it could be read."""
+
+    file: str
+    position: Position
+    kind: str | None = None
+    name: str | None = None
+    namespace: str = "default"
+    pods: Pods | None = None
+    """Of a workload."""
+    aim: Aim | None = None
+    """Of a document that is about workloads elsewhere."""
+    log: Log = field(default_factory=Log)
+    reading: Reading = field(default_factory=Reading)
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def read(name: str, data: bytes, limit: int) -> tuple[list[Document], Log, bool]:
+    """The documents of a file, what is wrong with it beside them, and whether it could be read to its end.
+
+    `limit` is how many problems are told of each document.
+    """
+    loaded = source.load(name, data)
+    log = Log(limit)
+    found: list[Document] = []
+    for node in loaded.documents:
+        if isinstance(node, MappingNode) and kubernetes.is_kubernetes(node):
+            found.extend(_kubernetes(one, Log(limit)) for one in kubernetes.flattened(node, log))
+        else:
+            found.append(_native(node, Log(limit)))
+    starts = sorted((one.position, index) for index, one in enumerate(found))
+    for problem in loaded.problems:
+        at = bisect_right(starts, (problem.position or Position(name, 1, 1), len(found))) - 1
+        holder = found[starts[at][1]].log if at >= 0 else log
+        holder.problem(problem.position, "", problem.message, problem.hint)
+    if loaded.end:
+        log.add([loaded.end])
+    return found, log, loaded.end is None
+
+
+def _kubernetes(node: MappingNode, log: Log) -> Document:
+    kind, own = kubernetes.kind_of(node)
+    metadata = _at(node, "metadata")
+    found = Document(
+        node.position.file,
+        node.position,
+        kind,
+        _text(_at(metadata, "name")),
+        _text(_at(metadata, "namespace")) or "default",
+        log=log,
+    )
+    if own and kind in KINDS:
+        template = _at(node, *KINDS[kind])
+        account = _text(_at(template, "spec", "serviceAccountName")) or "default"
+        found.pods = Pods(_labels(_at(template, "metadata", "labels")), f"{found.namespace}/{account}")
+    kubernetes.read_one(node, found.reading, log)
+    if own and kind:
+        found.aim = _aim(kind, node, found)
+    return found
+
+
+def _native(node: Node, log: Log) -> Document:
+    found = Document(node.position.file, node.position, log=log)
+    if isinstance(node, MappingNode) and "containers" in node.entries:
+        found.kind, found.name = NATIVE, _text(node.get("name"))
+        found.namespace = _text(node.get("namespace")) or "default"
+        labels = dict(_labels(_at(node, "labels")))
+        labels.setdefault("app", found.name or "")
+        found.pods = Pods(frozenset(labels.items()), f"{found.namespace}/")
+    native.read(node, found.reading, log)
+    return found
+
+
+def _aim(kind: str, node: MappingNode, document: Document) -> Aim | None:
+    namespace = document.namespace
+    if kind == "Service":
+        labels = _labels(_at(node, "spec", "selector"))
+        return Selecting(namespace, labels) if labels else None
+    if kind == "PodDisruptionBudget":
+        return Selecting(namespace, _labels(_at(node, "spec", "selector", "matchLabels")))
+    if kind == "NetworkPolicy":
+        return Selecting(namespace, _labels(_at(node, "spec", "podSelector", "matchLabels")))
+    if kind == "HorizontalPodAutoscaler":
+        name = _text(_at(node, "spec", "scaleTargetRef", "name"))
+        return Naming("workload", frozenset([f"{namespace}/{name}"])) if name else None
+    if kind == "Ingress":
+        names = frozenset(f"{namespace}/{name}" for name in _backends(node))
+        return Naming("service", names) if names else None
+    accounts = frozenset(grant.account for grant in document.reading.grants)
+    return Naming("account", accounts) if accounts else None
+
+
+def _backends(node: MappingNode) -> Iterator[str]:
+    """The names of the Services that an Ingress leads to, in any of its versions."""
+    spec = _at(node, "spec")
+    backends = [_at(spec, "defaultBackend"), _at(spec, "backend")]
+    for rule in _items(_at(spec, "rules")):
+        backends.extend(_at(path, "backend") for path in _items(_at(rule, "http", "paths")))
+    for backend in backends:
+        if name := _text(_at(backend, "serviceName")) or _text(_at(backend, "service", "name")):
+            yield name
+
+
+def _at(node: Node | None, *keys: str) -> Node | None:
+    for key in keys:
+        node = node.get(key) if isinstance(node, MappingNode) else None
+    return node
+
+
+def _text(node: Node | None) -> str | None:
+    return node.value if isinstance(node, ScalarNode) and isinstance(node.value, str) else None
+
+
+def _items(node: Node | None) -> Iterable[Node]:
+    return node.items if isinstance(node, SequenceNode) else ()
+
+
+def _labels(node: Node | None) -> frozenset[tuple[str, str]]:
+    entries = node.entries.items() if isinstance(node, MappingNode) else ()
+    return frozenset((key, value) for key, (_, one) in entries if (value := _text(one)) is not None)

@@ -1,0 +1,141 @@
+"""Paths to bytes: files, folders and stdin, and what cannot be read of them.
+
+In: paths as given with -f. Out: names and contents, and problems. The only module here that opens
+files; never reads more of one than is accepted, and never waits for one.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from i2kit.errors import InputError, Position, Problem
+from i2kit.manifest.source import MAX_BYTES
+
+STDIN = "stdin"
+"""What `-` is called in positions."""
+
+_SUFFIXES = (".yml", ".yaml", ".json")
+
+_OPEN = re.compile(r"/dev/stdin|(/dev|/proc/self)/fd/[0-9]+")
+"""What is open already: a shell's `<(command)` is the reading end of a pipe under such a name."""
+
+
+def sources(paths: Sequence[str], stdin: bytes | None) -> tuple[list[tuple[str, bytes]], list[Problem]]:
+    """The name and the bytes of each file that the paths stand for, each once, and what cannot be read."""
+    files: list[str] = []
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            files.extend([path] if path == "-" else _files(path))
+        except InputError as error:
+            problems.extend(error.problems)
+    found: dict[str, tuple[str, bytes]] = {}
+    for file in files:
+        # `-f web.yml -f .` names a file twice but means it once.
+        real = file if file == "-" else os.path.realpath(file)
+        if real in found:
+            continue
+        try:
+            found[real] = (STDIN if file == "-" else file, contents(file, stdin))
+        except InputError as error:
+            problems.extend(error.problems)
+    return list(found.values()), problems
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file among others. `together` are those that a deploy with the same -f reads as one."""
+
+    path: str
+    folder: str
+    together: bool
+
+    @property
+    def name(self) -> str:
+        """What it is called in positions."""
+        return STDIN if self.path == "-" else self.path
+
+
+def walk(paths: Sequence[str]) -> tuple[tuple[File, ...], tuple[Problem, ...]]:
+    """The files that the paths stand for, with all below folders, each once, and what cannot be looked into.
+
+    What is hidden is left out, and links to folders are not followed.
+    """
+    found: dict[str, File] = {}
+    problems: list[Problem] = []
+
+    def complain(error: OSError) -> None:
+        problems.extend(_unreadable(error.filename, error).problems)
+
+    for path in paths:
+        if path == "-":
+            found.setdefault(path, File(path, "", True))
+            continue
+        if not Path(path).is_dir():
+            found.setdefault(os.path.realpath(path), File(path, _folder(path), True))
+            continue
+        for folder, below, names in os.walk(path, onerror=complain):
+            below[:] = sorted(name for name in below if not name.startswith("."))
+            for name in sorted(filter(_is_manifest, names)):
+                file = str(Path(folder, name))
+                if not Path(file).is_dir():
+                    found.setdefault(os.path.realpath(file), File(file, _folder(file), folder == path))
+    return tuple(found.values()), tuple(problems)
+
+
+def _folder(path: str) -> str:
+    return os.path.realpath(Path(path).parent)
+
+
+def _is_manifest(name: str) -> bool:
+    return name.endswith(_SUFFIXES) and not name.startswith(".")
+
+
+def _files(path: str) -> list[str]:
+    """The files that a path stands for, at least one. Raises InputError where there is nothing."""
+    try:
+        if not stat.S_ISDIR(Path(path).stat().st_mode):
+            return [path]
+        names = sorted(entry.name for entry in Path(path).iterdir() if not entry.is_dir())
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    found = list(filter(_is_manifest, names))
+    if not found:
+        message = "there are no .yml, .yaml or .json files in this folder"
+        hint = "folders below it are not searched: name them"
+        raise InputError([Problem(message, Position(path, 1, 1), hint)])
+    return [str(Path(path, name)) for name in found]
+
+
+def _given(stdin: bytes | None) -> bytes:
+    if stdin is None:
+        raise InputError([Problem("nothing was given on stdin", Position(STDIN, 1, 1))])
+    return stdin
+
+
+def contents(file: str, stdin: bytes | None) -> bytes:
+    """The bytes of a file, one more than is accepted where it is too large; `stdin` is `-`.
+
+    Raises InputError.
+    """
+    if file == "-":
+        return _given(stdin)
+    try:
+        # Opening a FIFO by its name waits for a writer, and /dev/zero never ends: look before.
+        mode = Path(file).stat().st_mode
+        if not (stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and _OPEN.fullmatch(file))):
+            hint = "pipe it in: … | i2kit deploy -f -"
+            raise InputError([Problem("is not a regular file", Position(file, 1, 1), hint)])
+        with Path(file).open("rb") as opened:
+            return opened.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(path: str, error: OSError) -> InputError:
+    reason = error.strerror or str(error)
+    words = reason[:1].lower() + reason[1:]
+    return InputError([Problem(f"cannot be read: {words}", Position(path, 1, 1))])

@@ -1,0 +1,279 @@
+"""Does each workload of many files deploy, and if not, why: each by itself, as if it alone were deployed.
+
+In: paths. Out: Judgements. A workload is judged with the documents that are about it: Services that select
+it, its autoscaler, Ingresses before its Services. Each of these is about workloads of its own file; where
+it has none there, about those in its folder; and where there are none either, about those of all files that
+a deploy with the same -f would read. Bindings of service accounts count for all of these. The same name in
+two files is no problem: they need not be deployed together. Values are kept, texts are not: files of any
+number take little memory, and time in proportion.
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from i2kit.errors import InputError, Position, Problem
+from i2kit.manifest import checks, documents, files
+from i2kit.manifest.documents import Aim, Document, Naming, Selecting
+from i2kit.manifest.files import File
+from i2kit.manifest.log import Finding, Log
+from i2kit.manifest.reading import Reading
+
+Verdict = Literal["deploys", "warns", "refused"]
+
+MAX_DOCUMENTS = 100_000
+"""Their values take some 300 MB."""
+
+MAX_PER_DOCUMENT = 100
+MAX_FINDINGS = 100_000
+"""From there on, few of each document are told."""
+
+MAX_ABOUT = 100
+"""How many documents of others can be about one workload."""
+
+WORKLOADS = (*documents.KINDS, documents.NATIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict on a workload, or on what else is wrong; `kind` is None where that is not known."""
+
+    file: str
+    kind: str | None
+    name: str | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        if any(finding.refused for finding in self.findings):
+            return "refused"
+        return "warns" if self.findings else "deploys"
+
+    @property
+    def workload(self) -> bool:
+        return self.kind in WORKLOADS
+
+
+@dataclass(slots=True)
+class _Read:
+    """A file as read."""
+
+    file: File
+    documents: list[Document] = field(default_factory=list)
+    log: Log = field(default_factory=Log)
+    whole: bool = False
+    """Whether it could be read to its end."""
+
+
+def judged(paths: Sequence[str], stdin: bytes | None = None) -> tuple[Judgement, ...]:
+    """The verdict on each workload, file by file; then on what else is wrong in the file.
+
+    Raises InputError where there is nothing to judge.
+    """
+    found, problems = files.walk(paths)
+    read = _all(found, stdin)
+    about = _About(read)
+    judgements = [
+        Judgement(problem.position.file if problem.position else "", None, None, (_finding(problem),))
+        for problem in problems
+    ]
+    for one in read:
+        judgements.extend(_of_file(one, about))
+    if not judgements and not any(one.documents for one in read):
+        where = Position(paths[0], 1, 1) if paths else None
+        raise InputError([Problem("there are no manifests here", where, "name a file or a folder with -f")])
+    return tuple(judgements)
+
+
+def _all(found: Iterable[File], stdin: bytes | None) -> list[_Read]:
+    read, count, told = [], 0, 0
+    for file in found:
+        one = _Read(file)
+        limit = MAX_PER_DOCUMENT if told < MAX_FINDINGS else 3
+        try:
+            data = files.contents(file.path, stdin)
+        except InputError as error:
+            one.log.add(error.problems)
+        else:
+            one.documents, one.log, one.whole = documents.read(file.name, data, limit)
+        count += len(one.documents)
+        told += sum(len(document.log.problems) for document in one.documents)
+        if count > MAX_DOCUMENTS:
+            message = f"more than {MAX_DOCUMENTS:,} documents at once"
+            raise InputError([Problem(message, Position(file.name, 1, 1), "check them in parts")])
+        _compare(one)
+        read.append(one)
+    return read
+
+
+def _compare(one: _Read) -> None:
+    """What the documents of a file may not have in common."""
+    readings = [document.reading for document in one.documents]
+    count = sum(len(each.workloads) + len(each.services) + len(each.scalers) for each in readings)
+    if checks.too_many(count, one.log):
+        return
+    first: dict[tuple[str, str], Position] = {}
+    for document in one.documents:
+        for kind, key, place in _names(document.reading):
+            if earlier := first.get((kind, key)):
+                checks.twice(kind, key, place, earlier, document.log)
+            else:
+                first[kind, key] = place
+
+
+def _names(reading: Reading) -> Iterator[tuple[str, str, Position]]:
+    for kind, found in (
+        ("deployment", reading.workloads),
+        ("service", [one.service for one in reading.services]),
+    ):
+        for one in found:
+            if one.name and one.position:
+                yield kind, one.key, one.position
+
+
+class _About:
+    """Which documents are about which workloads."""
+
+    def __init__(self, read: Iterable[_Read]) -> None:
+        self._near = {one.file.name: _near(one.file) for one in read}
+        self._workloads: dict[Hashable, list[Document]] = defaultdict(list)
+        """By place and label, by place and key, by place and account."""
+        self._services: dict[Hashable, list[Document]] = defaultdict(list)
+        self._memo: dict[tuple[Hashable, Aim], list[Document]] = {}
+        self._found: dict[int, list[Document]] = defaultdict(list)
+        self._lost: set[int] = set()
+        everything = [document for one in read for document in one.documents]
+        for document in everything:
+            self._enter(document)
+        self._join(document for document in everything if document.pods is None)
+
+    def about(self, workload: Document) -> Sequence[Document]:
+        """The documents that are about a workload, those of its own file first."""
+        found = self._found[id(workload)]
+        return sorted(found, key=lambda one: one.file != workload.file)
+
+    def leads_nowhere(self, document: Document) -> bool:
+        return id(document) in self._lost
+
+    def _enter(self, document: Document) -> None:
+        for near in self._near[document.file]:
+            if pods := document.pods:
+                self._workloads[near, "workload", document.key].append(document)
+                self._workloads[near, "account", pods.account].append(document)
+                self._workloads[near, document.namespace].append(document)
+                for label in pods.labels:
+                    self._workloads[near, document.namespace, label].append(document)
+            elif document.kind == "Service":
+                self._services[near, document.key].append(document)
+
+    def _join(self, others: Iterable[Document]) -> None:
+        by_target: dict[tuple[Hashable, Aim], list[Document]] = defaultdict(list)
+        for document in others:
+            if document.aim is None:
+                continue
+            places = [near for near in self._near[document.file] if self._aimed(near, document.aim)]
+            if not places:
+                self._lost.add(id(document))
+            # A right that is given is given to all that use the account; of names, the nearest is meant.
+            given = isinstance(document.aim, Naming) and document.aim.what == "account"
+            for near in places if given else places[:1]:
+                by_target[near, document.aim].append(document)
+        for (near, aim), found in by_target.items():
+            for workload in self._aimed(near, aim):
+                known = self._found[id(workload)]
+                known.extend(found[: MAX_ABOUT - len(known)])
+
+    def _aimed(self, near: Hashable, aim: Aim) -> Sequence[Document]:
+        """The workloads at this place that something is about."""
+        if (near, aim) not in self._memo:
+            self._memo[near, aim] = list(self._search(near, aim))
+        return self._memo[near, aim]
+
+    def _search(self, near: Hashable, aim: Aim) -> Iterator[Document]:
+        if isinstance(aim, Selecting):
+            lists = [self._workloads.get((near, aim.namespace, label), []) for label in aim.labels]
+            fewest = min(lists, key=len, default=self._workloads.get((near, aim.namespace), []))
+            yield from (one for one in fewest if one.pods and aim.labels <= one.pods.labels)
+        elif aim.what == "service":
+            services = (one for key in aim.keys for one in self._services.get((near, key), ()))
+            targets = (one for service in services if service.aim for one in self._of(service, service.aim))
+            yield from {id(one): one for one in targets}.values()
+        else:
+            found = (one for key in aim.keys for one in self._workloads.get((near, aim.what, key), ()))
+            yield from {id(one): one for one in found}.values()
+
+    def _of(self, service: Document, aim: Aim) -> Sequence[Document]:
+        return next(filter(None, (self._aimed(near, aim) for near in self._near[service.file])), ())
+
+
+def _near(file: File) -> tuple[Hashable, ...]:
+    """The places where a document looks for what it is about, the nearest first."""
+    near: tuple[Hashable, ...] = (("file", file.name), ("folder", file.folder))
+    return (*near, "together") if file.together else near
+
+
+def _of_file(one: _Read, about: _About) -> Iterator[Judgement]:
+    ends = () if one.whole else one.log.findings
+    others = []
+    for document in one.documents:
+        if document.pods:
+            findings = [*document.log.findings, *_of_others(document, about.about(document)), *ends]
+            yield Judgement(document.file, document.kind, document.name, _ordered(document.file, findings))
+        elif document.aim is None or about.leads_nowhere(document):
+            log = Log()
+            if one.whole:
+                _alone(document, log)
+            if found := (*document.log.findings, *log.findings):
+                others.append(Judgement(document.file, document.kind, document.name, found))
+    yield from others
+    if found := one.log.findings:
+        yield Judgement(one.file.name, None, None, found)
+
+
+def _of_others(workload: Document, others: Sequence[Document]) -> Iterator[Finding]:
+    """What is wrong in documents about a workload, and between it and them.
+
+    Those of one file are looked at together; what two files have in common is no problem.
+    """
+    by_file: dict[str, list[Document]] = {workload.file: []}
+    for other in others:
+        yield from other.log.findings
+        by_file.setdefault(other.file, []).append(other)
+    if not workload.reading.workloads:
+        return  # it could not be read, which is known by now
+    mine = workload.reading
+    for found in by_file.values():
+        reading = Reading(
+            workloads=list(mine.workloads),
+            services=[each for one in found for each in one.reading.services],
+            scalers=[*mine.scalers, *(each for one in found for each in one.reading.scalers)],
+            accounts=mine.accounts,
+            grants=[each for one in found for each in one.reading.grants],
+            unsized=mine.unsized,
+        )
+        log = Log(MAX_PER_DOCUMENT)
+        checks.whole(reading, log)
+        yield from log.findings
+
+
+def _alone(document: Document, log: Log) -> None:
+    """What is wrong with a document that is about nothing here."""
+    reading = Reading(services=document.reading.services, scalers=document.reading.scalers)
+    for _, lonely in checks.whole(reading, log):
+        assert lonely.position is not None
+        log.warn(lonely.position, lonely.path, f"{lonely.reason}, so it needs one that runs already")
+
+
+def _ordered(file: str, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """By place, those in the workload's own file first; each once."""
+
+    def place(finding: Finding) -> tuple[bool, Position]:
+        position = finding.position or Position(file, 1, 1)
+        return position.file != file, position
+
+    return tuple(sorted(dict.fromkeys(findings), key=place))
+
+
+def _finding(problem: Problem) -> Finding:
+    return Finding(problem.message, problem.position, hint=problem.hint)

@@ -1,0 +1,280 @@
+"""Each workload of many files by itself: what is about it counts, and what is not hides nothing."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from i2kit.errors import InputError
+from i2kit.manifest import check, verdicts
+from i2kit.manifest.verdicts import Judgement
+
+WEB = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: web, image: nginx, ports: [{containerPort: 80, name: http}]}]
+"""
+FINE = """\
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+"""
+NODE_PORT = FINE.replace("spec: {", "spec: {type: NodePort, ")
+NO_SUCH_PORT = FINE.replace("port: 80", "port: 80, targetPort: htpp")
+SCALER = """\
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web}
+spec: {maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}
+"""
+INGRESS = """\
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web}
+spec: {rules: [{http: {paths: [{backend: {service: {name: web, port: {number: 80}}}}]}}]}
+"""
+BUDGET = """\
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web}
+spec: {selector: {matchLabels: {app: web}}}
+"""
+POLICY = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: all}
+spec: {podSelector: {}}
+"""
+BINDING = """\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: rights}
+subjects: [{kind: ServiceAccount, name: default}]
+"""
+STATEFUL = WEB.replace("Deployment", "StatefulSet")
+NATIVE = "name: web\ncontainers: {web: {image: nginx}}\n"
+BROKEN = "name: web\ncontainers: {web: [}\n"
+HELM = "kind: Deployment\nmetadata: {name: {{ .Values.name }}}\n"
+
+
+def judged(folder: Path, files: dict[str, str], *given: str) -> list[Judgement]:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return list(check([str(folder / name) for name in given] or [str(folder)]))
+
+
+def lines(folder: Path, files: dict[str, str], *given: str) -> list[str]:
+    """The verdicts as `file kind name verdict: place path: reason; …`."""
+    said = []
+    for one in judged(folder, files, *given):
+        assert one.file.startswith(f"{folder}/")
+        reasons = []
+        for finding in one.findings:
+            place = str(finding.position).removeprefix(f"{folder}/") if finding.position else "nowhere"
+            reasons.append(f"{place} {finding.path}: {finding.reason}".replace(f"{folder}/", ""))
+        file = one.file.removeprefix(f"{folder}/")
+        said.append(f"{file} {one.kind} {one.name} {one.verdict}" + "".join(f"\n  {r}" for r in reasons))
+    return said
+
+
+NODE_PORT_IS_LATER = "spec.type: `NodePort` is not supported yet"
+NO_HTPP = "spec.ports: deployment `web` has no port named `htpp`"
+NO_REQUESTS = "80% is of the cpu that the containers of deployment `web` request, and `web` requests none"
+
+CASES: dict[str, tuple[dict[str, str], list[str]]] = {
+    "it deploys, in both forms": (
+        {"a.yml": f"{WEB}---\n{FINE}", "b.yml": NATIVE},
+        ["a.yml Deployment web deploys", "b.yml i2kit web deploys"],
+    ),
+    "a service of its file": (
+        {"a.yml": f"{WEB}---\n{NODE_PORT}"},
+        [f"a.yml Deployment web refused\n  a.yml:14:14 {NODE_PORT_IS_LATER}"],
+    ),
+    "a service of its folder": (
+        {"a.yml": WEB, "b.yml": NODE_PORT, "below/c.yml": WEB},
+        [
+            f"a.yml Deployment web refused\n  b.yml:4:14 {NODE_PORT_IS_LATER}",
+            "below/c.yml Deployment web deploys",
+        ],
+    ),
+    "a service that is at home elsewhere": (
+        {"a.yml": WEB, "b.yml": f"{WEB}---\n{NODE_PORT}"},
+        [
+            "a.yml Deployment web deploys",
+            f"b.yml Deployment web refused\n  b.yml:14:14 {NODE_PORT_IS_LATER}",
+        ],
+    ),
+    "what only shows between two documents": (
+        {"a.yml": WEB, "b.yml": NO_SUCH_PORT},
+        [f"a.yml Deployment web refused\n  b.yml:4:61 {NO_HTPP}"],
+    ),
+    "variants of one service": (
+        {"a.yml": WEB, "b.yml": FINE, "c.yml": FINE},
+        ["a.yml Deployment web deploys"],
+    ),
+    "the same name twice in one file": (
+        {"a.yml": f"{NATIVE}---\n{NATIVE}"},
+        [
+            "a.yml i2kit web deploys",
+            "a.yml i2kit web refused\n  a.yml:4:7 : the deployment `default/web` is given twice;"
+            " the first is at a.yml:1:7",
+        ],
+    ),
+    "an autoscaler": (
+        {"a.yml": WEB, "b.yml": SCALER},
+        [f"a.yml Deployment web refused\n  b.yml:4:7 spec: {NO_REQUESTS}"],
+    ),
+    "an autoscaler of an i2kit manifest": (
+        {"a.yml": f"{NATIVE}autoscaling: {{maxReplicas: 3}}\n"},
+        [f"a.yml i2kit web refused\n  a.yml:3:14 autoscaling: {NO_REQUESTS}"],
+    ),
+    "an autoscaler that is about nothing": (
+        {"b.yml": SCALER},
+        [
+            "b.yml HorizontalPodAutoscaler web refused\n  b.yml:4:86 spec.scaleTargetRef.name:"
+            " there is no deployment `web` in namespace `default` of these files"
+        ],
+    ),
+    "a service that is about nothing": (
+        {"b.yml": FINE},
+        [
+            "b.yml Service web warns\n  b.yml:4:18 spec.selector: service `web`: no deployment here has"
+            " pods with app: web, so it needs one that runs already"
+        ],
+    ),
+    "an ingress, by its service": (
+        {"a.yml": WEB, "b.yml": FINE, "c.yml": INGRESS},
+        ["a.yml Deployment web refused\n  c.yml:2:7 kind: Ingress is not supported yet"],
+    ),
+    "a comfort that is lost": (
+        {"a.yml": WEB, "b.yml": BUDGET},
+        [
+            "a.yml Deployment web warns\n  b.yml:2:7 kind: PodDisruptionBudget has no effect: there are no"
+            " nodes that could be drained"
+        ],
+    ),
+    "a policy on all pods": (
+        {"a.yml": WEB, "b.yml": POLICY, "c.yml": WEB.replace("{name: web}\n", "{name: web, namespace: c}\n")},
+        [
+            "a.yml Deployment web refused\n  b.yml:2:7 kind: NetworkPolicy is not supported yet",
+            "c.yml Deployment web deploys",
+        ],
+    ),
+    "rights count in the whole folder": (
+        {"a.yml": WEB, "b.yml": f"{WEB}---\n{BINDING}"},
+        [
+            f"{file} Deployment web refused\n  {file}:9:7 spec.template.spec.serviceAccountName: RoleBinding"
+            " `rights` lets these pods use the Kubernetes API, and a machine has none"
+            for file in ("a.yml", "b.yml")
+        ],
+    ),
+    "a kind that is refused keeps what is about it": (
+        {"a.yml": STATEFUL, "b.yml": NODE_PORT},
+        [
+            "a.yml StatefulSet web refused\n  a.yml:2:7 kind: StatefulSet is not supported yet\n"
+            f"  b.yml:4:14 {NODE_PORT_IS_LATER}"
+        ],
+    ),
+    "files that cannot be read hide no others": (
+        {"a.yml": BROKEN, "b.yml": HELM, "c.yml": NATIVE, "d.yml": "# empty\n"},
+        [
+            "a.yml None None refused\n  a.yml:2:20 : is not valid YAML: did not find expected node content",
+            "b.yml None None refused\n  b.yml:2:18 : looks like a Helm template, which is no manifest yet",
+            "c.yml i2kit web deploys",
+        ],
+    ),
+    "a file that breaks off": (
+        {"a.yml": f"{NATIVE}---\na: [}}\n"},
+        [
+            "a.yml i2kit web refused\n  a.yml:4:5 : is not valid YAML: did not find expected node content",
+            "a.yml None None refused\n  a.yml:4:5 : is not valid YAML: did not find expected node content",
+        ],
+    ),
+    "a document that is wrong as YAML leaves the others": (
+        {"a.yml": f"{NATIVE}---\n{NATIVE.replace('web', 'b')}name: c\n"},
+        [
+            "a.yml i2kit web deploys",
+            "a.yml i2kit b refused\n  a.yml:6:1 : `name` is given twice; the first is at a.yml:4:1",
+        ],
+    ),
+    "what is no workload": (
+        {"a.yml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n", "b.yml": "- 1\n"},
+        [
+            "a.yml Secret s refused\n  a.yml:2:7 kind: Secret is not supported yet",
+            "b.yml None None refused\n  b.yml:1:1 : a manifest is a mapping and this is a list",
+        ],
+    ),
+    "lists": (
+        {"a.json": '{"apiVersion": "v1", "kind": "PodList", "items": [{"metadata": {"name": "p"}}]}'},
+        ["a.json Pod p refused\n  a.json:1:51 kind: Pod is not supported yet"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_verdicts(tmp_path: Path, case: str) -> None:
+    files, said = CASES[case]
+    assert lines(tmp_path, files) == said
+
+
+def test_what_a_deploy_reads_as_one_is_looked_at_together(tmp_path: Path) -> None:
+    files = {"apps/web.yml": WEB, "net/web.yml": NODE_PORT, "net/deep/web.yml": WEB}
+    assert lines(tmp_path, files, "apps", "net")[0].startswith("apps/web.yml Deployment web refused")
+    assert lines(tmp_path, files, "net", "apps/web.yml") == [
+        "net/deep/web.yml Deployment web deploys",
+        f"apps/web.yml Deployment web refused\n  net/web.yml:4:14 {NODE_PORT_IS_LATER}",
+    ]
+    assert lines(tmp_path, files)[0] == "apps/web.yml Deployment web deploys"
+
+
+def test_what_cannot_be_opened_is_one_verdict_among_others(tmp_path: Path) -> None:
+    (tmp_path / "gone.yml").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.yml")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    said = lines(tmp_path, {"a.yml": NATIVE, ".hidden/b.yml": BROKEN, "c.txt": BROKEN})
+    assert said == [
+        "a.yml i2kit web deploys",
+        "gone.yml None None refused\n  gone.yml:1:1 : cannot be read: no such file or directory",
+        "pipe.yml None None refused\n  pipe.yml:1:1 : is not a regular file",
+    ]
+    assert [one.verdict for one in check(["-", str(tmp_path / "a.yml")], NATIVE.encode())] == ["deploys"] * 2
+
+
+def test_where_there_is_nothing_to_judge_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text("---\n")
+    with pytest.raises(InputError, match="there are no manifests here"):
+        check([str(tmp_path)])
+
+
+def test_thousands_of_variants_take_time_in_proportion(tmp_path: Path) -> None:
+    """All Services are about all Deployments: a million pairs, of which few are looked at."""
+    for number in range(1000):
+        (tmp_path / f"{number}.yml").write_text(WEB if number % 2 else NO_SUCH_PORT)
+    found = check([str(tmp_path)])
+    assert [one.verdict for one in found] == ["refused"] * 500
+    assert {len(one.findings) for one in found} == {verdicts.MAX_ABOUT}
+
+
+def test_a_verdict_is_that_of_a_deploy_of_the_same_file(tmp_path: Path) -> None:
+    """For every case that is one file: refused here where deploying it is an error, and else not."""
+    from i2kit.manifest import read
+
+    for number, (files, _) in enumerate(CASES.values()):
+        if len(files) > 1:
+            continue
+        folder = tmp_path / str(number)
+        refused = any(one.verdict == "refused" for one in judged(folder, files))
+        try:
+            read([str(folder)], others=True)
+        except InputError:
+            assert refused
+        else:
+            assert not refused
