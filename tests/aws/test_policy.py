@@ -129,6 +129,7 @@ OURS = (f"aws:ResourceTag/{ami.DISK_TAG}", "a" * 64)
 NEW = (f"aws:RequestTag/{ami.DISK_TAG}", "a" * 64)
 TO_EC2 = ("iam:PassedToService", "ec2.amazonaws.com")
 ROLE = "arn:aws:iam::123456789012:role/"
+GROUPS = f"arn:aws:autoscaling:{policy.HERE}:autoScalingGroup:*:autoScalingGroupName/"
 ZONE = "arn:aws:route53:::hostedzone/Z1"
 RECORD_TYPE = "route53:ChangeResourceRecordSetsRecordTypes"
 
@@ -136,6 +137,10 @@ ALLOWED = (
     Request("cloudformation:CreateChangeSet", f"{STACK}{stack_name('default/web')}/*"),
     Request("cloudformation:DeleteStack", f"{STACK}{stack_name('shop/web')}/*"),
     Request("cloudformation:CreateChangeSet", f"{STACK}{NETWORK_STACK}/*"),
+    Request("cloudformation:CancelUpdateStack", f"{STACK}{stack_name('default/web')}/*"),
+    Request("autoscaling:SetDesiredCapacity", f"{GROUPS}{stack_name('shop/web')}-Group-1ABC"),
+    Request("autoscaling:PutScalingPolicy", f"{GROUPS}{stack_name('shop/web')}-Group-1ABC", (VIA,)),
+    Request("cloudwatch:DescribeAlarms", f"arn:aws:cloudwatch:{policy.HERE}:alarm:errors"),
     Request(
         "cloudformation:ExecuteChangeSet",
         f"arn:aws:cloudformation:{policy.HERE}:changeSet/{stacks.CHANGE_SET}0a1b/0-1-2",
@@ -156,6 +161,9 @@ REFUSED = (
     Request("cloudformation:DeleteStack", f"{STACK}my-i2kit-web/*"),
     Request("cloudformation:ExecuteChangeSet", f"arn:aws:cloudformation:{policy.HERE}:changeSet/mine/0-1-2"),
     Request("logs:GetLogEvents", f"arn:aws:logs:{policy.HERE}:log-group:/aws/lambda/f:log-stream:s"),
+    Request("autoscaling:SetDesiredCapacity", f"{GROUPS}shop"),
+    Request("autoscaling:PutScalingPolicy", f"{GROUPS}shop", (VIA,)),
+    Request("autoscaling:PutScalingPolicy", f"{GROUPS}{stack_name('shop/web')}-Group-1ABC"),
     # Snapshots and images of others, also by making them look like ours.
     Request("ec2:DeleteSnapshot", f"{SNAPSHOT}snap-0"),
     Request("ec2:DeregisterImage", f"{IMAGE}ami-0", (("aws:ResourceTag/Name", "golden"),)),

@@ -81,6 +81,8 @@ def test_an_update_that_aws_gives_up_goes_back_and_says_what_the_new_machines_sa
     kept = amis(aws)
     never_healthy(aws, built("b"))
     seen = Seen("b" * 64, writing(aws, "starting", "no such file: /etc/shop.conf"))
+    # Not being told for once stops nothing.
+    aws.emulator.control("fault", code="AccessDenied", status=403, action="DescribeAutoScalingGroups", skip=4)
     with pytest.raises(RolloutError) as raised:
         do(make(), built("b"), watch=seen)
     assert raised.value.exit_code == 3

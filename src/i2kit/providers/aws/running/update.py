@@ -6,10 +6,14 @@ why an update that cannot come to anything should end. Only reads. AWS itself gi
 Sources: EC2 Auto Scaling user guide, "How an instance refresh works"; StateReason in the EC2 API reference.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
+from i2kit.errors import OperationError
 from i2kit.events import Replicas, Watcher
 from i2kit.model import Instance
 from i2kit.providers.aws.access.account import Account
@@ -55,12 +59,20 @@ class Update:
     _looked: float | None = None
 
     def look(self, events: Sequence[Mapping[str, Any]]) -> str:
-        """Why it should end, empty as long as it should not; looks no more often than the pace says."""
+        """Why it should end, empty as long as it should not; looks no more often than the pace says.
+
+        What can't be seen for once is no reason to stop waiting.
+        """
         now = self.pace.clock()
         resting = self._looked is not None and now - self._looked < self.pace.longest_s
         if resting or not is_replacing(events):
             return ""
         self._looked = now
+        with contextlib.suppress(ClientError, BotoCoreError, OperationError):
+            return self._seen(events, now)
+        return ""
+
+    def _seen(self, events: Sequence[Mapping[str, Any]], now: float) -> str:
         found = observe.group(self.account, self.record.key, (self.record,))
         machines = observe.heard(self.account, self.record.key, found.machines, self.old)
         instances = tuple(one.instance for one in machines)
