@@ -5,7 +5,8 @@ AWS cannot do what was said.
 
 Sources: RefreshPreferences in the EC2 Auto Scaling API reference (MinHealthyPercentage: "rounded up to the
 nearest integer"; the highest from 100 to 200, at most 100 apart; where a whole machine fits nowhere between
-them, one is launched first); "Target tracking scaling policies" and "Health checks" in its user guide. That
+them, one is launched first); "How an instance refresh works" and "Instance maintenance policy" (a machine
+counts after its first good check and its warmup), "Target tracking scaling policies" in its user guide. That
 the highest percentage is rounded down is nowhere written, and our reading.
 """
 
@@ -28,8 +29,10 @@ STARTUP_S = 300
 BOOT_S = 60
 """What of that is for the machine itself, before containers start; no prototype took longer than seconds."""
 
-UNCHECKED_S = 30
-"""How long a new machine that no load balancer checks must run before the next old one goes."""
+SETTLED_S = 30
+"""How long a new machine must at least be in service before the next old one goes: where no load balancer
+checks it nothing else tells, and where one does it takes about so long to say so.
+"""
 
 MAX_DELAY_S = 3600
 """What load balancers give a leaving machine at most."""
@@ -133,12 +136,12 @@ def _until_ready_s(container: Container) -> int:
     return started + ready
 
 
-def warmup_s(workload: Workload, *, checked: bool) -> int:
-    """How long a new machine must have been there before the next old one goes.
+def warmup_s(workload: Workload) -> int:
+    """How long a new machine must have been in service before the next old one goes.
 
-    An update waits for the load balancers' checks of new machines anyway, where there are any.
+    An update waits for its first good check as well, where load balancers check it.
     """
-    return workload.min_ready_s if checked else max(workload.min_ready_s, UNCHECKED_S)
+    return max(workload.min_ready_s, SETTLED_S)
 
 
 def delay_s(workload: Workload) -> int:

@@ -17,6 +17,7 @@ from i2kit.errors import OperationError
 from i2kit.events import Replicas, Watcher
 from i2kit.model import Instance
 from i2kit.providers.aws.access.account import Account
+from i2kit.providers.aws.design import rollout
 from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.running import observe
 from i2kit.providers.aws.running.health import Machine
@@ -101,11 +102,13 @@ class Update:
         given_up = {one.instance.id for one in found.machines if one.instance.state == "failed"}
         lost = [one for one in waiting if one.hopeless or one.instance.id in given_up]
         self.suspect = next(iter((*lost, *waiting)), self.suspect)
-        deadline_s = self.record.release.workload.progress_deadline_s
+        workload = self.record.release.workload
+        deadline_s = workload.progress_deadline_s
         late = f"nothing came further for {deadline_s} s"
         if lost:
             return _words(lost[0].instance)
-        if lost_s > deadline_s:
+        # That a ready machine has to settle is AWS's own time.
+        if lost_s > deadline_s + rollout.warmup_s(workload):
             return f"{_words(waiting[0].instance)} ({late})" if waiting else late
         return ""
 
