@@ -29,9 +29,12 @@ def keeper(layout: Layout) -> Iterator[None]:
         yield
 
 
-def watch(layout: Layout, *start: str) -> "subprocess.Popen[bytes]":
-    words = ["sh", str(WATCHER), str(layout.desired), str(layout.run_dir), *start]
-    watcher = subprocess.Popen(words)
+def watch(layout: Layout, start: str = "exit 1") -> "subprocess.Popen[bytes]":
+    """A watcher that starts this script in place of Python."""
+    python = layout.state_dir / "python"
+    python.write_text(f"#!/bin/sh\n{start}\n")
+    python.chmod(0o755)
+    watcher = subprocess.Popen(["sh", WATCHER, python, layout.state_dir, layout.run_dir, "tcg"])
     while not (locks(layout.watcher_lock, " FLOCK ") and locks(layout.keeper_lock, "->")):
         assert watcher.poll() is None
     return watcher
@@ -54,18 +57,19 @@ def is_locked(path: Path) -> bool:
 
 def test_it_starts_another_keeper_when_one_dies_and_ends(layout: Layout) -> None:
     with keeper(layout):
-        watcher = watch(layout, "sh", "-c", 'echo "$@"', "start", "a keeper")
-        assert subprocess.run(["sh", WATCHER, layout.desired, layout.run_dir, "false"]).returncode == 0
+        watcher = watch(layout, 'echo "$@"')
+        assert subprocess.run(["sh", WATCHER, "false", layout.state_dir, layout.run_dir]).returncode == 0
         with pytest.raises(subprocess.TimeoutExpired):
             watcher.wait(0.3)
     assert watcher.wait(10) == 0
-    assert layout.keeper_log.read_text() == "a keeper\n"
+    arguments = f"-P -m i2kit.providers.local.keeper {layout.state_dir} {layout.run_dir} tcg\n"
+    assert layout.keeper_log.read_text() == arguments
     assert not is_locked(layout.watcher_lock), "the next keeper's watcher can take it"
 
 
 def test_a_folder_that_was_removed_is_made_anew_and_a_keeper_that_fails_tried_again(layout: Layout) -> None:
     with keeper(layout):
-        watcher = watch(layout, "sh", "-c", f'mkdir "{layout.state_dir}/tried" && exit 1; echo done')
+        watcher = watch(layout, f'mkdir "{layout.state_dir}/tried" && exit 1; echo done')
         for path in layout.run_dir.iterdir():
             path.unlink()
         layout.run_dir.rmdir()
@@ -75,7 +79,7 @@ def test_a_folder_that_was_removed_is_made_anew_and_a_keeper_that_fails_tried_ag
 
 def test_nothing_to_keep_leaves_nothing(layout: Layout) -> None:
     with keeper(layout):
-        watcher = watch(layout, "false")
+        watcher = watch(layout)
         layout.desired.unlink()
         layout.keeper_lock.unlink()
     assert watcher.wait(10) == 0

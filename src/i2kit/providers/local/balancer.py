@@ -15,12 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from i2kit.providers.local import control
+from i2kit.providers.local import control, processes
 
 Spawn = Callable[[Sequence[str], Sequence[int]], subprocess.Popen[bytes]]
-
-MOST_MUTE = 3
-"""A HAProxy that did not answer so many commands in a row is ended, and started anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +41,6 @@ class Balancer:
         self._shape = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._leaving: set[int] = set()
-        self._mute = 0
 
     @property
     def stats_fd(self) -> int:
@@ -75,7 +71,7 @@ class Balancer:
         self._leaving.discard(pid)
         if self._process is None or self._process.pid != pid:
             return False
-        self._process, self._mute = None, 0
+        self._process = None
         return True
 
     def _start(self, text: str, *, finish: subprocess.Popen[bytes] | None) -> None:
@@ -93,6 +89,8 @@ class Balancer:
         while time.monotonic() < deadline and _alive(started.pid):
             if f"Pid: {started.pid}\n" in self.command("show info"):
                 return
+            if processes.is_stopped(started.pid):
+                os.kill(started.pid, signal.SIGCONT)
             time.sleep(0.005)
 
     def command(self, text: str) -> str:
@@ -108,12 +106,8 @@ class Balancer:
                 chunks = []
                 while chunk := connection.recv(1 << 16):
                     chunks.append(chunk)
-                self._mute = 0
                 return b"".join(chunks).decode(errors="replace")
         except OSError:
-            self._mute += 1
-            if self._mute >= MOST_MUTE and _alive(self._process.pid):
-                os.kill(self._process.pid, signal.SIGKILL)
             return ""
 
     def switch_on(self, backend: str, server: str) -> None:

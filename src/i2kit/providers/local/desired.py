@@ -300,7 +300,7 @@ def machine_of(release: Release) -> Machine:
         cpus=cpus,
         containers=release.image.containers,
         grace_s=release.workload.grace_s,
-        health_port=None,
+        health_port=release.workload.health_port,
     )
 
 

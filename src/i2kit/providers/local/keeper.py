@@ -129,8 +129,7 @@ class Keeper:
                 return
             finally:
                 os.close(lock)
-            words = ["sh", str(WATCHER), str(self._layout.desired), str(self._layout.run_dir)]
-            words += [sys.executable, "-P", "-m", "i2kit.providers.local.keeper", *sys.argv[1:]]
+            words = ["sh", str(WATCHER), sys.executable, *sys.argv[1:]]
             self._watcher = subprocess.Popen(words, stdin=subprocess.DEVNULL, cwd="/", start_new_session=True)
             self._watcher_end = os.pidfd_open(self._watcher.pid)
 

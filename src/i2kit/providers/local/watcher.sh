@@ -1,12 +1,14 @@
 # Starts another keeper when one dies that has something to keep. Costs nothing while it waits.
 #
-# In: STATE/desired.json RUN_DIR, then the command that starts a keeper, which ends as soon as that runs
-# (75: another one does). Holds RUN_DIR/watcher.lock, by which the keeper sees that it is there; waits for
-# RUN_DIR/keeper.lock, which a keeper holds for life. Each keeper has a watcher of its own.
+# In: the Python that a keeper is started with, and the keeper's arguments, STATE_DIR and RUN_DIR first. That
+# command ends as soon as the keeper runs (75: another one does). Holds RUN_DIR/watcher.lock, by which the
+# keeper sees that it is there; waits for RUN_DIR/keeper.lock, which a keeper holds for life. Each keeper has a
+# watcher of its own. What ends keepers by their name does not end watchers.
 
-desired=$1
-run=$2
-shift 2
+python=$1
+desired=$2/desired.json
+run=$3
+shift
 
 exec 8>>"$run/watcher.lock" || exit 1
 flock -n 8 || exit 0
@@ -19,7 +21,8 @@ if [ ! -e "$desired" ]; then
 fi
 exec 8>&-
 for delay in 1 2 4 8 15 30; do
-    mkdir -p -m 700 "$run" && "$@" >>"$run/keeper.log" 2>&1
+    mkdir -p -m 700 "$run" &&
+        "$python" -P -m i2kit.providers.local.keeper "$@" >>"$run/keeper.log" 2>&1
     status=$?
     [ $status -ne 0 ] && [ $status -ne 75 ] || exit 0
     sleep $delay
