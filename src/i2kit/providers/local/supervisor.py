@@ -19,7 +19,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -38,9 +37,9 @@ from i2kit.providers.local import (
     userdata,
     vm,
 )
+from i2kit.providers.local.changes import Changes, story
 from i2kit.providers.local.desired import Desired, Wanted
 from i2kit.providers.local.exposure import Exposure, KeeperLink, server_name
-from i2kit.providers.local.kept import kept
 from i2kit.providers.local.layout import Layout
 from i2kit.providers.local.machine import Vm
 from i2kit.providers.local.metadata import MetadataServer, Subject
@@ -67,36 +66,12 @@ BOOT_S = 300.0
 LATE_S = 5.0
 """How long a VM that was told to stop may take beyond its time."""
 
-LAST_LINES = 10
-"""How much of a failing VM's log is told."""
-
 IDLE_S = 60.0
 """With nothing to run for this long after the start, the command that started us was killed."""
 
 KEEP_DEAD_LOGS = 5
 PR_SET_THP_DISABLE = 41
 """linux/prctl.h: QEMU's memory in huge pages costs 4–6 MB a VM that it never touches."""
-
-
-@dataclass(slots=True)
-class Rollout:
-    """What is known of a change that is under way: of a revision, of its number, or after a restart.
-
-    `restoring`: first what served before is brought back.
-    """
-
-    goal: Wanted
-    old: int
-    """How many VMs of other machines there were at first."""
-    crashed_before: Mapping[str, int]
-    """How often containers of a VM had ended before: what was missing then may be there now."""
-    best: rollout.Reached
-    restoring: bool = False
-    ended: int = 0
-    """How many new VMs died or could not be started."""
-    why: str = ""
-    """Why the last of them did."""
-    failed: str = ""
 
 
 class Supervisor:
@@ -114,8 +89,7 @@ class Supervisor:
         self._failures: dict[tuple[str, int], int] = {}
         self._not_before: dict[tuple[str, int], float] = {}
         self._dead_details: dict[str, str] = {}
-        self._rollouts: dict[str, Rollout] = {}
-        self._stuck: dict[str, str] = {}
+        self._changes = Changes(self._vms)
         self._recommended: dict[str, tuple[scaling.Recommended, ...]] = {}
         self._metadata: MetadataServer | None = None
         self._started_s = time.monotonic()
@@ -140,7 +114,7 @@ class Supervisor:
         self._desired = self._load()
         for wanted in self._desired.deployments:
             if not wanted.reason:
-                self._begin(wanted, restoring=wanted.rolling)
+                self._changes.begin(wanted, restoring=wanted.rolling)
         self._publish()
         requests = control.listen(self._layout.control)
         requests.setblocking(False)
@@ -274,8 +248,8 @@ class Supervisor:
             self._vms.values(),
             unpublished=self._exposure.unpublished,
             detail=self._dead_details.get(wanted.key, ""),
-            complete=wanted.key not in self._rollouts and plan.is_complete(wanted, self._running(wanted)),
-            stuck=self._stuck.get(wanted.key, ""),
+            complete=self._changes.is_complete(wanted),
+            stuck=self._changes.stuck.get(wanted.key, ""),
         )
 
     def _admit(self, order: desired.Order) -> int:
@@ -301,84 +275,23 @@ class Supervisor:
         self._forgive(order.key)
         self._publish()
         admitted = next(one for one in wanted.deployments if one.key == order.key)
-        self._begin(admitted)
+        self._changes.begin(admitted)
         return admitted.revision
 
     # ---- rollouts
 
-    def _begin(self, wanted: Wanted, *, restoring: bool = False) -> None:
-        """Watch a change from now on. After a restart nothing runs: what served last does so again first."""
-        self._stuck.pop(wanted.key, None)
-        base = wanted.base(kept(wanted)) if restoring else None
-        restoring = base is not None and not wanted.policy.strategy.recreate
-        goal = wanted
-        if base and restoring:
-            goal = replace(base, replicas=wanted.replicas, policy=wanted.policy)
-        mine = [one for one in self._vms.values() if one.key == wanted.key]
-        self._rollouts[wanted.key] = Rollout(
-            goal,
-            old=sum(one.machine != goal.machine.fingerprint for one in mine),
-            crashed_before={one.id: one.failures for one in mine},
-            best=rollout.Reached(time.monotonic()),
-            restoring=restoring,
-        )
-
-    def _goal(self, wanted: Wanted) -> Wanted:
-        """What its VMs should be now: what is wanted, or first what served before."""
-        under_way = self._rollouts.get(wanted.key)
-        if under_way is None or not under_way.restoring:
-            return wanted
-        return replace(under_way.goal, replicas=wanted.replicas)
-
-    def _running(self, wanted: Wanted) -> list[plan.Running]:
-        """The VMs of a deployment, as decisions see them."""
-        return [
-            plan.Running(
-                one.id, one.slot, one.machine, one.state, one.is_available(wanted.policy.min_ready_s)
-            )
-            for one in self._vms.values()
-            if one.key == wanted.key
-        ]
-
     def _judge(self) -> None:
-        """See which changes are done and which have failed."""
-        now = time.monotonic()
-        for key, one in list(self._rollouts.items()):
-            wanted = self._desired.deployment(key)
-            if wanted is None:
-                del self._rollouts[key]
-                continue
-            goal = self._goal(wanted)
-            running = self._running(goal)
-            one.best = rollout.reached(one.best, one.old, goal, running, now)
-            done = plan.is_complete(goal, running)
-            if not done and not one.failed:
-                one.failed = self._failure(one, goal, now)
-            if one.restoring and (done or one.failed):
-                self._begin(wanted)
-            elif done:
-                del self._rollouts[key]
-                if not wanted.served:
-                    self._note(desired.serve(self._desired, key))
-            elif one.failed:
-                self._fail(wanted, one.failed)
-        for wanted in self._desired.deployments:
-            # What was given up may get ready after all, as when a database comes later.
-            if wanted.reason and not wanted.served and plan.is_complete(wanted, self._running(wanted)):
-                self._note(desired.serve(self._desired, wanted.key))
-
-    def _fail(self, wanted: Wanted, story: str) -> None:
-        """Go back to what served before, if this revision never did and there is such a one."""
-        key = wanted.key
-        del self._rollouts[key]
-        if wanted.served:
-            self._stuck[key] = story
+        """Note which changes are done and which have failed; those go back."""
+        before = {one.key: one.revision for one in self._desired.deployments}
+        after = self._changes.judged(self._desired, _now())
+        if after is self._desired:
             return
-        reason = rollout.in_short(story)
-        self._note(desired.go_back(self._desired, key, kept(wanted), reason, story, now=_now()))
-        self._outdate(key)
-        self._forgive(key)
-        self._publish()
+        self._note(after)
+        for one in after.deployments:
+            if one.revision != before[one.key]:
+                self._outdate(one.key)
+                self._forgive(one.key)
+                self._publish()
 
     def _note(self, wanted: Desired) -> None:
         """Save what nobody asked for; where the disk is full it is written with the next order."""
@@ -387,44 +300,6 @@ class Supervisor:
         except OperationError as error:
             self._desired = wanted
             _log(error.message)
-
-    def _failure(self, under_way: Rollout, goal: Wanted, now: float) -> str:
-        """Why a change has failed; "" as long as it has not."""
-        new = [
-            one
-            for one in self._vms.values()
-            if one.key == goal.key and one.machine == goal.machine.fingerprint and one.state != "draining"
-        ]
-        for one in new:
-            crashes = one.failures - under_way.crashed_before.get(one.id, 0)
-            unsettled = not goal.served or one.state != "ready"
-            if one.broken or (crashes >= rollout.MOST_FAILURES and unsettled):
-                return self._story(one)
-        if under_way.ended >= rollout.MOST_FAILURES:
-            return under_way.why
-        deadline_s = goal.policy.progress_deadline_s
-        if now - under_way.best.at_s <= deadline_s:
-            return ""
-        late = f"nothing came further for {deadline_s} s"
-        waiting = [one for one in new if not one.is_available(goal.policy.min_ready_s)]
-        worst = max(waiting, key=lambda one: (one.failures, bool(one.detail)), default=None)
-        if worst is None:
-            return under_way.why or rollout.story(f"{late}: {rollout.UNKNOWN}", ())
-        words = worst.detail or rollout.UNKNOWN
-        return rollout.story(f"{worst.id}: {words} ({late})", worst.last_lines(LAST_LINES))
-
-    def _story(self, one: Vm, what: str = "") -> str:
-        return rollout.story(f"{one.id}: {what or one.detail}", one.last_lines(LAST_LINES))
-
-    def _count_dead(self, key: str, machine: str, why: str, *, by_itself: bool) -> None:
-        """A VM died or could not be started: one that switched itself off will do so again."""
-        under_way = self._rollouts.get(key)
-        wanted = self._desired.deployment(key)
-        if under_way and wanted and self._goal(wanted).machine.fingerprint == machine:
-            under_way.ended += 1
-            under_way.why = why
-            if by_itself:
-                under_way.failed = why
 
     # ---- the number of VMs
 
@@ -489,8 +364,7 @@ class Supervisor:
                 logs.parent.rmdir()
                 logs.parent.parent.rmdir()
         self._dead_details.pop(key, None)
-        self._rollouts.pop(key, None)
-        self._stuck.pop(key, None)
+        self._changes.forget(key)
         self._recommended.pop(key, None)
         self._publish()
 
@@ -500,9 +374,9 @@ class Supervisor:
         """Take every step that `plan` knows for now."""
         now = time.monotonic()
         for wanted in self._desired.deployments:
-            goal = self._goal(wanted)
+            goal = self._changes.goal(wanted)
             waits = {slot: when for (key, slot), when in self._not_before.items() if key == wanted.key}
-            for step in plan.next_steps(goal, self._running(goal), waits, now):
+            for step in plan.next_steps(goal, self._changes.running(goal), waits, now):
                 match step:
                     case plan.Start(slot):
                         self._start(goal, slot)
@@ -529,7 +403,7 @@ class Supervisor:
             self._dead_details[wanted.key] = str(error)
             self._count_failure(wanted.key, slot, lived_s=0.0)
             why = rollout.story(f"{instance}: {error}", ())
-            self._count_dead(wanted.key, wanted.machine.fingerprint, why, by_itself=False)
+            self._changes.died(self._desired.deployment(wanted.key), wanted.machine.fingerprint, why)
             self._layout.userdata(instance).unlink(missing_ok=True)
             return
         finally:
@@ -730,10 +604,11 @@ class Supervisor:
         one.close()
         del self._vms[one.id]
         self._layout.userdata(one.id).unlink(missing_ok=True)
-        if not asked and self._desired.deployment(one.key):
+        wanted = self._desired.deployment(one.key)
+        if wanted and not asked:
             self._dead_details[one.key] = f"{one.id}: {_how(one, code)}"
             self._count_failure(one.key, one.slot, lived_s=time.monotonic() - one.started_s)
-            self._count_dead(one.key, one.machine, self._story(one, _how(one, code)), by_itself=code == 0)
+            self._changes.died(wanted, one.machine, story(one, _how(one, code)), by_itself=code == 0)
         self._exposure.name(self._desired, self._vms.values())
 
     def _count_failure(self, key: str, slot: int, *, lived_s: float) -> None:
