@@ -54,7 +54,7 @@ def render(frontends: Sequence[Frontend], *, stats_fd: int, check: bool) -> str:
         "  timeout tunnel 1h",
         "  timeout http-request 30s",
         "  timeout queue 10s",
-        "  timeout check 1500ms",
+        "  timeout check 2s",
         "  retries 3",
         "  option redispatch 1",
     ]

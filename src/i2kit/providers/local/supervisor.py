@@ -49,15 +49,17 @@ LOOK_S = 0.5
 """How often it is looked which VMs hang and how rollouts go."""
 
 HUNG_S = 10.0
-"""A VM that was ready and whose checks time out for this long is killed and replaced.
+"""A VM that was ready and whose checks time out for this long is killed and replaced."""
 
-One that uses no CPU meanwhile is not only slow: it goes at the next look.
+HUNG_IDLE_S = 2.0
+"""One that uses no CPU meanwhile is not only slow. Long enough for another check: the first that is late may
+be so because this machine was.
 """
 
 IDLE_CPU_S = 0.01
 """What a VM that does nothing uses between two looks, at most: the kernel's smallest unit."""
 
-FIRST_CHECK_S = 3.0
+FIRST_CHECK_S = 4.0
 """Within this time from its being ready HAProxy has asked a VM at least once."""
 
 BOOT_S = 300.0
@@ -567,9 +569,8 @@ class Supervisor:
             return ""
         since_s, before_s = one.silent_since
         looks = (now - since_s) / LOOK_S
-        if now - since_s >= HUNG_S or (looks >= 0.9 and cpu_s - before_s <= IDLE_CPU_S * looks):
-            return "it no longer answered"
-        return ""
+        idle = cpu_s - before_s <= IDLE_CPU_S * looks
+        return "it no longer answered" if now - since_s >= (HUNG_IDLE_S if idle else HUNG_S) else ""
 
     def _reap(self) -> None:
         """Take the exit status of every process that ended, and act on those that matter."""
