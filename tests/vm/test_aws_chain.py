@@ -26,7 +26,9 @@ from tests.vm.machine import booted_disk, container
 
 pytestmark = pytest.mark.vm
 
-WEB = "hostname; cat /proc/cmdline; cat /proc/partitions; echo that is all; httpd -f -p 80 -h /www"
+CHECKED = release().workload.health_port
+ASK = f"until wget -q -O - http://127.0.0.1:{CHECKED}/ready; do sleep 0.2; done; echo it is ready"
+WEB = f"hostname; cat /proc/cmdline; cat /proc/partitions; echo that is all; ({ASK}) & httpd -f -p 80 -h /www"
 
 
 def test_a_deployment_boots(
@@ -52,6 +54,8 @@ def test_a_deployment_boots(
         where, zone = network(aws)
         create(aws, "i2kit-web", template(release(), made.ami, where, zone, OPTIONS))
         launched = launch_data(aws)
+        (targets,) = aws.client("elbv2").describe_target_groups()["TargetGroups"]
+        assert (targets["HealthCheckPort"], targets["HealthCheckPath"]) == (str(CHECKED), "/ready")
         (image,) = clients.ec2.describe_images(ImageIds=[launched["ImageId"]])["Images"]
         root = image["RootDeviceName"]
         (device,) = [one["Ebs"] for one in image["BlockDeviceMappings"] if one["DeviceName"] == root]
@@ -61,6 +65,7 @@ def test_a_deployment_boots(
     with booted_disk([volume], tmp_path, user_data, firmware="uefi", bus="nvme") as machine:
         assert machine.get() == b"hello\n"
         machine.wait_for("console", lambda line: "that is all" in line)
+        machine.wait_for("console", lambda line: "it is ready" in line)
         said = machine.console.read_text(errors="replace")
         assert "web web-9abcdef0" in said, "it has reached the metadata service"
         assert f"{1 << 20} nvme0n1\n" in said, "it is on the volume of one GiB"
