@@ -246,10 +246,11 @@ def _waits(instances: Sequence[Mapping[str, Any]]) -> str:
 
 def _failed_before(order: desired.Order, now: desired.Wanted | None) -> str:
     """What to know of a deploy whose like failed last time; "" where it did not."""
-    tried = [one for one in ((*now.past, now) if now else ()) if one.back_to is None and one.reason]
-    last = tried[-1] if tried else None
-    if now is None or last is None or last.machine.fingerprint != order.machine.fingerprint:
+    fingerprint = order.machine.fingerprint
+    same = [one for one in ((*now.past, now) if now else ()) if one.machine.fingerprint == fingerprint]
+    if not same or not same[-1].reason:
         return ""
+    last = same[-1]
     return f"revision {last.revision} was the same and failed, it is tried again: {last.reason}"
 
 
