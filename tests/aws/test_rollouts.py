@@ -9,7 +9,7 @@ import pytest
 
 from i2kit.errors import InputError, RolloutError
 from i2kit.events import Event, Replicas
-from i2kit.model import Amount, Metric, Release, Resources, Scaling, Strategy
+from i2kit.model import Amount, Metric, Port, Release, Resources, Scaling, Strategy
 from i2kit.providers import Rollback, Scale
 from i2kit.providers.aws import AwsProvider
 from i2kit.providers.aws.access.session import connect
@@ -153,10 +153,11 @@ def test_an_update_that_comes_no_further_is_cancelled_at_the_deadline(
     serves(make(), aws, "a")
 
 
+@pytest.mark.parametrize("ports", [(Port(80),), ()], ids=["checked", "worker"])
 def test_a_new_machine_whose_container_crashes_again_and_again_ends_the_update(
-    aws: Aws, make: Make, built: Built
+    aws: Aws, make: Make, built: Built, ports: tuple[Port, ...]
 ) -> None:
-    deployed(make(), built("a"))
+    deployed(make(), built("a", ports=ports))
     never_healthy(aws, built("b"))
 
     def crash(id_: str) -> None:
@@ -170,9 +171,10 @@ def test_a_new_machine_whose_container_crashes_again_and_again_ends_the_update(
 
     seen = Seen("b" * 64, crash)
     with pytest.raises(RolloutError) as raised:
-        do(make(), built("b"), watch=seen)
-    (bad,) = seen.done
-    said = f"{bad}: container nginx ended with exit status 7, starts again in 4 s"
+        do(make(), built("b", ports=ports), watch=seen)
+    bad = raised.value.message.partition("i-")[2].partition(":")[0]
+    assert f"i-{bad}" in seen.done
+    said = f"i-{bad}: container nginx ended with exit status 7, starts again in 4 s"
     first, *log = raised.value.message.splitlines()
     assert first == f"the update of the stack i2kit-web failed and was rolled back: {said}"
     assert "    nginx: listen tcp :80: bind: permission denied" in log

@@ -30,9 +30,12 @@ BOOT_S = 60
 """What of that is for the machine itself, before containers start; no prototype took longer than seconds."""
 
 SETTLED_S = 30
-"""How long a new machine must at least be in service before the next old one goes: where no load balancer
-checks it nothing else tells, and where one does it takes about so long to say so.
+"""How long a new machine must at least be in service before the next old one goes: a load balancer takes
+about so long to find it ready.
 """
+
+UNCHECKED_S = 60
+"""The same where no load balancer checks it: so long it takes until containers that can't run are known."""
 
 MAX_DELAY_S = 3600
 """What load balancers give a leaving machine at most."""
@@ -136,12 +139,12 @@ def _until_ready_s(container: Container) -> int:
     return started + ready
 
 
-def warmup_s(workload: Workload) -> int:
+def warmup_s(workload: Workload, *, checked: bool) -> int:
     """How long a new machine must have been in service before the next old one goes.
 
     An update waits for its first good check as well, where load balancers check it.
     """
-    return max(workload.min_ready_s, SETTLED_S)
+    return max(workload.min_ready_s, SETTLED_S if checked else UNCHECKED_S)
 
 
 def delay_s(workload: Workload) -> int:

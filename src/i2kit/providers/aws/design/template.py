@@ -460,7 +460,7 @@ def group(one: Record, found: tuple[Balancer, ...]) -> Data:
         },
         "HealthCheckType": "ELB" if found else "EC2",
         "HealthCheckGracePeriod": rollout.startup_s(workload) if found else 0,
-        "DefaultInstanceWarmup": rollout.warmup_s(workload),
+        "DefaultInstanceWarmup": rollout.warmup_s(workload, checked=bool(found)),
         "Tags": [
             {"Key": key, "Value": value, "PropagateAtLaunch": True} for key, value in sorted(labels.items())
         ],

@@ -157,7 +157,7 @@ class _Wait:
         while True:
             found = group(self.account, key, [self.record])
             wanted = found.wanted if workload.scaling else workload.replicas
-            machines = heard(self.account, key, found.machines)
+            machines = heard(self.account, self.record, found.machines)
             self.show(machines, wanted)
             staying = [one for one in machines if one.stays]
             new = [one for one in staying if one.ami == self.record.ami.id]
@@ -316,21 +316,26 @@ def _replica(account: Account, key: str, number: int) -> str:
 
 
 def heard(
-    account: Account, key: str, found: Sequence[Machine], old: Collection[str] = ()
-) -> Sequence[Machine]:
-    """The same machines; some of the new ones that are not ready with what they say of their pods."""
+    account: Account, one: Record, found: Sequence[Machine], old: Collection[str] = ()
+) -> list[Machine]:
+    """The same machines; some of the new ones that are not ready with what they say of their pods.
+
+    Where no load balancer asks them, also those that only seem to be ready: they run.
+    """
+    checked = bool(balancers(one.whole, one.network, one.options.certificate))
     made, left = [], LISTENED_TO
-    for one in found:
-        instance = one.instance
-        if instance.ready or not one.stays or instance.id in old or not left:
-            made.append(one)
+    for machine in found:
+        instance = machine.instance
+        if not left or instance.id in old or not machine.stays or (checked and instance.ready):
+            made.append(machine)
             continue
         left -= 1
-        words = _said(account, key, instance.id)
-        if words.detail:
-            state: Any = "failed" if words.crashes or words.broken else instance.state
-            one = replace(one, instance=replace(instance, detail=words.detail, state=state))
-        made.append(replace(one, hopeless=words.hopeless))
+        words = _said(account, one.key, instance.id)
+        if words.crashes or words.broken:
+            instance = replace(instance, detail=words.detail, state="failed", ready=False)
+        elif words.detail:
+            instance = replace(instance, detail=words.detail)
+        made.append(replace(machine, instance=instance, hopeless=words.hopeless))
     return made
 
 

@@ -75,7 +75,7 @@ class Update:
 
     def _seen(self, events: Sequence[Mapping[str, Any]], now: float) -> str:
         found = observe.group(self.account, self.record.key, (self.record,))
-        machines = observe.heard(self.account, self.record.key, found.machines, self.old)
+        machines = observe.heard(self.account, self.record, found.machines, self.old)
         instances = tuple(one.instance for one in machines)
         if instances != self.told:
             self.told = instances
@@ -96,7 +96,7 @@ class Update:
         if self._patience.complete:
             return ""
         if gone := [one for one in found.ended if one.instance.id not in self.old]:
-            (self.suspect,) = observe.heard(self.account, self.record.key, gone[:1])
+            (self.suspect,) = observe.heard(self.account, self.record, gone[:1])
             return f"{_words(self.suspect.instance)}, and the machine has powered itself off"
         waiting = sorted((one for one in new if one.stays and not one.instance.ready), key=observe.severity)
         given_up = {one.instance.id for one in found.machines if one.instance.state == "failed"}
@@ -108,7 +108,7 @@ class Update:
         if lost:
             return _words(lost[0].instance)
         # That a ready machine has to settle is AWS's own time.
-        if lost_s > deadline_s + rollout.warmup_s(workload):
+        if lost_s > deadline_s + rollout.warmup_s(workload, checked=False):
             return f"{_words(waiting[0].instance)} ({late})" if waiting else late
         return ""
 
