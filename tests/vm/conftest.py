@@ -15,6 +15,7 @@ from i2kit.image.store import Store
 from i2kit.image.template import Base
 from i2kit.model import Container, MachineImage, Workload
 from i2kit.settings import Settings
+from tests.vm.lua import Lua, unpacked
 from tests.vm.machine import busybox_image
 
 Build = Callable[..., MachineImage]
@@ -43,6 +44,11 @@ def store(build_settings: Settings) -> Store:
 @pytest.fixture(scope="session")
 def the_base(store: Store, build_settings: Settings) -> Base:
     return base.ensure(store=store, lock_file=build_settings.lock_file, locked=False, watch=ignore)
+
+
+@pytest.fixture(scope="session")
+def lua(store: Store, the_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Lua:
+    return unpacked(store, the_base, tmp_path_factory.mktemp("guest"))
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,9 @@ import json
 import random
 import socket
 import ssl
-import subprocess
-import tarfile
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -21,10 +18,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from i2kit.image import sources
-from i2kit.image.base.components import AWS, AWS_FOLDER, LIBRARIES, LOADERS, LUA, LUA_FOLDER
-from i2kit.image.store import Store
-from i2kit.image.template import Base
+from i2kit.image.base.components import AWS_FOLDER
+from tests.vm.lua import Lua
 from tests.vm.pki import Authority, Kind
 
 pytestmark = pytest.mark.vm
@@ -33,47 +28,6 @@ SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 SUITE_KEY = "AKIDEXAMPLE"
 SUITE_TIME = "20150830T123600Z"
 KEPT_BYTES = 4 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Lua:
-    """The guest's Lua and its modules, in a folder."""
-
-    root: Path
-
-    def run(self, script: str, *words: str, given: bytes = b"") -> bytes:
-        """What a script prints. It finds the guest's modules, and `hex` and `unhex`."""
-        loader, libraries = self.root / LOADERS["amd64"], self.root / LIBRARIES["amd64"]
-        head = (
-            f'package.path = "{self.root / AWS_FOLDER}/?.lua;{self.root / LUA_FOLDER}/?.lua" '
-            'function hex(t) return (t:gsub(".", function(c) return ("%02x"):format(c:byte()) end)) end '
-            "function unhex(t) "
-            'return (t:gsub("..", function(c) return string.char(tonumber(c, 16)) end)) end '
-        )
-        program = self.root / "script.lua"
-        program.write_text(head + script)
-        done = subprocess.run(
-            [loader, "--library-path", libraries, self.root / "usr/bin/luajit", program, *words],
-            input=given,
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout
-
-
-@pytest.fixture(scope="module")
-def lua(store: Store, the_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Lua:
-    root = tmp_path_factory.mktemp("guest")
-    for name in (LUA, AWS):
-        reference = next(image for image in the_base.init if f"/{name}@" in image)
-        (layer,) = sources.pull(
-            sources.resolve(reference, store=store, docker_config=None), store=store, docker_config=None
-        )
-        with tarfile.open(layer) as archive:
-            archive.extractall(root, filter="data")
-    return Lua(root)
 
 
 def test_hmac(lua: Lua) -> None:

