@@ -141,6 +141,17 @@ def test_a_followed_status_on_a_terminal_is_the_table() -> None:
     assert "web-new" not in stream.getvalue()[stream.getvalue().index("nothing runs") :]
 
 
+def test_progress_in_a_pipe_that_came_no_further_is_not_written_again() -> None:
+    waiting = [Progress("web", done, 3, "items") for done in (0, 0, 0, 1)]
+    events = [Started("web", "starting web"), *waiting, Finished("web", "ready")]
+    assert lines(events, times=[0, 3, 6, 9, 12]).splitlines() == [
+        "starting web",
+        "starting web: 0 of 3",
+        "starting web: 1 of 3",
+        "starting web: ready",
+    ]
+
+
 def test_quiet_leaves_the_warnings() -> None:
     assert lines(EVENTS, quiet=True) == "warning: the tag moved\n"
 

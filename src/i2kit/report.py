@@ -86,6 +86,7 @@ class Lines:
         self.clock = clock
         self.titles: dict[str, str] = {}
         self.written: dict[str, float] = {}
+        self.last: dict[str, str] = {}
         self.before: dict[str, tuple[Instance, ...]] = {}
         self.lock = threading.Lock()
 
@@ -115,8 +116,13 @@ class Lines:
                 if now - self.written.get(key, now) < PROGRESS_EVERY_S:
                     return None
                 self.written[key] = now
-                return f"{self.titles.get(key, key)}: {amount(done, total, unit)}"
+                line = f"{self.titles.get(key, key)}: {amount(done, total, unit)}"
+                if line == self.last.get(key):
+                    return None  # that nothing came further needs no line
+                self.last[key] = line
+                return line
             case Finished(key, result):
+                self.last.pop(key, None)
                 return f"{self.titles.pop(key, key)}: {result or 'done'}"
             case Replicas(key, _, instances):
                 lines = changes(self.before.get(key, ()), instances)
