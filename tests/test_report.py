@@ -142,8 +142,8 @@ def test_a_followed_status_on_a_terminal_is_the_table() -> None:
 
 
 def test_progress_in_a_pipe_that_came_no_further_is_not_written_again() -> None:
-    waiting = [Progress("web", done, 3, "items") for done in (0, 0, 0, 1)]
-    events = [Started("web", "starting web"), *waiting, Finished("web", "ready")]
+    waiting: list[Event] = [Progress("web", done, 3, "items") for done in (0, 0, 0, 1)]
+    events: list[Event] = [Started("web", "starting web"), *waiting, Finished("web", "ready")]
     assert lines(events, times=[0, 3, 6, 9, 12]).splitlines() == [
         "starting web",
         "starting web: 0 of 3",
