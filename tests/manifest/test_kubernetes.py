@@ -224,6 +224,8 @@ def test_the_selector_must_match_the_template(selector: str, message: str | None
         ("kind: Deployment", "a.yml:1:1: `apiVersion` is missing\n  hint: such as apiVersion: apps/v1"),
         ("apiVersion: v1", "a.yml:1:1: `kind` is missing\n  hint: such as kind: Deployment"),
         ("{apiVersion: v1, kind: Deployment}", "a.yml:1:14: apiVersion: `v1` is not an apiVersion of Deployment\n  hint: use apps/v1"),
+        ("{apiVersion: 1, kind: Service}", "a.yml:1:14: apiVersion: must be text and is the number 1"),
+        ("{apiVersion: v1, kind: [Pod]}", "a.yml:1:24: kind: must be text and is a list"),
         ("{apiVersion: v2, kind: Service}", "a.yml:1:14: apiVersion: `v2` is not an apiVersion of Service\n  hint: use v1"),
         ("{apiVersion: apps/v1, kind: deployment}", "a.yml:1:29: kind: `deployment` is not a known kind\n  hint: did you mean `Deployment`?"),
         ("{apiVersion: v1, kind: Banana}", "a.yml:1:24: kind: `Banana` is not a known kind\n  hint: i2kit deploys Deployments and Services"),

@@ -114,7 +114,7 @@ def with_container(rest: str) -> str:
         ("    readinessProbe: {tcpSocket: {port: http}}", "a.yml:5:40: containers.web.readinessProbe.tcpSocket.port: this container has no port named `http`\n  hint: give the port's number"),
         ("    securityContext: {privileged: true}", "a.yml:5:23: containers.web.securityContext.privileged: is not supported yet"),
         ("    resources: {limits: {memory: 5Mi}}", "a.yml:5:34: containers.web.resources.limits.memory: 5,242,880 bytes are below what a container needs to start (6Mi)\n  hint: such as 128Mi"),
-        ("    resources: {limits: {memory: 128}}", "a.yml:5:34: containers.web.resources.limits.memory: 128 bytes are below what a container needs to start (6Mi)\n  hint: a number without a unit is in bytes: such as 128Mi"),
+        ("    resources: {limits: {memory: 128}}", "a.yml:5:34: containers.web.resources.limits.memory: 128 bytes are below what a container needs to start (6Mi)\n  hint: such as 128Mi: `m` is thousandths of a byte, and no unit is bytes"),
         ("    resources: {limits: {memory: 128MB}}", "a.yml:5:34: containers.web.resources.limits.memory: `128MB` is not a quantity: `MB` is no unit\n  hint: write 128Mi (1024s) or 128M (1000s)"),
         ("    resources: {limits: {cpu: 0}}", "a.yml:5:31: containers.web.resources.limits.cpu: `0` is zero\n  hint: leave it out to set no bound"),
         ("    resources: {requests: {cpu: '${CPU}'}}", "a.yml:5:33: containers.web.resources.requests.cpu: `${CPU}` is not rendered: `${CPU}` is a placeholder\n  hint: fill it in first, such as: envsubst < FILE | i2kit deploy -f -"),

@@ -141,11 +141,13 @@ def test_merge_keys_fill_in_what_is_not_given() -> None:
         more: &more {b: 3, c: 4}
         one: {<<: *base, b: 5}
         two: {<<: [*base, *more]}
+        three: {!!merge <<: *base}
         """
     (found,) = values(textwrap.dedent(text))
     assert isinstance(found, dict)
     assert found["one"] == {"a": 1, "b": 5}
     assert found["two"] == {"a": 1, "b": 2, "c": 4}
+    assert found["three"] == {"a": 1, "b": 2}
 
 
 def test_quoted_merge_key_is_a_key() -> None:
@@ -224,8 +226,12 @@ def test_what_is_wrong_is_told_with_its_place(text: str, messages: list[str]) ->
 
 def test_latin_1_is_told_by_its_byte() -> None:
     assert wrong(b"a: 1\nb: caf\xe9\n") == [
-        "a.yml:2:7: is not UTF-8: the byte 0xe9\n  hint: save the file as UTF-8 (in Latin-1 this byte is `é`)"
+        "a.yml:2:7: is not UTF-8: the byte 0xe9\n"
+        "  hint: save the file as UTF-8 (in Windows-1252 this byte is `é`)"
     ]
+    # 0x9b is what begins a terminal's control sequences in Latin-1.
+    assert wrong(b"\x9b31m")[0].endswith("this byte is `›`)")
+    assert wrong(b"\x9d0;x")[0].endswith("save the file as UTF-8")
 
 
 def test_syntax_errors_keep_the_documents_before() -> None:
@@ -251,6 +257,14 @@ def test_helm_templates_are_recognized(text: str) -> None:
     assert not found, "nothing in it is worth another complaint"
     assert "looks like a Helm template" in message
     assert message.endswith("helm template . | i2kit deploy -f -")
+
+
+@pytest.mark.parametrize(
+    "text", ["a: 1\nname: {{ name }}\n", "a: 1\nname: {{ ansible['x'] | y }}\n", "a: 1\nb:    {% if a %}\n"]
+)
+def test_templates_of_other_tools_are_recognized(text: str) -> None:
+    (message,) = wrong(text)
+    assert message == "a.yml:2:7: looks like a template, which is no manifest yet\n  hint: fill it in first"
 
 
 def test_variables_that_break_the_syntax_are_named() -> None:

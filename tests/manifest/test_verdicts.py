@@ -263,6 +263,15 @@ def test_thousands_of_variants_take_time_in_proportion(tmp_path: Path) -> None:
     assert {len(one.findings) for one in found} == {verdicts.MAX_ABOUT}
 
 
+def test_a_file_of_too_many_documents_is_one_refusal(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(f"kind: List\nitems: [{'{kind: a},' * 10_001}]\n")
+    (tmp_path / "b.yml").write_text(NATIVE)
+    assert [(one.kind, one.verdict) for one in check([str(tmp_path)])] == [
+        (None, "refused"),
+        ("i2kit", "deploys"),
+    ]
+
+
 def test_a_verdict_is_that_of_a_deploy_of_the_same_file(tmp_path: Path) -> None:
     """For every case that is one file: refused here where deploying it is an error, and else not."""
     from i2kit.manifest import read

@@ -17,6 +17,9 @@ from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode
 NATIVE = "i2kit"
 """The kind of an i2kit manifest, which has none."""
 
+MAX_DOCUMENTS = 10_000
+"""Of one file: 200 times as many as the largest in common use, read in some seconds."""
+
 _TEMPLATE = ("spec", "template")
 KINDS = {
     "Deployment": _TEMPLATE,
@@ -87,11 +90,11 @@ def read(name: str, data: bytes, limit: int) -> tuple[list[Document], Log, bool]
     loaded = source.load(name, data)
     log = Log(limit)
     found: list[Document] = []
-    for node in loaded.documents:
-        if isinstance(node, MappingNode) and kubernetes.is_kubernetes(node):
-            found.extend(_kubernetes(one, Log(limit)) for one in kubernetes.flattened(node, log))
-        else:
-            found.append(_native(node, Log(limit)))
+    for node in _flattened(loaded.documents, log):
+        if len(found) == MAX_DOCUMENTS:
+            log.problem(node.position, "", f"more than {MAX_DOCUMENTS:,} documents in one file", "split it")
+            return [], log, False
+        found.append(_document(node, Log(limit)))
     starts = sorted((one.position, index) for index, one in enumerate(found))
     for problem in loaded.problems:
         at = bisect_right(starts, (problem.position or Position(name, 1, 1), len(found))) - 1
@@ -100,6 +103,20 @@ def read(name: str, data: bytes, limit: int) -> tuple[list[Document], Log, bool]
     if loaded.end:
         log.add([loaded.end])
     return found, log, loaded.end is None
+
+
+def _flattened(nodes: Iterable[Node], log: Log) -> Iterator[Node]:
+    for node in nodes:
+        if isinstance(node, MappingNode) and kubernetes.is_kubernetes(node):
+            yield from kubernetes.flattened(node, log)
+        else:
+            yield node
+
+
+def _document(node: Node, log: Log) -> Document:
+    if isinstance(node, MappingNode) and kubernetes.is_kubernetes(node):
+        return _kubernetes(node, log)
+    return _native(node, log)
 
 
 def _kubernetes(node: MappingNode, log: Log) -> Document:

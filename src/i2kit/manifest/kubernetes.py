@@ -74,6 +74,9 @@ def flattened(node: MappingNode, log: Log) -> Iterator[MappingNode]:
 
 def _kind(node: MappingNode, log: Log) -> str | None:
     """The kind of a document if i2kit knows it in this version; else None, and the problem in the log."""
+    wrong = [key for key in ("kind", "apiVersion") if _is_no_text(node, key, log)]
+    if wrong:
+        return None
     kind, version = _text(node, "kind"), _text(node, "apiVersion")
     if kind is None:
         log.problem(node.position, "", "`kind` is missing", "such as kind: Deployment")
@@ -100,6 +103,15 @@ def _kind(node: MappingNode, log: Log) -> str | None:
         log.problem(place, "apiVersion", message, f"use {versions[0]}")
         return None
     return kind
+
+
+def _is_no_text(node: MappingNode, key: str, log: Log) -> bool:
+    """Whether a key has a value that is not text, which is in the log then."""
+    value = node.get(key)
+    if value is None or (isinstance(value, ScalarNode) and isinstance(value.value, str | None)):
+        return False
+    log.problem(value.position, key, f"must be text and is {described(value)}")
+    return True
 
 
 def kind_of(document: MappingNode) -> tuple[str | None, bool]:

@@ -104,7 +104,8 @@ def _resources(record: Record, log: Log) -> Resources:
     memory = limits.whole("memory") if limits else None
     if limits and memory is not None and memory < SMALLEST_MEMORY_LIMIT_BYTES:
         message = f"{memory:,} bytes are below what a container needs to start (6Mi)"
-        hint = "a number without a unit is in bytes: such as 128Mi" if memory < 100_000 else "such as 128Mi"
+        units = ": `m` is thousandths of a byte, and no unit is bytes" if memory < 100_000 else ""
+        hint = f"such as 128Mi{units}"
         log.problem(limits.place("memory"), limits.at("memory"), message, hint)
     return Resources(
         cpu_request_millis=requests.whole("cpu") if requests else None,

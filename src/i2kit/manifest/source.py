@@ -35,6 +35,9 @@ MAX_PROBLEMS = 100
 TEXT_TAG = "tag:yaml.org,2002:str"
 """`!!str`: what quotes say as well."""
 
+MERGE_TAG = "tag:yaml.org,2002:merge"
+"""`!!merge`: what `<<` means without it."""
+
 ScalarValue = str | int | float | bool | None
 
 
@@ -78,6 +81,9 @@ _TEMPLATE = re.compile(
     r"\{\{-?\s*(?:[.$]|/\*|\"|\(|(?:if|else|end|range|with|define|include|template|block|tpl|toYaml|quote"
     r"|default|printf|required|not|and|or|eq|lookup)\b)"
 )
+
+_OTHER_TEMPLATE = re.compile(r"\{\{[^{}\n]*\}\}|\{%")
+"""Jinja's and the like."""
 
 
 class _Stop(Exception):
@@ -130,15 +136,25 @@ def load(name: str, data: bytes, *, meaning: Callable[[str], ScalarValue] | None
         _feed(build, name, text)
     except _Stop as stop:
         end = stop.problem
-    # `{{ .Values.x }}` is a mapping as a key to YAML; what helps is to say what it is.
-    if build.malformed and (match := _TEMPLATE.search(text)):
-        problem = Problem(
-            "looks like a Helm template, which is no manifest yet",
-            Lines(name, text).position(match.start()),
-            "render it first: helm template . | i2kit deploy -f -",
-        )
+    if build.malformed and (problem := _template(name, text, build.malformed)):
         return Loaded((), end=problem)
     return Loaded(tuple(build.documents), tuple(build.problems), end)
+
+
+def _template(name: str, text: str, line: int) -> Problem | None:
+    """What to say of a file that is malformed in this line if it is a template.
+
+    `{{ .Values.x }}` is a mapping as a key to YAML; what helps is to say what it is.
+    """
+    if match := _TEMPLATE.search(text):
+        hint = "render it first: helm template . | i2kit deploy -f -"
+        place = Lines(name, text).position(match.start())
+        return Problem("looks like a Helm template, which is no manifest yet", place, hint)
+    lines = text.split("\n", line)
+    if line <= len(lines) and (match := _OTHER_TEMPLATE.search(lines[line - 1])):
+        place = Position(name, line, match.start() + 1)
+        return Problem("looks like a template, which is no manifest yet", place, "fill it in first")
+    return None
 
 
 def is_template(text: str) -> bool:
@@ -160,10 +176,12 @@ def _decode(name: str, data: bytes) -> str:
         before = data[: error.start].decode(encoding, "replace")
         if encoding == "utf-16":
             raise _Stop(Problem("is not valid UTF-16", Lines(name, before).position(len(before)))) from None
-        byte = f"0x{data[error.start]:02x}"
-        hint = f"save the file as UTF-8 (in Latin-1 this byte is `{chr(data[error.start])}`)"
-        problem = Problem(f"is not UTF-8: the byte {byte}", Lines(name, before).position(len(before)), hint)
-        raise _Stop(problem) from None
+        byte = data[error.start : error.start + 1]
+        hint = "save the file as UTF-8"
+        if (meant := byte.decode("cp1252", "replace")).isprintable() and meant != "\ufffd":
+            hint += f" (in Windows-1252 this byte is `{meant}`)"
+        position = Lines(name, before).position(len(before))
+        raise _Stop(Problem(f"is not UTF-8: the byte 0x{byte.hex()}", position, hint)) from None
     if match := _NOT_YAML.search(text):
         code = ord(match.group())
         what = "a NUL character" if code == 0 else f"the control character U+{code:04X}"
@@ -191,8 +209,9 @@ def _feed(build: "_Build", name: str, text: str) -> None:
         for event in yaml.parse(text, Loader=_LOADER):
             build.take(event)
     except yaml.MarkedYAMLError as error:
-        build.malformed = True
-        raise _Stop(_syntax_problem(name, text, error)) from None
+        problem = _syntax_problem(name, text, error)
+        build.malformed = build.malformed or (problem.position.line if problem.position else 0)
+        raise _Stop(problem) from None
     except yaml.YAMLError as error:
         raise _Stop(Problem(f"is not valid YAML: {shown(str(error))}", Position(name, 1, 1))) from None
     except ValueError as error:  # PyYAML's own, for escapes such as "\UFFFFFFFF"
@@ -249,8 +268,8 @@ class _Build:
         self.meaning = meaning
         self.documents: list[Node] = []
         self.problems: list[Problem] = []
-        self.malformed = False
-        """Whether something stands where only an unrendered template would put it."""
+        self.malformed = 0
+        """The first line in which something stands where only an unrendered template would put it."""
         self._name = name
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Node, int, int]] = {}
@@ -278,7 +297,7 @@ class _Build:
         plain = event.style is None or event.style == ""
         if event.tag == TEXT_TAG:
             plain = False
-        else:
+        elif not (event.tag == MERGE_TAG and event.value == "<<"):
             self._refuse_tag(event, position)
         value = self.meaning(event.value) if plain else event.value
         self._place(ScalarNode(event.value, value, position), 1, 0, event.anchor, plain)
@@ -335,7 +354,7 @@ class _Build:
 
     def _as_key(self, node: Node, plain: bool) -> _Key:
         if not isinstance(node, ScalarNode):
-            self.malformed = True
+            self.malformed = self.malformed or node.position.line
             hint = "text that begins with { or [ needs quotes"
             self.problems.append(Problem(f"{described(node)} cannot be a key", node.position, hint))
             return _Key(None, node.position)

@@ -1,0 +1,120 @@
+"""Manifests as people write them, damaged at random: each is read, or explained, and soon.
+
+Longer, by hand: FUZZ_EXAMPLES=200000 pytest tests/manifest/test_fuzz.py
+"""
+
+import os
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from i2kit.errors import InputError
+from i2kit.manifest import check, read
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SEEDS = [
+    *(file.read_bytes() for file in sorted(EXAMPLES.glob("*.yml"))),
+    textwrap.dedent("""\
+        apiVersion: v1
+        kind: List
+        items:
+          - &web
+            apiVersion: apps/v1
+            kind: Deployment
+            metadata: {name: web}
+            spec:
+              selector: {matchLabels: &labels {app: web}}
+              template:
+                metadata: {labels: {<<: *labels, tier: "1"}}
+                spec:
+                  nodeSelector: {disk: ssd}
+                  containers:
+                    - {name: web, image: nginx, ports: [containerPort: 80], env: [{name: A, value: "$(B)"}]}
+          - {apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: *labels, ports: [port: 80]}}
+        ---
+        apiVersion: autoscaling/v2
+        kind: HorizontalPodAutoscaler
+        metadata: {name: web}
+        spec:
+          maxReplicas: 3
+          scaleTargetRef: {kind: Deployment, name: web}
+          metrics: [{type: Resource, resource: {name: cpu, target: {type: AverageValue, averageValue: 250m}}}]
+        """).encode(),
+    b'{"name": "a", "containers": {"a": {"image": "b", "args": ["\\ud83d\\ude00"], "ports": [80]}}}\n',
+]
+WORDS = rb"""&a *a *labels !x { } [ ] , # " ' % {{.x}} ${X} 0644 1e999 .nan yes null = \u spec name image"""
+SPACED = [b"\n", b"  ", b"- ", b": ", b"---\n", b"...\n", b"<<: ", b"? ", b"| ", b"\t", b"kind: Service\n"]
+ODD = [b"\r", b"\0", b"\x85", b"\xff", b"\xfe\xff", b"\xef\xbb\xbf", b"9" * 99, b"kind: Pod\n"]
+PIECES = st.sampled_from([*WORDS.split(), *SPACED, *ODD])
+
+
+def at(draw: st.DrawFn, data: bytes) -> int:
+    return draw(st.integers(0, len(data)))
+
+
+def inserted(draw: st.DrawFn, data: bytes) -> bytes:
+    place = at(draw, data)
+    return data[:place] + draw(PIECES | st.binary(max_size=3)) + data[place:]
+
+
+def cut(draw: st.DrawFn, data: bytes) -> bytes:
+    start = at(draw, data)
+    return data[:start] + data[start + draw(st.integers(1, 40)) :]
+
+
+def repeated(draw: st.DrawFn, data: bytes) -> bytes:
+    start, end = sorted((at(draw, data), at(draw, data)))
+    return data[:end] + data[start:end] * draw(st.integers(1, 3)) + data[end:]
+
+
+def line_moved(draw: st.DrawFn, data: bytes) -> bytes:
+    lines = data.splitlines(keepends=True) or [b""]
+    line = lines.pop(draw(st.integers(0, len(lines) - 1)))
+    lines.insert(draw(st.integers(0, len(lines))), b" " * draw(st.integers(0, 4)) + line.lstrip(b" "))
+    return b"".join(lines)
+
+
+def recoded(draw: st.DrawFn, data: bytes) -> bytes:
+    text = data.decode(errors="replace")
+    return draw(st.sampled_from([text.encode("utf-16"), text.replace("\n", "\r\n").encode(), data + data]))
+
+
+DAMAGES: list[Callable[[st.DrawFn, bytes], bytes]] = [inserted, inserted, cut, repeated, line_moved, recoded]
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A manifest, damaged in some places."""
+    data = draw(st.sampled_from(SEEDS))
+    for damage in draw(st.lists(st.sampled_from(DAMAGES), min_size=1, max_size=5)):
+        data = damage(draw, data)[:20_000]
+    return data
+
+
+@given(damaged() | st.binary(max_size=400))
+@settings(
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "300")),
+    deadline=10_000 if "FUZZ_EXAMPLES" in os.environ else None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+def test_a_damaged_manifest_is_read_or_explained_and_check_says_the_same(data: bytes) -> None:
+    problems: tuple[str, ...] = ()
+    try:
+        manifest = read(["-"], data, others=True)
+    except InputError as error:
+        problems = tuple(problem.message for problem in error.problems)
+        assert problems
+    else:
+        assert manifest.workloads or manifest.lonely
+    try:
+        verdicts = [one.verdict for one in check(["-"], data)]
+    except InputError:
+        assert problems == ("there are no documents in it",)
+        return
+    if problems not in ((), ("there is no deployment here",)):
+        assert "refused" in verdicts
+    else:
+        assert "refused" not in verdicts
