@@ -20,7 +20,7 @@ pytestmark = pytest.mark.vm
 
 def test_the_pods_file_is_read_as_it_was_meant(lua: Lua) -> None:
     chance = random.Random(4)
-    letters = [chr(code) for code in range(1, 300)] + ["€", "😀"]
+    letters = [chr(code) for code in range(1, 300) if code != ord("$")] + ["€", "😀"]
     texts = ["", " ", "=", "%41", "a:b", *("".join(chance.choices(letters, k=20)) for _ in range(200))]
     probes = [
         Probe(Exec(tuple(texts)), initial_delay_s=1, period_s=2, timeout_s=3, failure_threshold=4, grace_s=0),

@@ -11,11 +11,12 @@ A probe is words: container, kind, handler, then `key=value`. In values each byt
 (`arg`, `header`) has an order. What has the default is left out, except for times and thresholds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 from urllib.parse import quote
 
-from i2kit.model import Exec, Grpc, HttpGet, Pairs, Probe, TcpSocket, Workload
+from i2kit.image.expansion import expand
+from i2kit.model import Container, Exec, Grpc, HttpGet, Pairs, Probe, TcpSocket, Workload
 
 PATH = "etc/i2kit/pod"
 SAFE = "-_./"
@@ -31,13 +32,13 @@ def render(workload: Workload) -> str:
         probes = (container.startup, container.liveness, container.readiness)
         for kind, probe in zip(KINDS, probes, strict=True):
             if probe:
-                lines.append(f"probe={' '.join((container.name, kind, *words(probe)))}")
+                lines.append(f"probe={' '.join((container.name, kind, *words(probe, container)))}")
     return "".join(f"{line}\n" for line in lines)
 
 
-def words(probe: Probe) -> Iterator[str]:
-    """The handler's name, then all that is said of the probe."""
-    handler, pairs = told(probe.handler)
+def words(probe: Probe, container: Container) -> Iterator[str]:
+    """The handler's name, then all that is said of the container's probe."""
+    handler, pairs = told(probe.handler, dict(container.env))
     yield handler
     for key, value in pairs:
         yield f"{key}={value}"
@@ -50,8 +51,12 @@ def words(probe: Probe) -> Iterator[str]:
         yield f"grace_s={probe.grace_s}"
 
 
-def told(handler: HttpGet | TcpSocket | Exec | Grpc) -> tuple[str, Pairs]:
-    """A handler's name and what it has to know, escaped."""
+def told(handler: HttpGet | TcpSocket | Exec | Grpc, variables: Mapping[str, str]) -> tuple[str, Pairs]:
+    """A handler's name and what it has to know, escaped.
+
+    A command's `$(NAME)` are expanded with the variables as written, not as expanded themselves (kubelet,
+    ExpandContainerCommandOnlyStatic).
+    """
     match handler:
         case HttpGet(port, path, scheme, headers, host):
             pairs = [("port", str(port)), ("path", escaped(path))]
@@ -62,7 +67,7 @@ def told(handler: HttpGet | TcpSocket | Exec | Grpc) -> tuple[str, Pairs]:
         case TcpSocket(port, host):
             return "tcp", (("port", str(port)), *named("host", host))
         case Exec(command):
-            return "exec", tuple(("arg", escaped(word)) for word in command)
+            return "exec", tuple(("arg", escaped(expand(word, variables))) for word in command)
         case Grpc(port, service):
             return "grpc", (("port", str(port)), *named("service", service))
 

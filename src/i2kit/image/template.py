@@ -19,6 +19,7 @@ import yaml
 
 from i2kit.errors import InputError, Problem
 from i2kit.image import podfile
+from i2kit.image.expansion import expand
 from i2kit.model import Container, Identity, ImageConfig, Pairs, ResolvedImage, Resources, Workload
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -191,23 +192,6 @@ def own_environment(container: Container) -> Pairs:
     for name, value in container.env:
         known[name] = expand(value, known)
     return tuple(known.items())
-
-
-_REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
-
-
-def expand(text: str, variables: Mapping[str, str]) -> str:
-    """Replace `$(NAME)`; `$$` is a `$` that starts nothing, and unknown names stay as written.
-
-    Source: Kubernetes, third_party/forked/golang/expansion.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        if match[0] == "$$":
-            return "$"
-        return variables.get(match[1], match[0])
-
-    return _REFERENCE.sub(value, text)
 
 
 def working_dir(container: Container, config: ImageConfig) -> str:
