@@ -40,7 +40,8 @@ class Balancer:
         self._listeners: tuple[int, ...] = ()
         self._shape = ""
         self._process: subprocess.Popen[bytes] | None = None
-        self._leaving: set[int] = set()
+        self._leaving: dict[int, subprocess.Popen[bytes]] = {}
+        """Kept until the supervisor has their exit status: `subprocess` takes that of those it may forget."""
 
     @property
     def stats_fd(self) -> int:
@@ -68,9 +69,11 @@ class Balancer:
 
         The listeners stay open: nobody is refused.
         """
-        self._leaving.discard(pid)
+        if gone := self._leaving.pop(pid, None):
+            gone.returncode = 0  # it has been waited for
         if self._process is None or self._process.pid != pid:
             return False
+        self._process.returncode = 0
         self._process = None
         return True
 
@@ -81,7 +84,7 @@ class Balancer:
         words = ["haproxy", "-db", "-q", "-f", str(self._config)]
         if finish:
             words += ["-sf", str(finish.pid)]
-            self._leaving.add(finish.pid)
+            self._leaving[finish.pid] = finish
         started = self._spawn(words, (self.stats_fd, *self._listeners))
         self._process = started
         # Commands must not go to the process that is leaving: wait until the new one answers.
