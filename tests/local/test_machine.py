@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from i2kit.providers.local import machine
 from i2kit.providers.local.machine import MOST_WORDS
 
 from .guests import Guest
@@ -45,13 +46,18 @@ def test_odd_words_do_no_harm(said: str, guest: Guest) -> None:
     assert len(guest.vm.detail) <= MOST_WORDS
 
 
-def test_its_state_is_shown_with_the_cause(guest: Guest) -> None:
+def test_its_state_is_shown_with_the_cause(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     assert guest.says("booted", "started web") == ("starting", "")
     slow = "container web: startup probe failed: connection refused"
     assert guest.says("probe web startup failed connection refused") == ("starting", slow)
     assert guest.says("probe web startup ok") == ("starting", "")
     refused = "container web: readiness probe failed: HTTP 503"
-    assert guest.says("probe web readiness failed HTTP 503") == ("failed", refused)
+    assert guest.says("probe web readiness failed HTTP 503") == ("starting", refused)
+    with monkeypatch.context() as patched:
+        patched.setattr(machine, "FAILING_S", 0.0)
+        assert guest.says("probe web readiness failed HTTP 503") == ("failed", refused)
+    assert guest.says("probe web readiness ok", "ready") == ("ready", "")
+    assert guest.says("probe web readiness failed HTTP 503", "unready") == ("failed", refused)
     assert guest.says("probe web readiness ok", "ready") == ("ready", "")
     crash = "container web ended with exit status 7, starts again in 1 s"
     assert guest.says("unready", "exited web 7 1") == ("failed", crash)

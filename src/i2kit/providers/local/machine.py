@@ -33,6 +33,9 @@ MOST_WORDS = 400
 MOST_PROBES = 64
 """Of how many probes a guest may tell."""
 
+FAILING_S = 20.0
+"""A VM that was never ready and whose readiness probe fails for this long is shown as failed."""
+
 Kind = Literal["startup", "liveness", "readiness"]
 KINDS: dict[str, Kind] = {"startup": "startup", "liveness": "liveness", "readiness": "readiness"}
 
@@ -90,6 +93,7 @@ class Vm:
     told_to_stop: bool = False
     _probes: dict[tuple[str, Kind], str] = field(default_factory=dict)
     """The probes that fail, with what they were answered."""
+    _failing_since_s: dict[tuple[str, Kind], float] = field(default_factory=dict)
     _heard: bytes = b""
     _logged: bytes = b""
     _file: BinaryIO | None = None
@@ -146,7 +150,10 @@ class Vm:
         if kind not in KINDS:
             return
         which = (name, KINDS[kind])
+        if outcome == "ok":
+            self._failing_since_s.pop(which, None)
         if outcome == "failed" and (which in self._probes or len(self._probes) < MOST_PROBES):
+            self._failing_since_s.setdefault(which, time.monotonic())
             self._probes[which] = printable(f"container {name}: {kind} probe failed: {text}")[:MOST_WORDS]
             self.detail, self.culprit = self._probes[which], name[:MOST_WORDS]
         elif outcome == "ok" and self._probes.pop(which, None) == self.detail and not self.crashed:
@@ -154,12 +161,15 @@ class Vm:
 
     @property
     def shown_state(self) -> Literal["starting", "ready", "draining", "failed"]:
-        """The state as people are told it: a VM that starts and has trouble has failed so far.
-
-        That a startup probe fails is what starting is about.
-        """
-        trouble = self.crashed or self.broken or any(kind != "startup" for _, kind in self._probes)
+        """The state as people are told it: a VM that starts and has trouble has failed so far."""
+        trouble = self.crashed or self.broken or any(self._is_trouble(*which) for which in self._probes)
         return "failed" if self.state == "starting" and trouble else self.state
+
+    def _is_trouble(self, container: str, kind: Kind) -> bool:
+        """Whether it is more than starting that this probe fails."""
+        if kind == "readiness" and not self.served:
+            return time.monotonic() - self._failing_since_s[container, kind] >= FAILING_S
+        return kind != "startup"
 
     def is_available(self, min_ready_s: float) -> bool:
         """Whether it has been ready for this long."""
