@@ -117,7 +117,7 @@ class Clock:
         self.seconds = 0.0
 
     def __call__(self) -> float:
-        self.seconds += 190
+        self.seconds += 195
         return self.seconds
 
 
