@@ -35,7 +35,8 @@ def read(paths: Sequence[str], stdin: bytes | None = None, *, others: bool = Fal
     `stdin` is what stands for `-`. Raises InputError with every problem of every file. Where `others` run
     that a Service may be meant for, one that selects nothing here is none of these: see Manifest.lonely.
     """
-    return _parse(*sources(paths, stdin), others=others)
+    unreadable: list[Problem] = []
+    return _parse(sources(paths, stdin, unreadable), unreadable, others=others)
 
 
 def texts(paths: Sequence[str], stdin: bytes | None = None) -> tuple[tuple[str, str], ...]:
@@ -43,9 +44,9 @@ def texts(paths: Sequence[str], stdin: bytes | None = None) -> tuple[tuple[str, 
 
     Raises InputError for what cannot be read and what is no text.
     """
-    found, problems = sources(paths, stdin)
+    problems: list[Problem] = []
     read = []
-    for name, data in found:
+    for name, data in sources(paths, stdin, problems):
         try:
             read.append((name, data.decode("utf-8-sig")))
         except UnicodeDecodeError:
@@ -78,13 +79,14 @@ def schema() -> dict[str, Any]:
 
 
 def _parse(
-    contents: Sequence[tuple[str, bytes]], unreadable: Iterable[Problem], *, others: bool = False
+    contents: Iterable[tuple[str, bytes]], unreadable: Iterable[Problem], *, others: bool = False
 ) -> Manifest:
-    log = Log()
-    log.add(unreadable)
-    reading = Reading(complete=not log.problems)
+    """The manifest that the files make. Those that are `unreadable` are known once all were asked for."""
+    log, reading = Log(), Reading()
+    order: dict[str, int] = {}
     count = 0
     for name, data in contents:
+        order[name] = len(order)
         documents, problems = source.documents(name, data)
         log.add(problems)
         reading.complete = reading.complete and not problems
@@ -94,17 +96,19 @@ def _parse(
                 kubernetes.read(document, reading, log)
             else:
                 native.read(document, reading, log)
+    cannot_be_read = tuple(unreadable)
+    log.add(cannot_be_read)
+    reading.complete = reading.complete and not cannot_be_read
     lonely = checks.whole(reading, log)
     for _, one in () if others or log.full else lonely:
         log.problem(one.position, one.path, one.reason, one.hint)
     if not log.problems and not reading.workloads and not lonely:
-        where = Position(contents[0][0], 1, 1) if contents else None
+        where = Position(next(iter(order)), 1, 1) if order else None
         message = "there are no documents in it" if where else "no manifest was given"
         if count:
             message = "there is no deployment here"
         log.problem(where, "", message, "a manifest begins with name: and containers:")
     if problems := log.problems:
-        order = {name: index for index, (name, _) in enumerate(contents)}
         raise InputError(sorted(problems, key=lambda problem: _place(problem, order)))
     return Manifest(
         workloads=tuple(reading.workloads),

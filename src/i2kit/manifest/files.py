@@ -7,7 +7,7 @@ files; never reads more of one than is accepted, and never waits for one.
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,26 +23,30 @@ _OPEN = re.compile(r"/dev/stdin|(/dev|/proc/self)/fd/[0-9]+")
 """What is open already: a shell's `<(command)` is the reading end of a pipe under such a name."""
 
 
-def sources(paths: Sequence[str], stdin: bytes | None) -> tuple[list[tuple[str, bytes]], list[Problem]]:
-    """The name and the bytes of each file that the paths stand for, each once, and what cannot be read."""
-    files: list[str] = []
-    problems: list[Problem] = []
+def sources(
+    paths: Sequence[str], stdin: bytes | None, problems: list[Problem]
+) -> Iterator[tuple[str, bytes]]:
+    """The name and the bytes of each file that the paths stand for, each once, one at a time.
+
+    What cannot be read is added to the problems.
+    """
+    found: set[str] = set()
     for path in paths:
         try:
-            files.extend([path] if path == "-" else _files(path))
+            names = [path] if path == "-" else _files(path)
         except InputError as error:
             problems.extend(error.problems)
-    found: dict[str, tuple[str, bytes]] = {}
-    for file in files:
-        # `-f web.yml -f .` names a file twice but means it once.
-        real = file if file == "-" else os.path.realpath(file)
-        if real in found:
             continue
-        try:
-            found[real] = (STDIN if file == "-" else file, contents(file, stdin))
-        except InputError as error:
-            problems.extend(error.problems)
-    return list(found.values()), problems
+        for name in names:
+            # `-f web.yml -f .` names a file twice but means it once.
+            real = name if name == "-" else os.path.realpath(name)
+            if real in found:
+                continue
+            found.add(real)
+            try:
+                yield STDIN if name == "-" else name, contents(name, stdin)
+            except InputError as error:
+                problems.extend(error.problems)
 
 
 @dataclass(frozen=True, slots=True)

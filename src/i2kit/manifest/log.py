@@ -46,8 +46,9 @@ class Log:
             self._refused.append(Finding("there are more problems after this one", position))
 
     def add(self, problems: Iterable[Problem]) -> None:
-        """What another stage has found, beyond the limit too."""
-        self._refused.extend(Finding(one.message, one.position, hint=one.hint) for one in problems)
+        """What another stage has found."""
+        for one in problems:
+            self.problem(one.position, "", one.message, one.hint)
 
     def warn(self, position: Position, path: str, message: str, *, kind: str | None = None) -> None:
         """Something has no effect that the user should know. Of one `kind` (the path) the first is shown."""
