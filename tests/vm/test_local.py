@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from i2kit.events import Event, Note, Replicas, Warned, ignore
+from i2kit.events import Event, Replicas, Warned, ignore
 from i2kit.model import (
     Container,
     Deployment,
@@ -340,7 +340,7 @@ def test_a_port_that_nobody_listens_on(local: Local, network: str) -> None:
 
     def stop_waiting(event: Event) -> None:
         local.events.append(event)
-        if isinstance(event, Note) and "listens" in event.message:
+        if isinstance(event, Replicas) and any("listens" in one.detail for one in event.instances):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

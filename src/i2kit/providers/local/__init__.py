@@ -112,7 +112,7 @@ class LocalProvider:
     def _wait(self, order: desired.Order, revision: int, watch: Watcher) -> Deployment:
         """Until every replica is available and no other machine runs. Ended before that, nothing changes."""
         watch(Started(order.key, f"starting {order.key}"))
-        told, said = Watched(order.key, watch), ""
+        told = Watched(order.key, watch)
         while True:
             data = self._told(order.key, told)
             if data is None:
@@ -122,10 +122,6 @@ class LocalProvider:
                 break
             new = [one for one in data["instances"] if one["machine"] == order.machine.fingerprint]
             watch(Progress(order.key, sum(one["state"] == "ready" for one in new), data["wanted"], "items"))
-            waits = _waits(new)
-            if waits and not said:
-                said = waits
-                watch(Note(waits))
             time.sleep(0.1)
         for port in data["unpublished"]:
             watch(Warned(f"port {port} of 127.0.0.1 is used by another program: {order.key} waits for it"))
@@ -234,14 +230,6 @@ def _new_lines(
 
 def _key(data: Mapping[str, Any]) -> str:
     return f"{data['namespace']}/{data['name']}"
-
-
-def _waits(instances: Sequence[Mapping[str, Any]]) -> str:
-    """What a VM that never failed says that it waits for; "" if none does."""
-    waiting = (
-        one for one in instances if one["state"] == "starting" and one["detail"] and not one["failures"]
-    )
-    return next((f"{one['id']}: {one['detail']}" for one in waiting), "")
 
 
 def _failed_before(order: desired.Order, now: desired.Wanted | None) -> str:
