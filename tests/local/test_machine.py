@@ -51,6 +51,9 @@ def test_its_state_is_shown_with_the_cause(guest: Guest, monkeypatch: pytest.Mon
     slow = "container web: startup probe failed: connection refused"
     assert guest.says("probe web startup failed connection refused") == ("starting", slow)
     assert guest.says("probe web startup ok") == ("starting", "")
+    early = "container web: liveness probe failed: connection refused"
+    assert guest.says("probe web liveness failed connection refused") == ("starting", early)
+    assert guest.says("probe web liveness ok") == ("starting", "")
     refused = "container web: readiness probe failed: HTTP 503"
     assert guest.says("probe web readiness failed HTTP 503") == ("starting", refused)
     with monkeypatch.context() as patched:

@@ -34,7 +34,7 @@ MOST_PROBES = 64
 """Of how many probes a guest may tell."""
 
 FAILING_S = 20.0
-"""A VM that was never ready and whose readiness probe fails for this long is shown as failed."""
+"""A VM that was never ready and one of whose probes fails for this long is shown as failed."""
 
 Kind = Literal["startup", "liveness", "readiness"]
 KINDS: dict[str, Kind] = {"startup": "startup", "liveness": "liveness", "readiness": "readiness"}
@@ -167,9 +167,9 @@ class Vm:
 
     def _is_trouble(self, container: str, kind: Kind) -> bool:
         """Whether it is more than starting that this probe fails."""
-        if kind == "readiness" and not self.served:
-            return time.monotonic() - self._failing_since_s[container, kind] >= FAILING_S
-        return kind != "startup"
+        if kind == "startup":
+            return False
+        return self.served or time.monotonic() - self._failing_since_s[container, kind] >= FAILING_S
 
     def is_available(self, min_ready_s: float) -> bool:
         """Whether it has been ready for this long."""
