@@ -230,12 +230,16 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:
-    """A port of a Service and the port of the pods that it leads to (a number or a port's name)."""
+    """A port of a Service and the port of the pods that it leads to (a number or a port's name).
+
+    `node_port` is where it is published, by a provider that has a node: this machine.
+    """
 
     number: int
     target: int | str
     name: str | None = None
     protocol: Literal["TCP"] = "TCP"
+    node_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i2kit.errors import OperationError
-from i2kit.model import Metric, Port, Resources, Scaling, Service, ServicePort, Strategy
+from i2kit.errors import InputError, OperationError
+from i2kit.model import Metric, Port, Release, Resources, Scaling, Service, ServicePort, Strategy
 from i2kit.providers.local import desired
 from i2kit.providers.local.desired import Desired, Order, Policy, admit, order_of, remove
+from i2kit.providers.local.orders import order_for
 
 from .releases import image, release
 
@@ -119,6 +120,48 @@ def test_a_promised_port_is_kept_even_if_another_program_takes_it() -> None:
     promised = once.services[0].ports[0].host_port
     twice = admit(once, order_of(release(replicas=1)), taken={promised})
     assert twice.services[0].ports[0].host_port == promised
+
+
+def with_node_port(name: str, number: int | None, *, port: int = 80) -> Release:
+    ports = (ServicePort(port, 80, node_port=number),)
+    return release(name, services=(Service(name, (("app", name),), ports),))
+
+
+def published(state: Desired) -> dict[str, int]:
+    return {record.name: port.host_port for record in state.services for port in record.ports}
+
+
+def test_a_node_port_is_the_published_port_whatever_other_programs_have() -> None:
+    state = admit(Desired(), order_of(with_node_port("web", 8300)), taken={8300})
+    assert published(state) == {"web": 8300}
+    moved = admit(state, order_of(with_node_port("web", 31000)))
+    assert published(moved) == {"web": 31000}
+    # Without one it stays where it is, and other services stay where they were.
+    both = admit(admit(moved, order_of(with_node_port("web", None))), order_of(release("b")))
+    again = admit(both, order_of(with_node_port("c", 30001)))
+    assert published(again) == {**published(both), "web": 31000, "c": 30001}
+    assert desired.from_json(desired.to_json(again)) == again
+
+
+def test_a_node_port_that_another_service_has_is_refused_and_moves_nothing() -> None:
+    state = admit(Desired(), order_of(release("a")))
+    port = published(state)["a"]
+    order = order_of(with_node_port("b", port))
+    with pytest.raises(OperationError, match=f"`b`: port {port} of 127.0.0.1 is that of service default/a"):
+        admit(state, order)
+    with pytest.raises(InputError, match="is that of service default/a"):
+        order_for(state, "default/b", with_node_port("b", port), ())
+    # What goes with the same order is in nobody's way.
+    once = admit(Desired(), order_of(with_node_port("b", 30500)))
+    renamed = Service("new", (("app", "b"),), (ServicePort(80, 80, node_port=30500),))
+    assert published(admit(once, order_of(release("b", services=(renamed,))))) == {"new": 30500}
+
+
+def test_a_neighbours_node_port_is_kept_free_for_it() -> None:
+    first = published(admit(Desired(), order_of(release("a"))))["a"]
+    beside = with_node_port("b", first).services
+    state = admit(Desired(), order_of(replace(release("a"), neighbours=beside)))
+    assert published(state)["b"] == first != published(state)["a"]
 
 
 def test_removing_the_last_deployment_behind_a_service_removes_the_service() -> None:

@@ -57,6 +57,26 @@ def test_a_service_in_front() -> None:
     assert service.selects(found.workloads[0])
 
 
+def test_a_node_port_is_where_a_service_is_published_and_is_not_public() -> None:
+    ports = "  type: NodePort\n  ipFamilies: [IPv4]\n  ports: [{port: 80, nodePort: 30080}, {name: b, port: 81, nodePort: 0}]\n"
+    found = manifest(POD, SERVICE + ports.replace("{port: 80", "{name: a, port: 80"))
+    (service,) = found.services
+    assert [port.node_port for port in service.ports] == [30080, None]
+    assert not service.public
+    assert found.warnings == (
+        "b.yml:6:9: spec.type: `NodePort` is not public on a cloud, which has no nodes; `LoadBalancer` is",
+    )
+
+
+def test_two_services_cannot_have_one_node_port() -> None:
+    one = SERVICE + "  type: NodePort\n  ports: [{port: 80, nodePort: 30080}]\n"
+    two = one.replace("{name: web}", "{name: too}").replace("NodePort\n", "LoadBalancer\n")
+    assert problem(POD, one, two) == (
+        "c.yml:7:32: spec.ports.nodePort: 30080 is given twice; the first is at b.yml:7:32\n"
+        "  hint: leave one of them out"
+    )
+
+
 def test_a_service_finds_an_i2kit_manifest_by_its_name() -> None:
     native = "name: web\ncontainers: {web: {image: nginx}}\n"
     found = manifest(SERVICE + "  ports: [{port: 80}]", native)
@@ -255,7 +275,10 @@ def test_other_documents(document: str, message: str) -> None:
         ("  ports: [{port: 80, name: a}, {port: 80, name: b}]", "b.yml:6:39: spec.ports[1].port: 80 is given twice; the first is at b.yml:6:18"),
         ("  ports: [{port: 80, name: a}, {port: 81, name: a}]", "b.yml:6:49: spec.ports[1].name: `a` is given twice; the first is at b.yml:6:28"),
         ("  ports: [{port: 53, protocol: UDP}]", "b.yml:6:32: spec.ports[0].protocol: `UDP` is not supported yet\n  hint: load balancers here speak TCP"),
-        ("  ports: [{port: 80}]\n  type: NodePort", "b.yml:7:9: spec.type: `NodePort` is not supported yet\n  hint: use LoadBalancer to be public, ClusterIP for other pods"),
+        ("  ports: [{port: 80, nodePort: 30080}]", "b.yml:6:32: spec.ports[0].nodePort: is only for the types NodePort and LoadBalancer\n  hint: leave it out"),
+        ("  type: NodePort\n  ports: [{port: 80, nodePort: 80}]", "b.yml:7:32: spec.ports[0].nodePort: must be at least 1024 and is 80\n  hint: ports below it are the system's; Kubernetes' own are 30000 to 32767"),
+        ("  type: NodePort\n  ports: [{name: a, port: 80, nodePort: 30080}, {name: b, port: 81, nodePort: 30080}]", "b.yml:7:79: spec.ports.nodePort: 30080 is given twice; the first is at b.yml:7:41\n  hint: leave one of them out"),
+        ("  ports: [{port: 80}]\n  externalTrafficPolicy: Locall", "b.yml:7:26: spec.externalTrafficPolicy: `Locall` is not known\n  hint: did you mean `Local`?"),
         ("  ports: [{port: 80}]\n  clusterIP: None", "b.yml:7:3: spec.clusterIP: is not possible: addresses are given by the provider, and headless Services are not supported yet\n  hint: leave it out"),
         ("  ports: [{port: 80}]\n  loadBalancerSourceRanges: [10.0.0.0/8]", "b.yml:7:3: spec.loadBalancerSourceRanges: is not supported yet\n  hint: use type: ClusterIP for a Service that is not public"),
     ],

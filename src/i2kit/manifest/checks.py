@@ -32,6 +32,7 @@ def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Finding], ...]:
         for found in reading.services
         if (problem := _leads_somewhere(found, reading, log))
     ]
+    _unique_node_ports(reading.services, log)
     grants = {grant.account: grant.binding for grant in reading.grants}
     for account in reading.accounts:
         if binding := grants.get(account.key):
@@ -65,6 +66,18 @@ def _unique(kind: str, found: Iterable[tuple[str, str, Position | None]], log: L
             twice(kind, key, position, first[key], log)
         else:
             first[key] = position
+
+
+def _unique_node_ports(services: Iterable[FoundService], log: Log) -> None:
+    first: dict[int, Position] = {}
+    for found in services:
+        for port, place in zip(found.service.ports, found.node_ports, strict=False):
+            if port.node_port is None:
+                continue
+            if port.node_port in first:
+                message = f"{port.node_port} is given twice; the first is at {first[port.node_port]}"
+                log.problem(place, "spec.ports.nodePort", message, "leave one of them out")
+            first.setdefault(port.node_port, place)
 
 
 def _leads_somewhere(found: FoundService, reading: Reading, log: Log) -> Finding | None:

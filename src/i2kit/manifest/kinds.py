@@ -208,10 +208,16 @@ SERVICE_PORT = Object(
         accepted("name", NAME, "name; needed where there are several"),
         accepted("protocol", TCP, "protocol"),
         silent("appProtocol", "connections are passed on as they are", Text()),
-        warned("nodePort", "has no effect: there are no nodes", 0),
+        accepted(
+            "nodePort",
+            Whole(0, 65535),
+            "port of 127.0.0.1 that provider `local` publishes it on, from 1024 on (default: one that is"
+            " free); a cloud has no nodes, and it means nothing there",
+        ),
     ),
     hint="write - port: 80",
 )
+_TRAFFIC = Choice(("Cluster", "Local"))
 _NOT_YOURS = "is not possible: addresses are given by the provider"
 SERVICE_SPEC = Object(
     "ServiceSpec",
@@ -219,13 +225,11 @@ SERVICE_SPEC = Object(
         accepted(
             "type",
             Choice(
-                ("ClusterIP", "LoadBalancer"),
-                (
-                    ("NodePort", LATER, "use LoadBalancer to be public, ClusterIP for other pods"),
-                    ("ExternalName", LATER, "use the external name itself"),
-                ),
+                ("ClusterIP", "NodePort", "LoadBalancer"),
+                (("ExternalName", LATER, "use the external name itself"),),
             ),
-            "ClusterIP: for other pods; LoadBalancer: also for callers from outside (default: ClusterIP)",
+            "ClusterIP: for other pods; LoadBalancer: also for callers from outside; NodePort: as ClusterIP,"
+            " with a warning, and its nodePort counts (default: ClusterIP)",
         ),
         accepted("selector", LABELS, "labels of the pods that answer"),
         accepted(
@@ -244,13 +248,13 @@ SERVICE_SPEC = Object(
         later("loadBalancerSourceRanges", _INTERNAL),
         warned("loadBalancerClass", "has no effect: the provider has one load balancer"),
         later("externalName", "use the external name itself"),
-        silent("externalTrafficPolicy", "there are no nodes"),
-        silent("internalTrafficPolicy", "there are no nodes"),
+        silent("externalTrafficPolicy", "there are no nodes", _TRAFFIC),
+        silent("internalTrafficPolicy", "there are no nodes", _TRAFFIC),
         silent("trafficDistribution", "there are no nodes"),
         silent("allocateLoadBalancerNodePorts", "there are no nodes", Flag()),
         silent("healthCheckNodePort", "there are no nodes"),
         silent("publishNotReadyAddresses", "only machines that answer are used", Flag()),
-        warned("ipFamilies", "has no effect: machines have IPv4 addresses"),
+        warned("ipFamilies", "has no effect: machines have IPv4 addresses", "IPv4"),
         warned("ipFamilyPolicy", "has no effect: machines have IPv4 addresses", "SingleStack"),
     ),
 )

@@ -16,6 +16,8 @@ from i2kit.manifest.shape import Record
 from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode, described
 from i2kit.model import Pairs, Service, ServicePort, Workload
 
+FIRST_NODE_PORT = 1024
+
 _KINDS = {verdict.name: (versions, verdict) for versions, verdict in kinds.KINDS}
 _VERSIONS = {
     "Deployment": DEPLOYMENT_VERSIONS,
@@ -300,22 +302,44 @@ def _service(node: MappingNode, reading: Reading, log: Log) -> None:
         )
     ports: tuple[Record, ...] = spec.items("ports")
     _check_service_ports(ports, log)
+    if spec.text("type") == "NodePort":
+        message = "`NodePort` is not public on a cloud, which has no nodes; `LoadBalancer` is"
+        log.warn(spec.place("type"), spec.at("type"), message)
     read = []
     for port in ports:
         if (number := port.whole("port")) is not None:
             target = port.values.get("targetPort", number)
             assert isinstance(target, int | str)
-            read.append((ServicePort(number, target, port.text("name")), port.place("targetPort")))
+            node_port = _node_port(port, spec, log)
+            one = ServicePort(number, target, port.text("name"), node_port=node_port)
+            read.append((one, port.place("targetPort"), port.place("nodePort")))
     service = Service(
         name=metadata.text("name") or "",
         namespace=metadata.text("namespace") or "default",
         selector=spec.pairs("selector"),
-        ports=tuple(port for port, _ in read),
+        ports=tuple(port for port, _, _ in read),
         public=spec.text("type") == "LoadBalancer" and not _is_internal(metadata.record("annotations")),
         position=metadata.place("name"),
     )
-    targets = tuple(place for _, place in read)
-    reading.services.append(FoundService(service, spec.place("selector"), targets))
+    targets = tuple(place for _, place, _ in read)
+    node_ports = tuple(place for _, _, place in read)
+    reading.services.append(FoundService(service, spec.place("selector"), targets, node_ports))
+
+
+def _node_port(port: Record, spec: Record, log: Log) -> int | None:
+    """Where a port is published; None where that is left open. Kubernetes refuses one of another type."""
+    number = port.whole("nodePort")
+    if not number:
+        return None
+    place = port.place("nodePort"), port.at("nodePort")
+    if spec.text("type") not in ("NodePort", "LoadBalancer") and not spec.is_wrong("type"):
+        log.problem(*place, "is only for the types NodePort and LoadBalancer", "leave it out")
+    elif number < FIRST_NODE_PORT:
+        hint = "ports below it are the system's; Kubernetes' own are 30000 to 32767"
+        log.problem(*place, f"must be at least {FIRST_NODE_PORT} and is {number}", hint)
+    else:
+        return number
+    return None
 
 
 def _is_internal(notes: Record | None) -> bool:

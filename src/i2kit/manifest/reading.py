@@ -13,6 +13,7 @@ class FoundService:
     service: Service
     selector: Position
     targets: tuple[Position, ...]
+    node_ports: tuple[Position, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

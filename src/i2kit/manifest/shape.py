@@ -262,7 +262,7 @@ def _says_nothing(node: Node, unless: Sequence[str | int | bool]) -> bool:
     if isinstance(node, MappingNode):
         return not node.entries
     if isinstance(node, SequenceNode):
-        return not node.items
+        return all(isinstance(item, ScalarNode) and item.value in unless for item in node.items)
     return (
         node.value is None
         or node.value == ""

@@ -6,7 +6,7 @@ Addresses and published ports are handed out here, once, and stay with their nam
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -45,10 +45,10 @@ PUBLISHED_PORTS = range(30000, 32768)
 ROOT_DEVICE = "/dev/vda"
 """The first disk of a VM."""
 
-FORMAT = 3
+FORMAT = 4
 """Of the text on disk: counts up when an older i2kit could not read it.
 
-Format 1 had no revisions, format 2 no policies.
+Format 1 had no revisions, format 2 no policies, format 3 no node ports.
 """
 
 KEPT_REVISIONS = 10
@@ -56,6 +56,7 @@ KEPT_REVISIONS = 10
 
 DEFAULT_CONTAINER_MEMORY_BYTES = 128 << 20
 DEFAULT_STRATEGY = Strategy()
+ANOTHER_NODE_PORT = "give another nodePort, or none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,8 +473,38 @@ def admit(desired: Desired, order: Order, *, taken: Iterable[int] = (), now: str
     """The desired state with this order in it; what it had before (addresses, ports) it keeps.
 
     Another machine is another revision. `taken` are host ports that other programs use, `now` is
-    RFC 3339, UTC. Raises OperationError when the network is full.
+    RFC 3339, UTC. Raises OperationError when the network is full, or a node port is another service's.
     """
+    after = _admitted(desired, order, frozenset(taken), now)
+    for _, problem in _node_port_clashes(after, order):
+        raise OperationError(problem, hint=ANOTHER_NODE_PORT)
+    return after
+
+
+def node_port_clashes(desired: Desired, order: Order) -> list[tuple[Service, str]]:
+    """The services of an order whose node port another service has here, and what is wrong with each."""
+    return list(_node_port_clashes(_admitted(desired, order, frozenset(), ""), order))
+
+
+def _node_port_clashes(after: Desired, order: Order) -> Iterator[tuple[Service, str]]:
+    holders = {
+        port.host_port: (record.key, port.number) for record in after.services for port in record.ports
+    }
+    for service in services_of(order.key, order.written, order.attached):
+        for port in service.ports:
+            holder = holders.get(port.node_port) if port.node_port else None
+            if holder and holder != (service.key, port.number):
+                where = f"port {port.node_port} of 127.0.0.1"
+                yield service, f"service `{service.name}`: {where} is that of service {holder[0]}"
+
+
+def node_ports(order: Order) -> frozenset[int]:
+    """The ports of the host that an order's services, and those beside it, are to have."""
+    services = (*services_of(order.key, order.written, order.attached), *order.written.neighbours)
+    return frozenset(port.node_port for one in services for port in one.ports if port.node_port)
+
+
+def _admitted(desired: Desired, order: Order, taken: frozenset[int], now: str) -> Desired:
     old = desired.deployment(order.key)
     others = tuple(one for one in desired.deployments if one.key != order.key)
     index = old.index if old else _free_index((one.index for one in others), MAX_DEPLOYMENTS, "deployments")
@@ -499,8 +530,7 @@ def admit(desired: Desired, order: Order, *, taken: Iterable[int] = (), now: str
     )
     deployments = tuple(sorted((*others, wanted), key=lambda one: one.key))
     public = {backend.service: backend.service in order.public for backend in order.backends}
-    records = _records(desired, deployments, public, frozenset(taken))
-    return Desired(deployments, records)
+    return Desired(deployments, _records(desired, deployments, public, taken))
 
 
 def ordered_replicas(order: Order, old: Wanted | None) -> int:
@@ -579,33 +609,70 @@ def _records(
     """The services that something stands behind or waits for, with address and ports as they had them."""
     old = {record.key: record for record in desired.services}
     used = {record.index for record in desired.services}
-    ports_used = {port.host_port for record in desired.services for port in record.ports} | taken
     wanted: dict[str, dict[int, Backend | Announced]] = {}
     for one in deployments:
         for announced in one.announced:
             wanted.setdefault(announced.service, {}).setdefault(announced.number, announced)
         for backend in one.backends:
             wanted.setdefault(backend.service, {})[backend.number] = backend
+    published = _published(desired, deployments, wanted, taken)
     records = []
     for key, numbers in sorted(wanted.items()):
         namespace, name = key.split("/")
         before = old.get(key)
         index = before.index if before else _free_index(used, MAX_DEPLOYMENTS, "services")
         used.add(index)
-        had = {port.number: port.host_port for port in before.ports} if before else {}
-        ports = []
-        for number, port in sorted(numbers.items()):
-            host_port = had.get(number) or free_port(f"{key}:{number}", ports_used)
-            ports_used.add(host_port)
-            ports.append(Published(number, host_port, port.http, port.name))
+        ports = tuple(
+            Published(number, published[key, number], port.http, port.name)
+            for number, port in sorted(numbers.items())
+        )
         is_public = public.get(key, before.public if before else False)
-        records.append(ServiceRecord(name, namespace, index, is_public, tuple(ports)))
+        records.append(ServiceRecord(name, namespace, index, is_public, ports))
     return tuple(records)
 
 
-def free_port(label: str, taken: Iterable[int]) -> int:
+def _published(
+    desired: Desired,
+    deployments: Iterable[Wanted],
+    wanted: Mapping[str, Iterable[int]],
+    taken: frozenset[int],
+) -> Mapping[tuple[str, int], int]:
+    """The host's port of each service port: the node port that is given, else as before, else a free one.
+
+    None moves for another's node port: that one stays as it was, or gets a free port.
+    """
+    had = {(one.key, port.number): port.host_port for one in desired.services for port in one.ports}
+    places = [(key, number) for key, numbers in sorted(wanted.items()) for number in sorted(numbers)]
+    given = _given_node_ports(deployments)
+    found: dict[tuple[str, int], int] = {}
+    used: set[int] = set()
+    for source in ({place: had[place] for place in had if place not in given}, given, had):
+        # Who has its node port already comes before who would like to have it.
+        for place in sorted(places, key=lambda one: source.get(one) != had.get(one)):
+            if place in source and place not in found and source[place] not in used:
+                found[place] = source[place]
+                used.add(source[place])
+    used.update(had.values(), given.values(), taken)
+    for place in places:
+        if place not in found:
+            found[place] = free_port(f"{place[0]}:{place[1]}", used)
+            used.add(found[place])
+    return found
+
+
+def _given_node_ports(deployments: Iterable[Wanted]) -> Mapping[tuple[str, int], int]:
+    """By service and port. What a service's own deployments say of it counts before what others do."""
+    known = tuple(deployments)
+    beside = [service for one in known for service in one.written.neighbours]
+    own = [service for one in known for service in services_of(one.key, one.written, one.attached)]
+    given = {
+        (service.key, port.number): port.node_port for service in (*beside, *own) for port in service.ports
+    }
+    return {place: number for place, number in given.items() if number}
+
+
+def free_port(label: str, used: Collection[int]) -> int:
     """A port for this label: the same on every machine where nothing else has it."""
-    used = frozenset(taken)
     start = int.from_bytes(hashlib.sha256(label.encode()).digest()[:4], "big")
     for step in range(len(PUBLISHED_PORTS)):
         port = PUBLISHED_PORTS[(start + step) % len(PUBLISHED_PORTS)]

@@ -4,7 +4,7 @@ In: a Release or one of the changes of what runs; the whole desired state; which
 are there. Out: an Order. Also what `history` shows.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Literal
 
@@ -35,6 +35,7 @@ def order_for(state: Desired, key: str, wanted: Release | Change, kept: Collecti
         order = replace(order, replicas=ordered_replicas(order, state.deployment(key)))
         most = wanted.workload.scaling.most if wanted.workload.scaling else order.replicas
         _check_number(key, most, wanted.workload.position)
+        _check_node_ports(state, order, wanted.services)
         return order
     now = running(state, key)
     match wanted:
@@ -49,13 +50,24 @@ def order_for(state: Desired, key: str, wanted: Release | Change, kept: Collecti
             back = again(now, replace(then, replicas=number, attached=now.attached))
             return replace(back, back_to=then.revision, keep=scaling is not None)
         case Front():
-            return again(now, fronted(now, wanted))
+            order = again(now, fronted(now, wanted))
+            _check_node_ports(state, order, wanted.services)
+            return order
 
 
 def _check_number(key: str, replicas: int, position: Position | None = None) -> None:
     if replicas > MAX_REPLICAS:
         problem = f"{key} may have {MAX_REPLICAS} replicas on one machine, not {replicas}"
         raise InputError([Problem(problem, position, "split it into several deployments")])
+
+
+def _check_node_ports(state: Desired, order: Order, services: Iterable[Service]) -> None:
+    places = {service.key: service.position for service in services}
+    if problems := [
+        Problem(problem, places.get(service.key), desired.ANOTHER_NODE_PORT)
+        for service, problem in desired.node_port_clashes(state, order)
+    ]:
+        raise InputError(problems)
 
 
 def _check_scaling(now: Wanted, replicas: int) -> None:

@@ -256,9 +256,10 @@ class Supervisor:
 
     def _admit(self, order: desired.Order) -> int:
         """Take an order in; which revision it is. Ports that others use are passed over as long as they were
-        not promised.
+        neither promised nor given.
         """
         promised = {port.host_port for record in self._desired.services for port in record.ports}
+        promised |= desired.node_ports(order)
         taken: set[int] = set()
         while True:
             wanted = desired.admit(self._desired, order, taken=taken, now=_now())
