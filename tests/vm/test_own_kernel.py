@@ -1,10 +1,9 @@
 """The kernel of our own: what holds of a machine with the distribution's holds with it, in less memory.
 
-It is compiled once and kept in a store of its own, since a base takes the kernel that its store has.
+It is compiled once, beside other tests, and kept in a store of its own, since a base takes the kernel that
+its store has.
 """
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +14,12 @@ import i2kit.image
 from i2kit import settings
 from i2kit.events import ignore
 from i2kit.image import base, disk
-from i2kit.image.base import boot, kernel_build, own_kernel
+from i2kit.image.base import boot, kernel_build
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from i2kit.model import Container, MachineImage, Workload
 from i2kit.settings import Settings
+from tests.vm import own_kernel
 from tests.vm.machine import as_volume, booted, booted_disk, busybox_image, container
 
 # The same tests again: in this module `build` means another kernel.
@@ -54,32 +54,18 @@ def own_settings(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathF
         pytest.skip(f"compiling a kernel takes packages that `make setup` could not install: {missing}")
     return replace(
         settings.load(),
-        store_dir=pytestconfig.cache.mkdir("store-own-kernel"),
+        store_dir=own_kernel.store_dir(pytestconfig),
         lock_file=tmp_path_factory.mktemp("lock") / "i2kit.lock",
     )
 
 
 @pytest.fixture(scope="module")
 def own_base(own_settings: Settings) -> Base:
+    kernel = own_kernel.prepare(own_settings)
     store = Store(own_settings.store_dir)
-    borrow(settings.load().store_dir, store)
-    kernel = kernel_build.build(store=store, lock_file=own_settings.lock_file)
     found = base.ensure(store=store, lock_file=own_settings.lock_file, locked=False, watch=ignore)
     assert found.kernel == kernel.image
     return found
-
-
-def borrow(users: Path, store: Store) -> None:
-    """Save minutes where the user has a kernel already; one of other inputs is compiled all the same."""
-    if not (users / "kernels").exists() or own_kernel.latest(store):
-        return
-    theirs = Store(users)
-    if kernel := own_kernel.latest(theirs):
-        own = f"sha256:{kernel.image_sha256}"
-        manifest = json.loads(theirs.read_blob(own) or b"")
-        for digest in (own, *(blob["digest"] for blob in (manifest["config"], *manifest["layers"]))):
-            store.add_bytes(theirs.read_blob(digest) or b"")
-        shutil.copytree(users / "kernels", store.root / "kernels", dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="module")
