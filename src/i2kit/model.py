@@ -7,6 +7,7 @@ into Releases; providers make Releases true and tell what they found as Deployme
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from i2kit.errors import Position, Problem
 
@@ -19,6 +20,28 @@ Architecture = Literal["amd64", "arm64"]
 
 HEALTH_PORTS = range(10256, 11000)
 """The first is where Kubernetes' nodes answer load balancers."""
+
+
+FIELD = "$(i2kit:"
+"""What the word for a field of the pod begins with: no variable can have such a name."""
+
+
+def field_word(path: str) -> str:
+    """What stands in a container's words for a field of its pod, such as `status.podIP`.
+
+    Each machine puts the value there when it starts, so the image is the same for all.
+    """
+    return f"{FIELD}{_one_word(path)})"
+
+
+def told_facts(facts: Pairs) -> list[str]:
+    """The values of fields as lines of user data; any text is one word."""
+    return [f"fact={_one_word(path)}={_one_word(value)}" for path, value in facts]
+
+
+def _one_word(text: str) -> str:
+    """Each byte but letters, digits and `-_./` is `%XX`."""
+    return quote(text.replace("\0", ""), safe="-_./")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +118,8 @@ class Container:
     """One container of a pod. `command` replaces the image's entrypoint, `args` its command.
 
     The meaning of (command, args, image config) is Kubernetes': a command without args drops
-    the image's own command. `env` is as written, `$(VAR)` not yet expanded.
+    the image's own command. `env` is as written, `$(VAR)` not yet expanded; a field of the pod is its
+    `field_word`.
     """
 
     name: str
@@ -209,6 +233,11 @@ class Workload:
     """How long a leaving machine has to finish its requests and to end."""
     scaling: Scaling | None = None
     """With it, `replicas` is only where to begin."""
+    facts: Pairs = ()
+    """Fields of the pod that its containers read, such as its namespace, with their values.
+
+    What each machine knows by itself, such as its name, is not among them.
+    """
     position: Position | None = field(default=None, compare=False)
 
     @property

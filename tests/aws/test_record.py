@@ -42,6 +42,7 @@ def read_back(one: Record) -> Record:
                 neighbours=(service("db", (5432, 5432, None)),),
                 resources=Resources(cpu_limit_millis=500, memory_request_bytes=64 << 20),
                 labels=(("tier", "front"), ("app", "web")),
+                facts=(("metadata.namespace", "shop"), ("metadata.labels['tier']", "front")),
             ),
             attached=(FRONT,),
             options=replace(OPTIONS, architecture="arm64", key_pair="ops", addresses=(("a/b", "c"),)),

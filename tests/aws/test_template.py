@@ -191,6 +191,15 @@ def test_machines_have_public_addresses_only_where_that_is_their_way_out() -> No
     assert not addresses("shop-pass-through")
 
 
+def test_machines_are_told_what_containers_read_of_the_pod() -> None:
+    wanted = release(facts=(("metadata.namespace", "default"), ("metadata.annotations['a']", "${b}\nc")))
+    lines = user_data(template(wanted, AMI, NETWORK, PRIVATE_ZONE, OPTIONS)).splitlines()
+    assert lines[-2:] == [
+        "fact=metadata.namespace=default",
+        "fact=metadata.annotations%5B%27a%27%5D=%24%7Bb%7D%0Ac",
+    ]
+
+
 def user_data(made: dict[str, Any]) -> str:
     data = made["Resources"]["LaunchTemplate"]["Properties"]["LaunchTemplateData"]
     text = data["UserData"]["Fn::Base64"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from i2kit.errors import InputError, OperationError
 from i2kit.model import Metric, Port, Release, Resources, Scaling, Service, ServicePort, Strategy
-from i2kit.providers.local import desired
+from i2kit.providers.local import desired, userdata
 from i2kit.providers.local.desired import Desired, Order, Policy, admit, order_of, remove
 from i2kit.providers.local.orders import order_for
 
@@ -120,6 +120,22 @@ def test_a_promised_port_is_kept_even_if_another_program_takes_it() -> None:
     promised = once.services[0].ports[0].host_port
     twice = admit(once, order_of(release(replicas=1)), taken={promised})
     assert twice.services[0].ports[0].host_port == promised
+
+
+def with_facts(*facts: tuple[str, str]) -> Release:
+    one = release()
+    return replace(one, workload=replace(one.workload, facts=facts))
+
+
+def test_other_values_of_fields_that_containers_read_are_another_revision_of_the_same_image() -> None:
+    once = admit(Desired(), order_of(with_facts(("metadata.labels['tier']", "a = b"))))
+    (web,) = once.deployments
+    assert web.machine.fingerprint != order_of(release()).machine.fingerprint
+    told = userdata.render(web, "web-1", once.services, namespace_network=True)
+    assert told.endswith("fact=metadata.labels%5B%27tier%27%5D=a%20%3D%20b\n")
+    after = admit(once, order_of(with_facts(("metadata.labels['tier']", "c"))))
+    assert [one.revision for one in after.deployments] == [2]
+    assert desired.from_json(desired.to_json(after)) == after
 
 
 def with_node_port(name: str, number: int | None, *, port: int = 80) -> Release:

@@ -244,6 +244,9 @@ def test_the_plan_in_words() -> None:
     slow = replace(release(), workload=replace(release().workload, min_ready_s=5, strategy=RECREATE))
     changed = [("change", "the strategy of updates changes, the time for which a VM must be ready changes")]
     assert words(plan.plan(key, slow, found(), noted(release()))) == changed
+    told = replace(release(), workload=replace(release().workload, facts=(("metadata.labels['a']", "b"),)))
+    reason = "its containers read other fields of the pod"
+    assert words(plan.plan(key, told, found(), noted(release()))) == [("replace", reason)]
     assert words(plan.plan(key, None, found())) == [("remove", "3 VMs")]
     assert words(plan.plan(key, None, None)) == []
 

@@ -116,7 +116,7 @@ def with_container(rest: str) -> str:
         ("    resources: {limits: {memory: 5Mi}}", "a.yml:5:34: containers.web.resources.limits.memory: 5,242,880 bytes are below what a container needs to start (6Mi)\n  hint: such as 128Mi"),
         ("    resources: {limits: {memory: 128}}", "a.yml:5:34: containers.web.resources.limits.memory: 128 bytes are below what a container needs to start (6Mi)\n  hint: such as 128Mi: `m` is thousandths of a byte, and no unit is bytes"),
         ("    resources: {limits: {memory: 128MB}}", "a.yml:5:34: containers.web.resources.limits.memory: `128MB` is not a quantity: `MB` is no unit\n  hint: write 128Mi (1024s) or 128M (1000s)"),
-        ("    resources: {limits: {cpu: 0}}", "a.yml:5:31: containers.web.resources.limits.cpu: `0` is zero\n  hint: leave it out to set no bound"),
+        ("    resources: {limits: {cpu: -1}}", "a.yml:5:31: containers.web.resources.limits.cpu: `-1` is negative\n  hint: leave it out to set no bound"),
         ("    resources: {requests: {cpu: '${CPU}'}}", "a.yml:5:33: containers.web.resources.requests.cpu: `${CPU}` is not rendered: `${CPU}` is a placeholder\n  hint: fill it in first, such as: envsubst < FILE | i2kit deploy -f -"),
         ("    resources: {requests: {cpu: 2}, limits: {cpu: 500m}}", "a.yml:5:33: containers.web.resources.requests.cpu: asks for more than the limit at a.yml:5:51\n  hint: raise the limit or lower the request"),
         ("    resources: {limits: {nvidia.com/gpu: 1}}", "a.yml:5:26: containers.web.resources.limits.\"nvidia.com/gpu\": is not possible: the machine image has no driver for it\n  hint: run this pod where GPUs are"),

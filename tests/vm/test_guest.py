@@ -5,10 +5,12 @@ Booting takes seconds, so each test asks one machine many things.
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from i2kit.model import field_word, told_facts
 from tests.vm.conftest import Build
 from tests.vm.machine import booted, container
 
@@ -99,6 +101,34 @@ def test_containers_that_fail(build: Build, tmp_path: Path) -> None:
         assert machine.get() == b"hello\n"
         assert "ready" not in machine.lines("control")
         assert "exited web" not in "\n".join(machine.lines("control"))
+
+
+def test_fields_of_the_pod(build: Build, tmp_path: Path) -> None:
+    """They come into variables, commands and other variables: any text, and what the machine knows."""
+    script = (
+        'printf "%s|" "$NAME" "$URL" "$NOTE" "$NONE" "$NODE"; echo; '
+        'echo "$0" "$1"; echo uid $ID; echo "$TWO"; sleep 1000'
+    )
+    note = "metadata.annotations['note']"
+    env = (
+        ("NAME", field_word("metadata.name")),
+        ("IP", field_word("status.podIP")),
+        ("URL", "http://$(IP):80/"),
+        ("NOTE", field_word(note)),
+        ("NONE", field_word("metadata.labels['none']")),
+        ("NODE", field_word("spec.nodeName")),
+        ("ID", field_word("metadata.uid")),
+        ("TWO", field_word("metadata.labels['two']")),
+    )
+    web = container("web", script)
+    built = build(replace(web, command=(*(web.command or ()), "at $(IP) $(IP)", "$$(IP)"), env=env))
+    facts = ((note, 'a = "é" \\c\td%25'), ("metadata.labels['none']", ""), ("metadata.labels['two']", "1\n2"))
+    with booted(built, tmp_path, "\n".join(["hostname=pod-1", *told_facts(facts)])) as machine:
+        line = 'web pod-1|http://10.0.2.15:80/|a = "é" \\c\td%25||pod-1|'
+        machine.wait_for("log", lambda found: found == line)
+        machine.wait_for("log", lambda found: found == "web at 10.0.2.15 10.0.2.15 $(IP)")
+        assert len(machine.wait_for("log", "web uid").split()[2]) == 36
+        machine.wait_for("log", lambda found: found == "web 2")
 
 
 def test_log_lines(build: Build, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from i2kit.image.expansion import expand
-from i2kit.model import Container, Exec, Grpc, HttpGet, Pairs, Probe, TcpSocket, Workload
+from i2kit.model import FIELD, Container, Exec, Grpc, HttpGet, Pairs, Probe, TcpSocket, Workload
 
 PATH = "etc/i2kit/pod"
 SAFE = "-_./"
@@ -38,7 +38,9 @@ def render(workload: Workload) -> str:
 
 def words(probe: Probe, container: Container) -> Iterator[str]:
     """The handler's name, then all that is said of the container's probe."""
-    handler, pairs = told(probe.handler, dict(container.env))
+    # A field of the pod is no static variable: in a probe's command it is empty.
+    static = {name: "" if value.startswith(FIELD) else value for name, value in container.env}
+    handler, pairs = told(probe.handler, static)
     yield handler
     for key, value in pairs:
         yield f"{key}={value}"

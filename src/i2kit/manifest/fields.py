@@ -69,9 +69,15 @@ LINUX = Choice(("linux",), (("windows", "is not possible: machines run Linux", N
 AMOUNTS = Object(
     "Amounts",
     (
-        accepted("cpu", Quantity("cpu"), "processor time, in cores"),
-        accepted("memory", Quantity("memory"), "memory, in bytes"),
-        later("ephemeral-storage", "leave it out: the machine's disk is sized by the image"),
+        accepted("cpu", Quantity("cpu", zero=True), "processor time, in cores; as a limit, 0 is none"),
+        accepted("memory", Quantity("memory", zero=True), "memory, in bytes; as a limit, 0 is none"),
+        warned(
+            "ephemeral-storage",
+            "has no effect: what containers write is in the machine's memory, which `memory` sizes",
+            "0",
+            0,
+            type_=Quantity("memory", zero=True),
+        ),
         refused(
             "nvidia.com/gpu",
             "is not possible: the machine image has no driver for it",
@@ -298,13 +304,48 @@ PORT_FIELDS = (
     refused("hostIP", "is not possible: a machine has one address", "leave it out"),
 )
 
+FIELD_REF = Object(
+    "FieldRef",
+    (
+        silent("apiVersion", "v1", Choice(("v1",))),
+        accepted(
+            "fieldPath",
+            Text(),
+            "`metadata.name` (the host name), `metadata.namespace`, `metadata.uid` (new with each start),"
+            " `metadata.labels['KEY']`, `metadata.annotations['KEY']`, `spec.nodeName` (the instance),"
+            " `spec.serviceAccountName`, `status.podIP`, `status.podIPs`, and, with a warning,"
+            " `status.hostIP` and `status.hostIPs` (all the machine's own address)",
+            required=True,
+            hint="such as fieldPath: metadata.name",
+        ),
+    ),
+)
+RESOURCE_FIELD_REF = Object(
+    "ResourceFieldRef",
+    (
+        accepted(
+            "resource",
+            Choice(
+                ("limits.cpu", "limits.memory", "requests.cpu", "requests.memory"),
+                tuple(
+                    (f"{kind}.ephemeral-storage", "is not supported: it has no effect here", None)
+                    for kind in ("limits", "requests")
+                ),
+            ),
+            "a limit must be given; a request that is not is the limit, or 0",
+            required=True,
+        ),
+        accepted("containerName", NAME, "whose (default: this container's)"),
+        accepted("divisor", Quantity("either", zero=True), "what it is counted in, rounded up (default: 1)"),
+    ),
+)
 VALUE_FROM = Object(
     "ValueFrom",
     (
         later("secretKeyRef", _PLAIN_VALUE),
         later("configMapKeyRef", _PLAIN_VALUE),
-        later("fieldRef", "the machine's host name is the instance's name"),
-        later("resourceFieldRef", _PLAIN_VALUE),
+        accepted("fieldRef", FIELD_REF, "a field of the pod, as each machine has it"),
+        accepted("resourceFieldRef", RESOURCE_FIELD_REF, "what a container asks for or may use"),
         later("fileKeyRef", _PLAIN_VALUE),
     ),
 )

@@ -7,7 +7,7 @@ anything that needs another document; that is `checks`. Pure.
 from collections.abc import Iterator, Sequence
 
 from i2kit.errors import Position
-from i2kit.manifest import kinds, pod, rollout, scaling
+from i2kit.manifest import downward, kinds, pod, rollout, scaling
 from i2kit.manifest.fields import DEPLOYMENT_VERSIONS
 from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.places import shown
@@ -167,16 +167,25 @@ def _deployment(node: MappingNode, reading: Reading, log: Log) -> None:
     if any(map(pod.is_unsized, containers)):
         reading.unsized.add(f"{namespace}/{metadata.text('name') or ''}")
     min_ready_s, deadline_s = rollout.times(spec, log)
+    known = downward.Pod(
+        namespace=namespace,
+        account=account,
+        labels=dict(labels),
+        annotations=dict(head.pairs("annotations")) if head else {},
+        containers={holder.text("name") or "": holder for holder in containers},
+    )
+    read_containers = tuple(
+        pod.container(holder, holder.text("name") or "", _env(holder, known, log), log)
+        for holder in containers
+    )
     reading.workloads.append(
         Workload(
             name=metadata.text("name") or "",
             namespace=namespace,
             labels=labels,
             replicas=1 if replicas is None else replicas,
-            containers=tuple(
-                pod.container(holder, holder.text("name") or "", _env(holder, log), log)
-                for holder in containers
-            ),
+            containers=read_containers,
+            facts=known.facts,
             instance_type=_instance_type(body.record("nodeSelector")),
             strategy=rollout.strategy(spec, log),
             min_ready_s=min_ready_s,
@@ -209,7 +218,7 @@ def _instance_type(nodes: Record | None) -> str | None:
     return next((found for word in words if nodes and (found := nodes.text(word))), None)
 
 
-def _env(holder: Record, log: Log) -> Sequence[tuple[str, str]]:
+def _env(holder: Record, known: downward.Pod, log: Log) -> Sequence[tuple[str, str]]:
     env = []
     first: dict[str, Position] = {}
     for variable in holder.items("env"):
@@ -220,10 +229,9 @@ def _env(holder: Record, log: Log) -> Sequence[tuple[str, str]]:
             message = f"`{name}` is given twice and the last counts; the first is at {first[name]}"
             log.warn(variable.place("name"), variable.at("name"), message)
         first.setdefault(name, variable.place("name"))
-        value_from = variable.record("valueFrom")
-        if value_from and not value_from.places:
-            log.problem(value_from.position, variable.at("valueFrom"), "is empty", "write value: VALUE")
-        env.append((name, variable.text("value") or ""))
+        source = variable.record("valueFrom")
+        given = downward.value(variable, source, holder, known, log) if source else variable.text("value")
+        env.append((name, given or ""))
     return env
 
 

@@ -101,7 +101,8 @@ def _resources(record: Record, log: Log) -> Resources:
             log.problem(
                 requests.place(name), requests.at(name), message, "raise the limit or lower the request"
             )
-    memory = limits.whole("memory") if limits else None
+    # A limit of 0 is none (kubelet, cm/helpers_linux.go); a request of 0 is one: no limit takes its place.
+    memory = (limits.whole("memory") or None) if limits else None
     if limits and memory is not None and memory < SMALLEST_MEMORY_LIMIT_BYTES:
         message = f"{memory:,} bytes are below what a container needs to start (6Mi)"
         units = ": `m` is thousandths of a byte, and no unit is bytes" if memory < 100_000 else ""
@@ -109,7 +110,7 @@ def _resources(record: Record, log: Log) -> Resources:
         log.problem(limits.place("memory"), limits.at("memory"), message, hint)
     return Resources(
         cpu_request_millis=requests.whole("cpu") if requests else None,
-        cpu_limit_millis=limits.whole("cpu") if limits else None,
+        cpu_limit_millis=(limits.whole("cpu") or None) if limits else None,
         memory_request_bytes=requests.whole("memory") if requests else None,
         memory_limit_bytes=memory,
     )

@@ -32,18 +32,21 @@ class QuantityError(ValueError):
         self.hint = hint
 
 
-def millis(text: str) -> int:
-    """CPU in thousandths of a core: `0.5`, `500m`, `2` → 500, 500, 2000. Raises QuantityError."""
-    return _whole(_number(text, "500m or 0.5") * 1000, text)
+def millis(text: str, *, zero: bool = False) -> int:
+    """CPU in thousandths of a core: `0.5`, `500m`, `2` → 500, 500, 2000. Raises QuantityError.
+
+    `zero` tells whether that is an amount, too.
+    """
+    return _whole(_number(text, "500m or 0.5") * 1000, text, zero)
 
 
-def bytes_(text: str) -> int:
+def bytes_(text: str, *, zero: bool = False) -> int:
     """Memory in bytes: `128Mi`, `1G`, `1e9`. Raises QuantityError."""
-    return _whole(_number(text, "128Mi or 1Gi"), text)
+    return _whole(_number(text, "128Mi or 1Gi"), text, zero)
 
 
-def _whole(value: Decimal, text: str) -> int:
-    if value <= 0:
+def _whole(value: Decimal, text: str, zero: bool) -> int:
+    if value < 0 or not (value or zero):
         what = "negative" if value < 0 else "zero"
         raise QuantityError(f"`{shown(text)}` is {what}", "leave it out to set no bound")
     if value > LARGEST:

@@ -141,6 +141,7 @@ class Quantity:
     """CPU in millis or memory in bytes; `either` is in thousandths of the unit, whichever it is."""
 
     of: Literal["cpu", "memory", "either"]
+    zero: bool = False
 
     def read(self, node: Node, path: str, log: Log) -> int | None:
         if not isinstance(node, ScalarNode) or isinstance(node.value, bool) or node.value is None:
@@ -152,11 +153,12 @@ class Quantity:
             log.problem(node.position, path, *complaint)
             return None
         try:
-            amount = quantity.bytes_(text) if self.of == "memory" else quantity.millis(text)
+            read = quantity.bytes_ if self.of == "memory" else quantity.millis
+            amount = read(text, zero=self.zero)
         except quantity.QuantityError as error:
             log.problem(node.position, path, str(error), error.hint)
             return None
-        if self.of == "memory" and text.endswith("m"):
+        if self.of == "memory" and amount and text.endswith("m"):
             log.warn(
                 node.position,
                 path,

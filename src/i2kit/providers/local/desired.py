@@ -48,7 +48,7 @@ ROOT_DEVICE = "/dev/vda"
 FORMAT = 4
 """Of the text on disk: counts up when an older i2kit could not read it.
 
-Format 1 had no revisions, format 2 no policies, format 3 no node ports.
+Format 1 had no revisions, format 2 no policies, format 3 no node ports and no facts.
 """
 
 KEPT_REVISIONS = 10
@@ -77,6 +77,8 @@ class Machine:
     """How long it has to finish its requests and to end."""
     health_port: int | None = None
     """Where it answers `/ready`; None for a guest of before, which does not."""
+    facts: Pairs = ()
+    """Workload.facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +291,8 @@ def machine_of(release: Release) -> Machine:
         cpu_millis += max(given.cpu_request_millis or 0, given.cpu_limit_millis or 0)
     memory = -(-memory // (2 << 20)) * (2 << 20)
     cpus = max(1, -(-cpu_millis // 1000))
-    text = json.dumps([release.image.id, memory, cpus])
+    facts = release.workload.facts
+    text = json.dumps([release.image.id, memory, cpus, *([facts] if facts else [])])
     return Machine(
         fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
         image=release.image.id,
@@ -302,6 +305,7 @@ def machine_of(release: Release) -> Machine:
         containers=release.image.containers,
         grace_s=release.workload.grace_s,
         health_port=release.workload.health_port,
+        facts=facts,
     )
 
 
@@ -790,7 +794,8 @@ def _pairs(data: Iterable[Iterable[str]]) -> Pairs:
 
 
 def _machine(data: Mapping[str, Any]) -> Machine:
-    return Machine(**{**data, "containers": _pairs(data["containers"])})
+    pairs = {name: _pairs(data.get(name, ())) for name in ("containers", "facts")}
+    return Machine(**{**data, **pairs})
 
 
 def _policy(data: Mapping[str, Any]) -> Policy:

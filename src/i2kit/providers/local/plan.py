@@ -50,11 +50,13 @@ def plan(
         return Plan(key, wanted, found, (), prepared=prepared)
     actions = []
     if found.machine != order.machine.fingerprint:
-        reason = (
-            f"image {short(found.image)} → {short(order.machine.image)}"
-            if found.image != order.machine.image
-            else "other memory or CPUs"
-        )
+        now = noted.deployment(key)
+        if found.image != order.machine.image:
+            reason = f"image {short(found.image)} → {short(order.machine.image)}"
+        elif now and now.machine.facts != order.machine.facts:
+            reason = "its containers read other fields of the pod"
+        else:
+            reason = "other memory or CPUs"
         back = f", back to revision {prepared.to}" if prepared else ""
         actions.append(Action("replace", key, reason + back))
     if not same_number:

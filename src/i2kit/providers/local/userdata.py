@@ -5,6 +5,7 @@ The format is the guest's: lines of `key=value`, the same here and on a cloud. N
 
 from collections.abc import Mapping, Sequence
 
+from i2kit.model import told_facts
 from i2kit.providers.local.desired import ServiceRecord, Wanted
 from i2kit.providers.local.dns import search
 
@@ -26,6 +27,7 @@ def render(
     lines += [f"ready_port={port}" for port in wanted.ready_ports]
     found = discovery(wanted.namespace, services, namespace_network=namespace_network)
     lines += [f"env={name}={value}" for name, value in found.items()]
+    lines += told_facts(wanted.machine.facts)
     return "\n".join(lines) + "\n"
 
 

@@ -233,6 +233,7 @@ def _data(record: Record) -> Data:
                     if getattr(workload, field_) != getattr(_PLAIN, field_)
                 },
                 "Scaling": _scaling(workload.scaling) if workload.scaling else None,
+                "Facts": dict(workload.facts) or None,
                 "Containers": [_container(one) for one in workload.containers],
             }
         ),
@@ -340,6 +341,7 @@ def _record(data: Mapping[str, Any]) -> Record:
         certificate=said.get("Certificate"),
         strategy=_strategy_of(said["Strategy"]) if "Strategy" in said else Strategy(),
         scaling=_scaling_of(said["Scaling"]) if "Scaling" in said else None,
+        facts=tuple(said.get("Facts", {}).items()),
         **{field_: said.get(name, getattr(_PLAIN, field_)) for field_, name in _TIMES},
     )
     nowhere = Path()

@@ -6,7 +6,7 @@ machines of a group. Never holds secrets: whoever may describe the launch templa
 
 from collections.abc import Mapping, Sequence
 
-from i2kit.model import Release, Service
+from i2kit.model import Release, Service, told_facts
 from i2kit.providers.aws.design.balancing import leads
 from i2kit.providers.aws.values import Zone, log_group
 
@@ -27,6 +27,7 @@ def render(release: Release, zone: Zone | None, addresses: Mapping[str, str], re
     lines += [f"region={region}", f"log_group={log_group(workload.key)}"]
     found = discovery(workload.namespace, (*release.services, *release.neighbours), zone, addresses)
     lines += [f"env={name}={value}" for name, value in found.items()]
+    lines += told_facts(workload.facts)
     return "\n".join(lines) + "\n"
 
 

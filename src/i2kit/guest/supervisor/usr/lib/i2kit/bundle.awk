@@ -1,21 +1,58 @@
 # Make each container's bundle for this start of the machine.
 #
 # In:  pairs of runtime.json and config.json below /containers (OCI runtime spec, written by LinuxKit or
-#      i2kit with an indent of four spaces); $run/env with lines NAME=VALUE from the user data.
+#      i2kit with an indent of four spaces); $run/env with lines NAME=VALUE from the user data; $run/facts
+#      with lines FIELD=VALUE of the pod, in both each byte but letters, digits and -_./ as %XX.
 # Out: $run/NAME/config.json with absolute root, own cgroup as its root, seccomp profile, no inheritable
-#      capabilities, the usual devices only, and the additional environment; lines for the file
+#      capabilities, the usual devices only, and the additional environment, and each `$(i2kit:FIELD)` with
+#      the field's value in its place; lines for the file
 #      systems to mount in $run/fstab.tmp and $run/fstab.rootfs; $run/NAME/prepare, a script of what
 #      runtime.json wants done before the container starts.
 
+function json(text) {
+    return "\"" inner(text) "\""
+}
+
 # Of a backslash in a replacement only \\& means the same to all versions of busybox: 1.37 reads others anew.
-function json(text,    i, count, part) {
+function inner(text) {
     gsub(/["\\]/, "\\\\&", text)
-    count = split(text, part, "\t")
+    text = swapped(swapped(swapped(text, "\t", "\\t"), "\n", "\\n"), "\r", "\\r")
+    gsub(/[\001-\037]/, "", text)
+    return text
+}
+
+function swapped(text, old, new,    i, count, part) {
+    count = split(text, part, old)
     text = part[1]
     for (i = 2; i <= count; i++)
-        text = text "\\t" part[i]
-    gsub(/[\001-\037]/, "", text)
-    return "\"" text "\""
+        text = text new part[i]
+    return text
+}
+
+function plain(text,    i, count, part) {
+    count = split(text, part, "%")
+    text = part[1]
+    for (i = 2; i <= count; i++)
+        text = text sprintf("%c", 16 * digit(substr(part[i], 1, 1)) + digit(substr(part[i], 2, 1))) \
+            substr(part[i], 3)
+    return text
+}
+
+function digit(letter) {
+    return index("0123456789ABCDEF", letter) - 1
+}
+
+# A line of config.json with the values of fields in place of their words.
+function filled(text,    at, rest, end, done) {
+    while ((at = index(text, "$(i2kit:")) > 0) {
+        rest = substr(text, at + 8)
+        end = index(rest, ")")
+        if (end == 0)
+            break
+        done = done substr(text, 1, at - 1) facts[substr(rest, 1, end - 1)]
+        text = substr(rest, end + 1)
+    }
+    return done text
 }
 
 function read_file(path,    line, text) {
@@ -115,6 +152,10 @@ BEGIN {
         values[++variables] = variable
         names[variables] = substr(variable, 1, index(variable, "=") - 1)
     }
+    while ((getline fact < (run "/facts")) > 0) {
+        at = index(fact, "=")
+        facts[substr(fact, 1, at - 1)] = inner(plain(substr(fact, at + 1)))
+    }
     profile = read_file("/usr/lib/i2kit/seccomp.json")
     sub(/\n$/, "", profile)
 }
@@ -158,7 +199,7 @@ FILENAME ~ /\/runtime\.json$/ {
 }
 
 {
-    line[++lines] = $0
+    line[++lines] = index($0, "$(i2kit:") ? filled($0) : $0
 }
 
 # Most lines are deeper than anything of interest but the variables: not tried against the rest.
