@@ -1,6 +1,8 @@
 """The watcher, for real, with keepers that are only locks."""
 
 import fcntl
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,3 +86,17 @@ def test_nothing_to_keep_leaves_nothing(layout: Layout) -> None:
         layout.keeper_lock.unlink()
     assert watcher.wait(10) == 0
     assert not layout.run_dir.exists()
+
+
+def test_one_that_is_stopped_does_not_hold_up_another_keeper(layout: Layout) -> None:
+    with keeper(layout):
+        watcher = watch(layout)
+        waiting = Path(f"/proc/{watcher.pid}/task/{watcher.pid}/children").read_text().strip()
+        os.kill(watcher.pid, signal.SIGSTOP)
+    try:
+        while ") Z " not in Path(f"/proc/{waiting}/stat").read_text():
+            pass  # until it has had the lock, and ended
+        assert not is_locked(layout.keeper_lock)
+    finally:
+        watcher.kill()
+        watcher.wait()

@@ -138,6 +138,8 @@ class Keeper:
         inside = _first_child(supervisor.pid)
         if inside is not None and processes.is_stopped(inside, below=False):
             os.kill(inside, signal.SIGCONT)
+        if self._watcher is not None and processes.is_stopped(self._watcher.pid):
+            os.killpg(self._watcher.pid, signal.SIGCONT)
         if self._egress is not None and processes.is_stopped(self._egress.pid):
             again = self._egress.pid in self._stopped
             os.kill(self._egress.pid, signal.SIGKILL if again else signal.SIGCONT)

@@ -12,8 +12,9 @@ shift
 
 exec 8>>"$run/watcher.lock" || exit 1
 flock -n 8 || exit 0
-# Dies with us, and does not hold our lock. Opened for reading: it is not made anew.
-[ ! -e "$run/keeper.lock" ] || setpriv --pdeathsig KILL flock 7 7<"$run/keeper.lock" 8>&-
+# Dies with us, and does not hold our lock. Opened for reading: it is not made anew. In a shell of its own: we
+# do not hold the keeper's lock ourselves, by which we would keep others from starting one while we are stopped.
+[ ! -e "$run/keeper.lock" ] || (exec setpriv --pdeathsig KILL flock 7 7<"$run/keeper.lock" 8>&-)
 if [ ! -e "$desired" ]; then
     rm -f "$run/watcher.lock"
     rmdir "$run" 2>/dev/null
