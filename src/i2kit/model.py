@@ -233,6 +233,8 @@ class Workload:
     """How long a leaving machine has to finish its requests and to end."""
     scaling: Scaling | None = None
     """With it, `replicas` is only where to begin."""
+    hosts: Pairs = ()
+    """More lines of /etc/hosts: an address, and its names with blanks between them."""
     facts: Pairs = ()
     """Fields of the pod that its containers read, such as its namespace, with their values.
 

@@ -45,6 +45,11 @@ def test_all_handlers() -> None:
     assert (file.place, file.mode, file.contents) == ("etc/i2kit/pod", "0644", podfile.render(workload))
 
 
+def test_lines_of_the_hosts_file() -> None:
+    text = podfile.render(Workload("pod", (DB,), hosts=(("192.0.2.1", "a b.example"), ("::1", "c"))))
+    assert text.splitlines()[2:4] == ["hosts=192.0.2.1 a b.example", "hosts=::1 c"]
+
+
 def test_what_changes_the_image_and_what_does_not() -> None:
     def template(workload: Workload) -> str:
         return render(workload, {"app": image("app")}, BASE)

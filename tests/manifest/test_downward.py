@@ -115,6 +115,16 @@ def test_what_is_no_field_is_said(value_from: str, message: str) -> None:
     assert message in problem(f"{POD}        env: [{{name: A, valueFrom: {{{value_from}}}}}]\n")
 
 
+def test_lines_of_the_hosts_file() -> None:
+    aliases = "      hostAliases: [{ip: 192.0.2.1, hostnames: [a, b.example]}, {ip: '::1'}, {ip: '::2', hostnames: [c]}]\n"
+    assert manifest(POD + aliases).workloads[0].hosts == (("192.0.2.1", "a b.example"), ("::2", "c"))
+    assert problem(POD + "      hostAliases: [{ip: 192.0.2.300, hostnames: [a]}]\n") == (
+        "a.yml:12:26: spec.template.spec.hostAliases[0].ip: `192.0.2.300` is not an IP address\n"
+        "  hint: such as 192.0.2.1"
+    )
+    assert "hostnames[0]" in problem(POD + "      hostAliases: [{ip: 192.0.2.3, hostnames: ['a b']}]\n")
+
+
 def test_a_variable_has_one_value() -> None:
     text = "        env: [{name: A, value: x, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]\n"
     assert "valueFrom: cannot be beside `value`" in problem(POD + text)

@@ -17,7 +17,7 @@ from i2kit.image import base
 from i2kit.image.base import kernel_build
 from i2kit.image.store import Store
 from i2kit.image.template import Base
-from i2kit.model import Container, MachineImage, Workload
+from i2kit.model import Container, MachineImage, Pairs, Workload
 from i2kit.settings import Settings
 from tests.vm import own_kernel
 from tests.vm.lua import Lua, unpacked
@@ -83,11 +83,11 @@ def image(store: Store, the_base: Base) -> str:
 def build(store: Store, the_base: Base, build_settings: Settings) -> Build:
     """Make the machine image of containers that run busybox."""
 
-    def build(*containers: Container) -> MachineImage:
+    def build(*containers: Container, hosts: Pairs = ()) -> MachineImage:
         pod = tuple(
             replace(one, image=busybox_image(store, the_base, one.image).pinned) for one in containers
         )
-        return i2kit.image.build(Workload("test", pod), settings=build_settings)
+        return i2kit.image.build(Workload("test", pod, hosts=hosts), settings=build_settings)
 
     return build
 

@@ -107,7 +107,7 @@ def test_fields_of_the_pod(build: Build, tmp_path: Path) -> None:
     """They come into variables, commands and other variables: any text, and what the machine knows."""
     script = (
         'printf "%s|" "$NAME" "$URL" "$NOTE" "$NONE" "$NODE"; echo; '
-        'echo "$0" "$1"; echo uid $ID; echo "$TWO"; sleep 1000'
+        'echo "$0" "$1"; echo uid $ID; echo "$TWO"; cat /etc/hosts; sleep 1000'
     )
     note = "metadata.annotations['note']"
     env = (
@@ -121,7 +121,10 @@ def test_fields_of_the_pod(build: Build, tmp_path: Path) -> None:
         ("TWO", field_word("metadata.labels['two']")),
     )
     web = container("web", script)
-    built = build(replace(web, command=(*(web.command or ()), "at $(IP) $(IP)", "$$(IP)"), env=env))
+    built = build(
+        replace(web, command=(*(web.command or ()), "at $(IP) $(IP)", "$$(IP)"), env=env),
+        hosts=(("192.0.2.1", "a b.example"),),
+    )
     facts = ((note, 'a = "é" \\c\td%25'), ("metadata.labels['none']", ""), ("metadata.labels['two']", "1\n2"))
     with booted(built, tmp_path, "\n".join(["hostname=pod-1", *told_facts(facts)])) as machine:
         line = 'web pod-1|http://10.0.2.15:80/|a = "é" \\c\td%25||pod-1|'
@@ -129,6 +132,7 @@ def test_fields_of_the_pod(build: Build, tmp_path: Path) -> None:
         machine.wait_for("log", lambda found: found == "web at 10.0.2.15 10.0.2.15 $(IP)")
         assert len(machine.wait_for("log", "web uid").split()[2]) == 36
         machine.wait_for("log", lambda found: found == "web 2")
+        machine.wait_for("log", lambda found: found == "web 192.0.2.1 a b.example")
 
 
 def test_log_lines(build: Build, tmp_path: Path) -> None:

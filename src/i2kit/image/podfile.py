@@ -4,6 +4,7 @@ In: a Workload. Out: lines that the guest's shell and its Lua read, the same for
 
     grace_s=30                      how long containers have to end
     health_port=10256               where the machine answers /ready
+    hosts=192.0.2.1 db db.example   a line of /etc/hosts
     probe=web liveness http port=80 path=/ok header=Host:example.com … period_s=10 …
 
 A probe is words: container, kind, handler, then `key=value`. In values each byte but letters, digits and
@@ -28,6 +29,7 @@ KINDS: tuple[Kind, ...] = ("startup", "liveness", "readiness")
 def render(workload: Workload) -> str:
     """The file's text."""
     lines = [f"grace_s={workload.grace_s}", f"health_port={workload.health_port}"]
+    lines += [f"hosts={address} {names}" for address, names in workload.hosts]
     for container in workload.containers:
         probes = (container.startup, container.liveness, container.readiness)
         for kind, probe in zip(KINDS, probes, strict=True):

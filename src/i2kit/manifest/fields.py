@@ -416,6 +416,24 @@ NODE_SELECTOR = Object(
     ),
     others=warned("", "has no effect: there are no nodes to choose from"),
 )
+HOST_ALIAS = Object(
+    "HostAlias",
+    (
+        accepted(
+            "ip",
+            Text(names.address, means="IP address"),
+            "address",
+            required=True,
+            hint="such as ip: 192.0.2.1",
+        ),
+        accepted(
+            "hostnames",
+            ListOf(Text(names.dns_name, names.DNS_NAME, 253, "DNS name")),
+            "names that lead to it",
+        ),
+    ),
+    hint="write - ip: 192.0.2.1 and hostnames: [NAME]",
+)
 _RESTART = Choice(
     ("Always",),
     (
@@ -469,7 +487,11 @@ POD = Object(
             ),
         ),
         later("dnsConfig"),
-        later("hostAliases"),
+        accepted(
+            "hostAliases",
+            ListOf(HOST_ALIAS, hint="write a list of ip and hostnames"),
+            "more lines of /etc/hosts, the same in all containers",
+        ),
         later("hostname", "the machine's host name is the instance's name"),
         later("subdomain"),
         later("setHostnameAsFQDN", None, False),

@@ -185,6 +185,11 @@ def _deployment(node: MappingNode, reading: Reading, log: Log) -> None:
             labels=labels,
             replicas=1 if replicas is None else replicas,
             containers=read_containers,
+            hosts=tuple(
+                (alias.text("ip") or "", " ".join(alias.items("hostnames")))
+                for alias in body.items("hostAliases")
+                if alias.items("hostnames")
+            ),
             facts=known.facts,
             instance_type=_instance_type(body.record("nodeSelector")),
             strategy=rollout.strategy(spec, log),

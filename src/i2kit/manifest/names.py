@@ -4,6 +4,7 @@ In: a text. Out: None if it is right, else what is wrong with this one and what 
 The rules are Kubernetes' (apimachinery, util/validation/validation.go), for RFC 1123 names. Pure.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable
 
@@ -189,6 +190,15 @@ def host(text: str) -> Complaint | None:
         return None
     hint = "the scheme and the port have fields of their own" if ":" in text or "/" in text else None
     return placeholder(text) or (f"`{shown(text)}` is not a host name or an address", hint)
+
+
+def address(text: str) -> Complaint | None:
+    """An address of version 4 or 6."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return placeholder(text) or (f"`{shown(text)}` is not an IP address", "such as 192.0.2.1")
+    return None
 
 
 def instance_type(text: str) -> Complaint | None:
