@@ -44,6 +44,52 @@ def _one_word(text: str) -> str:
     return quote(text.replace("\0", ""), safe="-_./")
 
 
+CAPABILITIES = (
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
+)
+"""linux/capability.h, in the order of their numbers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A port that a container listens on. `name` can be used as a Service's target port."""
@@ -114,6 +160,36 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Security:
+    """Who a container runs as and what it may do; the defaults are those of a manifest that says nothing.
+
+    Capabilities are as written, with their whole names, or ALL.
+    """
+
+    user: int | None = None
+    """In place of the image's USER."""
+    group: int | None = None
+    non_root: bool = False
+    """Whether an image whose USER is root is refused."""
+    groups: tuple[int, ...] = ()
+    fs_group: int | None = None
+    """One more of the groups, which volumes will belong to."""
+    strict_groups: bool = False
+    """Whether the groups that the image has for the user do not count."""
+    readonly_root: bool = False
+    no_new_privileges: bool = False
+    add: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    privileged: bool = False
+    unconfined: bool = False
+    """Whether there is no filter on system calls."""
+    unmasked: bool = False
+    """Whether all of /proc can be seen and written."""
+    position: Position | None = field(default=None, compare=False, repr=False)
+    """Where it is said that it must not be root."""
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """One container of a pod. `command` replaces the image's entrypoint, `args` its command.
 
@@ -136,6 +212,7 @@ class Container:
     """Failing for good, it restarts the container."""
     readiness: Probe | None = None
     """While it fails, the machine is sent no requests."""
+    security: Security = Security()
     position: Position | None = field(default=None, compare=False)
     """Where the image is written, for errors that are found after reading."""
 
@@ -240,6 +317,8 @@ class Workload:
 
     What each machine knows by itself, such as its name, is not among them.
     """
+    sysctls: Pairs = ()
+    """Settings of the kernel that all containers share; names with slashes, as below /proc/sys."""
     position: Position | None = field(default=None, compare=False)
 
     @property

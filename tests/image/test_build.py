@@ -20,7 +20,7 @@ from i2kit.errors import InputError, OperationError, Position
 from i2kit.events import Event, Finished, Started
 from i2kit.image import base, build, render
 from i2kit.image.store import Store
-from i2kit.model import Container, Workload
+from i2kit.model import Container, Security, Workload
 from tests.image.pods import MODULE, settings, small_base, with_small_base, write_app
 from tests.image.test_filesystem import Reader
 
@@ -79,6 +79,35 @@ def test_render_pins_images_and_resolves_the_user(tmp_path: Path) -> None:
     (service,) = document["services"]
     assert service["image"].startswith("localhost/app@sha256:")
     assert (service["uid"], service["gid"], service["additionalGids"]) == (101, 102, [7])
+
+
+@pytest.mark.parametrize(
+    ("user", "said"),
+    [
+        ("", "its image names no USER"),
+        ("root", "USER of its image is `root`, and that is root"),
+        ("0:7", "USER of its image is `0:7`, and that is root"),
+        ("web", ""),
+        ("101", ""),
+    ],
+)
+def test_a_container_that_must_not_be_root(tmp_path: Path, user: str, said: str) -> None:
+    """Also where the same image was built before for a pod that may be root."""
+    free = pod(write_app(tmp_path, user=user))
+    strict = Security(non_root=True, position=Position("a.yml", 3, 4))
+    bound = replace(free, containers=(replace(free.containers[0], security=strict),))
+    first = build(free, settings=settings(tmp_path))
+    if not said:
+        build(bound, settings=settings(tmp_path))
+        return
+    with pytest.raises(InputError) as raised:
+        build(bound, settings=settings(tmp_path))
+    assert [str(problem) for problem in raised.value.problems] == [
+        f"a.yml:3:4: container `web` must not run as root (runAsNonRoot), but {said}\n"
+        "  hint: give it runAsUser, such as 1000, or an image with another USER"
+    ]
+    other = replace(bound.containers[0], security=replace(strict, user=5))
+    assert build(replace(free, containers=(other,)), settings=settings(tmp_path)).id != first.id
 
 
 def test_the_second_build_does_nothing(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import pytest
 
 from i2kit.errors import OperationError
 from i2kit.image.tree import Content, Entry, Kind, Tree, find, read_file
-from i2kit.image.tree.identity import lookup_user
-from i2kit.model import Identity
+from i2kit.image.tree.identity import identity_of, lookup_user
+from i2kit.model import Identity, Security
 
 PASSWD = b"""root:x:0:0:root:/root:/bin/sh
 # a comment:x:1:1
@@ -73,6 +73,25 @@ def test_unknown_users_name_the_image(user: str, said: str) -> None:
     with pytest.raises(OperationError, match=r"docker\.io/library/app") as caught:
         lookup_user(TREE, user, image="docker.io/library/app")
     assert said in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("user", "security", "identity"),
+    [
+        ("nginx:www-data", Security(), Identity(101, 33, home="/nonexistent")),
+        ("", Security(user=101), Identity(101, 102, (4, 33, 102), "/nonexistent")),
+        ("", Security(user=101, group=7), Identity(101, 7, (4, 7, 33), "/nonexistent")),
+        ("nginx:www-data", Security(group=7), Identity(101, 7, (4, 7, 33), "/nonexistent")),
+        ("nginx", Security(user=0), Identity(0, 0, (0,), "/root")),
+        ("nginx", Security(user=1000), Identity(1000, 0, (0,))),
+        ("nginx", Security(groups=(9,), fs_group=7), Identity(101, 102, (4, 7, 9, 33, 102), "/nonexistent")),
+        ("nginx", Security(groups=(9,), strict_groups=True), Identity(101, 102, (9, 102), "/nonexistent")),
+        ("nginx:33", Security(fs_group=0), Identity(101, 33, (0, 33), "/nonexistent")),
+    ],
+)  # fmt: skip
+def test_what_a_security_context_makes_of_it(user: str, security: Security, identity: Identity) -> None:
+    """As Kubernetes documents it: the groups of etc/group count for a number too, unless they are Strict."""
+    assert identity_of(TREE, user, security) == identity
 
 
 def test_an_image_without_passwd() -> None:

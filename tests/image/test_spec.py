@@ -2,9 +2,9 @@
 
 import pytest
 
-from i2kit.image.linuxkit.spec import CAPABILITIES, Json, mounts, oci_config, page_size, rlimit
+from i2kit.image.linuxkit.spec import Json, mounts, oci_config, page_size, rlimit
 from i2kit.image.linuxkit.values import Device, IdMapping, Mount, Settings
-from i2kit.model import ImageConfig
+from i2kit.model import CAPABILITIES, ImageConfig
 
 
 def config(**said: object) -> Json:

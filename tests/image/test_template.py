@@ -9,15 +9,27 @@ from i2kit.errors import InputError, Position
 from i2kit.image.expansion import expand
 from i2kit.image.linuxkit import parse
 from i2kit.image.template import (
+    CAPABILITIES,
     Base,
     ContainerImage,
     arguments,
+    capabilities,
     environment,
     limits,
     render,
     working_dir,
 )
-from i2kit.model import Container, Identity, ImageConfig, Pairs, ResolvedImage, Resources, Workload
+from i2kit.model import CAPABILITIES as EVERY_CAPABILITY
+from i2kit.model import (
+    Container,
+    Identity,
+    ImageConfig,
+    Pairs,
+    ResolvedImage,
+    Resources,
+    Security,
+    Workload,
+)
 from tests import golden
 
 MIB = 1 << 20
@@ -53,7 +65,7 @@ NGINX = ImageConfig(
 
 def test_the_papers_nginx() -> None:
     workload = Workload("nginx-deployment", (Container("nginx", "nginx:1.27"),), replicas=3)
-    golden.check("template/nginx.yml", render(workload, {"nginx:1.27": image("nginx:1.27", NGINX)}, BASE))
+    golden.check("template/nginx.yml", render(workload, {"nginx": image("nginx:1.27", NGINX)}, BASE))
 
 
 def test_two_containers_with_everything_set() -> None:
@@ -73,17 +85,65 @@ def test_two_containers_with_everything_set() -> None:
         resources=Resources(cpu_request_millis=100, memory_request_bytes=32 * MIB),
     )
     images = {
-        "nginx:1.27": image("nginx:1.27", NGINX, Identity(101, 101, (4, 27))),
+        "web": image("nginx:1.27", NGINX, Identity(101, 101, (4, 27))),
         "app": image("app", ImageConfig(working_dir="/app", entrypoint=("/app/run",))),
     }
     golden.check("template/everything.yml", render(Workload("pod", (web, app)), images, BASE))
+
+
+def test_what_containers_may_do() -> None:
+    """Each of these differs from the other templates by what is asked for, and by nothing else."""
+    whole = Container("whole", "app", security=Security(privileged=True, drop=("ALL",)))
+    bound = Container(
+        "bound",
+        "app",
+        security=Security(
+            readonly_root=True,
+            no_new_privileges=True,
+            add=("CAP_NET_BIND_SERVICE",),
+            drop=("ALL",),
+            unconfined=True,
+            unmasked=True,
+        ),
+    )
+    images = {
+        "whole": image("app"),
+        "bound": image("app", APP, Identity(1000, 3000, (2000, 3000))),
+    }
+    golden.check("template/security.yml", render(Workload("pod", (whole, bound)), images, BASE))
+
+
+def without(*names: str, of: tuple[str, ...] = CAPABILITIES) -> tuple[str, ...]:
+    """The default ones first, as templates list them."""
+    return tuple(name for name in dict.fromkeys((*CAPABILITIES, *of)) if name not in names)
+
+
+@pytest.mark.parametrize(
+    ("add", "drop", "expected"),
+    [
+        ((), (), CAPABILITIES),
+        (("CAP_CHOWN",), ("CAP_SYS_TIME",), CAPABILITIES),
+        (("CAP_SYS_TIME", "CAP_NET_ADMIN"), (), (*CAPABILITIES, "CAP_NET_ADMIN", "CAP_SYS_TIME")),
+        ((), ("CAP_NET_RAW", "CAP_MKNOD"), without("CAP_NET_RAW", "CAP_MKNOD")),
+        ((), ("ALL",), ()),
+        (("CAP_KILL", "CAP_BPF"), ("ALL",), ("CAP_KILL", "CAP_BPF")),
+        (("ALL",), (), ("all",)),
+        (("ALL",), ("CAP_BPF",), without("CAP_BPF", of=EVERY_CAPABILITY)),
+        (("ALL", "CAP_KILL"), ("ALL",), ("CAP_KILL",)),
+        (("CAP_KILL",), ("ALL", "CAP_KILL"), ()),
+    ],
+)  # fmt: skip
+def test_capabilities_in_the_order_of_containerd(
+    add: tuple[str, ...], drop: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    assert capabilities(Security(add=add, drop=drop)) == expected
 
 
 def test_the_workloads_name_labels_and_replicas_do_not_change_the_image() -> None:
     containers = (Container("web", "app"),)
     one = Workload("one", containers, replicas=1, labels=(("app", "one"),))
     two = Workload("two", containers, replicas=5, namespace="other")
-    assert render(one, {"app": image("app")}, BASE) == render(two, {"app": image("app")}, BASE)
+    assert render(one, {"web": image("app")}, BASE) == render(two, {"web": image("app")}, BASE)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +266,7 @@ def test_nothing_to_run_is_told_for_every_container() -> None:
         for line, name in enumerate("ab", start=4)
     )
     with pytest.raises(InputError) as raised:
-        render(Workload("pod", containers), {"scratch": empty}, BASE)
+        render(Workload("pod", containers), dict.fromkeys("ab", empty), BASE)
     assert [str(problem).splitlines()[0] for problem in raised.value.problems] == [
         "pod.yml:4:12: container `a` has nothing to run: neither it nor its image says a command",
         "pod.yml:5:12: container `b` has nothing to run: neither it nor its image says a command",
@@ -223,7 +283,7 @@ def test_nothing_to_run_is_told_for_every_container() -> None:
 def test_any_text_comes_back_from_the_yaml(variables: dict[str, str]) -> None:
     variables = {name: value.encode("utf-8", "ignore").decode() for name, value in variables.items()}
     container = Container("c", "app", command=("run", *variables.values()), env=tuple(variables.items()))
-    text = render(Workload("pod", (container,)), {"app": image("app")}, BASE)
+    text = render(Workload("pod", (container,)), {"c": image("app")}, BASE)
     (service,) = yaml.safe_load(text)["services"]
     (entry,) = parse("pod.yml", text).services
     assert service["command"] == list(entry.settings.command or ()) == ["run", *variables.values()]
@@ -234,7 +294,7 @@ def test_any_text_comes_back_from_the_yaml(variables: dict[str, str]) -> None:
 def test_what_is_rendered_is_what_is_read() -> None:
     """Every key that the template has arrives in the assembly's values."""
     container = Container("c", "app", resources=Resources(250, 500, None, 64 * MIB))
-    images = {"app": image("app", APP, Identity(5, 6, (7,)))}
+    images = {"c": image("app", APP, Identity(5, 6, (7,)))}
     text = render(Workload("pod", (container,)), images, BASE)
     (entry,) = parse("pod.yml", text).services
     said = entry.settings
@@ -255,5 +315,5 @@ def test_what_is_rendered_is_what_is_read() -> None:
 )
 def test_words_that_some_yaml_takes_for_more_than_text_are_quoted(word: str) -> None:
     container = Container("c", "app", command=("run", word))
-    text = render(Workload("pod", (container,)), {"app": image("app")}, BASE)
+    text = render(Workload("pod", (container,)), {"c": image("app")}, BASE)
     assert f'command: [run, "{word}"]\n' in text

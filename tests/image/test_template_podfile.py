@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from i2kit.image import podfile
 from i2kit.image.linuxkit import parse
 from i2kit.image.template import render
-from i2kit.model import Container, Exec, Grpc, HttpGet, Port, Probe, TcpSocket, Workload
+from i2kit.model import Container, Exec, Grpc, HttpGet, Port, Probe, Security, TcpSocket, Workload
 from tests import golden
 from tests.image.test_template import BASE, image
 
@@ -34,14 +34,16 @@ DB = Container(
     ),
     readiness=Probe(Grpc(9000, "my.Service")),
     ports=(Port(10256),),
+    security=Security(no_new_privileges=True),
 )
 
 
 def test_all_handlers() -> None:
     """Readable where it can be, and one line for each probe."""
-    workload = Workload("pod", (WEB, DB), grace_s=12)
+    sysctls = (("net/core/somaxconn", "1024"), ("net/ipv4/tcp_rmem", "4096 87380 6291456"))
+    workload = Workload("pod", (WEB, DB), grace_s=12, sysctls=sysctls)
     golden.check("template/probes.txt", podfile.render(workload))
-    (file,) = parse("pod.yml", render(workload, {"app": image("app")}, BASE)).files
+    (file,) = parse("pod.yml", render(workload, dict.fromkeys(("web", "db"), image("app")), BASE)).files
     assert (file.place, file.mode, file.contents) == ("etc/i2kit/pod", "0644", podfile.render(workload))
 
 
@@ -52,7 +54,7 @@ def test_lines_of_the_hosts_file() -> None:
 
 def test_what_changes_the_image_and_what_does_not() -> None:
     def template(workload: Workload) -> str:
-        return render(workload, {"app": image("app")}, BASE)
+        return render(workload, dict.fromkeys(("web", "db"), image("app")), BASE)
 
     one = Workload("one", (WEB,))
     assert template(one) == template(
@@ -68,7 +70,7 @@ def test_any_text_is_one_word_and_comes_back(key: str, texts: list[str]) -> None
     handler = Exec(tuple(texts)) if key == "arg" else HttpGet(1, headers=tuple((t, t) for t in texts))
     rendered = podfile.render(Workload("pod", (Container("c", "i", liveness=Probe(handler)),)))
     contents = yaml.safe_load(
-        render(Workload("p", (Container("c", "app", liveness=Probe(handler)),)), {"app": image("app")}, BASE)
+        render(Workload("p", (Container("c", "app", liveness=Probe(handler)),)), {"c": image("app")}, BASE)
     )["files"][0]["contents"]
     assert contents == rendered
     (line,) = (line for line in rendered.split("\n") if line.startswith("probe="))

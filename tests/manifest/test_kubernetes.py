@@ -201,8 +201,6 @@ CONTAINER = "spec.template.spec.containers[0]"
         ("        env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]", f"a.yml:12:37: {CONTAINER}.env[0].valueFrom.secretKeyRef: is not supported yet\n  hint: give the value with `value` for now"),
         ("        ports: [80]", f"a.yml:12:17: {CONTAINER}.ports[0]: must be a mapping and is the number 80\n  hint: write - containerPort: 80"),
         ("        envFrom: [{configMapRef: {name: x}}]", f"a.yml:12:9: {CONTAINER}.envFrom: is not supported yet\n  hint: give the variables in `env`"),
-        ("        securityContext: {readOnlyRootFilesystem: true}", f"a.yml:12:27: {CONTAINER}.securityContext.readOnlyRootFilesystem: is not supported yet"),
-        ("        securityContext: {seccompProfile: {type: Unconfined}}", f"a.yml:12:50: {CONTAINER}.securityContext.seccompProfile.type: `Unconfined` is not supported yet: the default profile is always on\n  hint: leave it out"),
         ("      - {name: web, image: x}", "a.yml:12:16: spec.template.spec.containers[1].name: `web` is given twice; the first is at a.yml:10:15\n  hint: give each container its own name"),
         ("      volumes: [{name: a, emptyDir: {}}]", "a.yml:12:7: spec.template.spec.volumes: is not supported yet\n  hint: put the files into the image; data does not outlive a machine yet"),
         ("      initContainers: [{}]", "a.yml:12:7: spec.template.spec.initContainers: is not supported yet\n  hint: do it in the container's command, before the program starts"),

@@ -112,7 +112,6 @@ def with_container(rest: str) -> str:
         ("    tty: 'yes'", "a.yml:5:10: containers.web.tty: must be true or false and is the text `yes`"),
         ("    imgae: x", "a.yml:5:5: containers.web.imgae: is not a known field\n  hint: did you mean `image`?"),
         ("    readinessProbe: {tcpSocket: {port: http}}", "a.yml:5:40: containers.web.readinessProbe.tcpSocket.port: this container has no port named `http`\n  hint: give the port's number"),
-        ("    securityContext: {privileged: true}", "a.yml:5:23: containers.web.securityContext.privileged: is not supported yet"),
         ("    resources: {limits: {memory: 5Mi}}", "a.yml:5:34: containers.web.resources.limits.memory: 5,242,880 bytes are below what a container needs to start (6Mi)\n  hint: such as 128Mi"),
         ("    resources: {limits: {memory: 128}}", "a.yml:5:34: containers.web.resources.limits.memory: 128 bytes are below what a container needs to start (6Mi)\n  hint: such as 128Mi: `m` is thousandths of a byte, and no unit is bytes"),
         ("    resources: {limits: {memory: 128MB}}", "a.yml:5:34: containers.web.resources.limits.memory: `128MB` is not a quantity: `MB` is no unit\n  hint: write 128Mi (1024s) or 128M (1000s)"),

@@ -29,9 +29,9 @@ from i2kit.image.template import Base, ContainerImage
 from i2kit.image.tree import Tree, initramfs, read_file
 from i2kit.image.tree.filesystem import write_erofs
 from i2kit.image.tree.flatten import HostileLayer, flatten
-from i2kit.image.tree.identity import lookup_user
+from i2kit.image.tree.identity import identity_of
 from i2kit.image.tree.initramfs import select, write_cpio
-from i2kit.model import Architecture, Identity, MachineImage, Output, Pairs, ResolvedImage, Workload
+from i2kit.model import Architecture, Identity, MachineImage, Output, Pairs, ResolvedImage, Security, Workload
 from i2kit.settings import Settings
 
 FORMAT = 6
@@ -242,15 +242,18 @@ class _Stage:
         )
 
     def _template(self, workload: Workload, images: Resolved, base: Base) -> str:
-        """The template with the identity that each image's USER means, for which images are pulled."""
+        """The template with the identity of each container, for which images are pulled."""
         identified = {}
+        problems: list[Problem] = []
         for container in workload.containers:
             image = images[container.image]
-            if container.image not in identified:
-                with placed(container.position):
-                    tree = self._fetch(image).tree
-                    identity = lookup_user(tree, image.config.user, image=image.reference)
-                identified[container.image] = ContainerImage(image, identity)
+            with placed(container.position):
+                tree = self._fetch(image).tree
+                identity = identity_of(tree, image.config.user, container.security, image=image.reference)
+            identified[container.name] = ContainerImage(image, identity)
+            problems += template.must_not_be_root(container, identified[container.name])
+        if problems:
+            raise InputError(problems)
         return template.render(workload, identified, base)
 
     def _fetch(self, image: ResolvedImage) -> SourceImage:
@@ -335,10 +338,14 @@ def build_key(
     """What a machine image depends on, as 64 hexadecimal digits.
 
     It is known before any image is pulled: the identities in the template follow from the images'
-    digests, so a template without them tells as much.
+    digests and what the containers say of it, so a template without them tells as much.
     """
-    anyone = {reference: ContainerImage(image, Identity()) for reference, image in images.items()}
+    anyone = {one.name: ContainerImage(images[one.image], Identity()) for one in workload.containers}
     text = sources.nameless(template.render(workload, anyone, base))
+    for one in workload.containers:
+        if one.security != Security():
+            # Whether it may be root is decided anew for another pod with the same image.
+            text += f"{one.name} {one.security!r}\n"
     return hashlib.sha256(f"{FORMAT} {architecture}\n{sbom} {builder}\n{text}".encode()).hexdigest()
 
 

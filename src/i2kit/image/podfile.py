@@ -5,6 +5,7 @@ In: a Workload. Out: lines that the guest's shell and its Lua read, the same for
     grace_s=30                      how long containers have to end
     health_port=10256               where the machine answers /ready
     hosts=192.0.2.1 db db.example   a line of /etc/hosts
+    sysctl=net/core/somaxconn 1024  a setting of the kernel, below /proc/sys
     probe=web liveness http port=80 path=/ok header=Host:example.com … period_s=10 …
 
 A probe is words: container, kind, handler, then `key=value`. In values each byte but letters, digits and
@@ -30,6 +31,7 @@ def render(workload: Workload) -> str:
     """The file's text."""
     lines = [f"grace_s={workload.grace_s}", f"health_port={workload.health_port}"]
     lines += [f"hosts={address} {names}" for address, names in workload.hosts]
+    lines += [f"sysctl={name} {value}" for name, value in workload.sysctls]
     for container in workload.containers:
         probes = (container.startup, container.liveness, container.readiness)
         for kind, probe in zip(KINDS, probes, strict=True):
@@ -51,6 +53,8 @@ def words(probe: Probe, container: Container) -> Iterator[str]:
     yield f"timeout_s={probe.timeout_s}"
     yield f"success_threshold={probe.success_threshold}"
     yield f"failure_threshold={probe.failure_threshold}"
+    if isinstance(probe.handler, Exec) and container.security.no_new_privileges:
+        yield "no_new_privileges=1"
     if probe.grace_s is not None:
         yield f"grace_s={probe.grace_s}"
 

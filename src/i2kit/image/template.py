@@ -20,7 +20,17 @@ import yaml
 from i2kit.errors import InputError, Problem
 from i2kit.image import podfile
 from i2kit.image.expansion import expand
-from i2kit.model import Container, Identity, ImageConfig, Pairs, ResolvedImage, Resources, Workload
+from i2kit.model import CAPABILITIES as EVERY_CAPABILITY
+from i2kit.model import (
+    Container,
+    Identity,
+    ImageConfig,
+    Pairs,
+    ResolvedImage,
+    Resources,
+    Security,
+    Workload,
+)
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """For images that set none, as container runtimes have it."""
@@ -66,8 +76,13 @@ READONLY_PATHS = (
 BINDS = ("/etc/resolv.conf:/etc/resolv.conf", "/etc/hosts:/etc/hosts", "/dev/shm:/dev/shm")  # noqa: S108
 """The machine's files that all containers of the pod see."""
 
+PRIVILEGED_BINDS = (*BINDS[:2], "/dev:/dev")
+"""A privileged container sees all devices of the machine; shm and mqueue come with them."""
+
 SECCOMP_ANNOTATION = "io.i2kit.seccomp"
 """LinuxKit has no key for seccomp: the guest's supervisor applies the profile of this name."""
+ROOT_ANNOTATION = "io.i2kit.root"
+"""LinuxKit's `readonly` has no layer in which crun could make a working directory or what is mounted on."""
 
 CPU_PERIOD_US = 100_000
 MIN_CPU_QUOTA_US = 1_000
@@ -98,18 +113,18 @@ class ContainerImage:
 
 
 def render(workload: Workload, images: Mapping[str, ContainerImage], base: Base) -> str:
-    """The LinuxKit template of the pod. `images` has every container's `image`, as it is written.
+    """The LinuxKit template of the pod. `images` has the image of every container, by the container's name.
 
     Raises InputError with one problem for each container that has nothing to run.
     """
-    configs = {reference: image.resolved.config for reference, image in images.items()}
+    configs = {one.image: images[one.name].resolved.config for one in workload.containers}
     problems = nothing_to_run(workload, configs)
     if problems:
         raise InputError(problems)
     document = {
         "kernel": {"image": base.kernel, "cmdline": base.cmdline},
         "init": list(base.init),
-        "services": [service(container, images[container.image]) for container in workload.containers],
+        "services": [service(container, images[container.name]) for container in workload.containers],
         "files": [{"path": podfile.PATH, "contents": _Block(podfile.render(workload)), "mode": "0644"}],
     }
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=float("inf"), allow_unicode=True)
@@ -125,6 +140,21 @@ def nothing_to_run(workload: Workload, configs: Mapping[str, ImageConfig]) -> li
         )
         for container in workload.containers
         if not arguments(container, configs[container.image])
+    ]
+
+
+def must_not_be_root(container: Container, image: ContainerImage) -> list[Problem]:
+    """The problem of a container with runAsNonRoot that its image would run as root."""
+    if not container.security.non_root or image.identity.uid:
+        return []
+    user = image.resolved.config.user
+    why = f"USER of its image is `{user}`, and that is root" if user else "its image names no USER"
+    return [
+        Problem(
+            f"container `{container.name}` must not run as root (runAsNonRoot), but {why}",
+            container.security.position or container.position,
+            "give it runAsUser, such as 1000, or an image with another USER",
+        )
     ]
 
 
@@ -144,17 +174,55 @@ def service(container: Container, image: ContainerImage) -> dict[str, Any]:
         entry["additionalGids"] = _Flow(identity.additional_gids)
     if resources := limits(container.resources):
         entry["resources"] = resources
-    return entry | {
-        "capabilities": list(CAPABILITIES),
-        "mounts": [
-            mount("sysfs", "sysfs", "/sys", "nosuid", "noexec", "nodev", "ro"),
-            mount("mqueue", "mqueue", "/dev/mqueue", "nosuid", "noexec", "nodev"),
-        ],
-        "binds": list(BINDS),
-        "maskedPaths": list(MASKED_PATHS),
-        "readonlyPaths": list(READONLY_PATHS),
-        "annotations": {SECCOMP_ANNOTATION: "runtime-default"},
+    return entry | privileges(container.security)
+
+
+def privileges(security: Security) -> dict[str, Any]:
+    """What the container may do and see.
+
+    To be privileged means the whole machine, which is the pod's own: every capability, its devices, /sys and
+    cgroups to write, no filter on system calls (containerd, cri/server/container_create_linux.go).
+    """
+    privileged, bare = security.privileged, security.privileged or security.unmasked
+    read_only = () if privileged else ("ro",)
+    mounts = [mount("sysfs", "sysfs", "/sys", "nosuid", "noexec", "nodev", *read_only)]
+    if privileged:
+        mounts.append(mount("cgroup", "cgroup", "/sys/fs/cgroup", "nosuid", "noexec", "nodev", "relatime"))
+    else:
+        mounts.append(mount("mqueue", "mqueue", "/dev/mqueue", "nosuid", "noexec", "nodev"))
+    entry: dict[str, Any] = {
+        "capabilities": list(capabilities(security)),
+        "mounts": mounts,
+        "binds": list(PRIVILEGED_BINDS if privileged else BINDS),
+        "maskedPaths": [] if bare else list(MASKED_PATHS),
+        "readonlyPaths": [] if bare else list(READONLY_PATHS),
     }
+    if privileged:
+        entry["devices"] = [{"path": "all", "type": kind} for kind in "bc"]
+    if security.no_new_privileges:
+        entry["noNewPrivileges"] = True
+    unfiltered = privileged or security.unconfined
+    annotations = {SECCOMP_ANNOTATION: "unconfined" if unfiltered else "runtime-default"}
+    if security.readonly_root:
+        annotations[ROOT_ANNOTATION] = "read-only"
+    return entry | {"annotations": annotations}
+
+
+def capabilities(security: Security) -> tuple[str, ...]:
+    """Those of the container: ALL of either list counts first, then each that is added, then each dropped.
+
+    In containerd's order (cri/opts/spec_linux_opts.go). None of them is ambient: a user other than root has
+    only what the capabilities of a program's file give it.
+    """
+    if security.privileged:
+        return ("all",)
+    given = set(EVERY_CAPABILITY if "ALL" in security.add else CAPABILITIES)
+    if "ALL" in security.drop:
+        given = set()
+    given = (given | set(security.add)) - set(security.drop) - {"ALL"}
+    if given == set(EVERY_CAPABILITY):
+        return ("all",)
+    return tuple(name for name in dict.fromkeys((*CAPABILITIES, *EVERY_CAPABILITY)) if name in given)
 
 
 def mount(kind: str, source: str, destination: str, *options: str) -> dict[str, Any]:

@@ -96,36 +96,46 @@ RESOURCES = Object(
 )
 
 _PLAIN_VALUE = "give the value with `value` for now"
-_RUN_AS = "the image's USER is used: set it there"
-
+_NO_PROFILES = "is not possible: there is no node that holds profiles"
 SECCOMP = Object(
     "SeccompProfile",
     (
-        silent(
+        accepted(
             "type",
-            "the container runtime's default profile is always on",
-            Choice(
-                ("RuntimeDefault",),
-                (
-                    ("Unconfined", "is not supported yet: the default profile is always on", "leave it out"),
-                    (
-                        "Localhost",
-                        "is not possible: there is no node that holds profiles",
-                        "use RuntimeDefault",
-                    ),
-                ),
-            ),
+            Choice(("RuntimeDefault", "Unconfined"), (("Localhost", _NO_PROFILES, "use RuntimeDefault"),)),
+            "RuntimeDefault: the container runtimes' profile, with the calls that added capabilities are for;"
+            " Unconfined: no filter",
+            required=True,
+            hint="write type: RuntimeDefault",
         ),
-        refused(
-            "localhostProfile", "is not possible: there is no node that holds profiles", "use RuntimeDefault"
-        ),
+        refused("localhostProfile", _NO_PROFILES, "use RuntimeDefault"),
     ),
 )
+CAPABILITY = Text(names.capability, "[A-Za-z_]+", means="capability such as `NET_ADMIN`, or `ALL`")
+_CAPABILITIES = ListOf(CAPABILITY, hint="write a list: [NET_ADMIN]")
+ADDED_CAPABILITIES = Object(
+    "Capabilities",
+    (
+        accepted(
+            "add",
+            _CAPABILITIES,
+            "what the container has beside the container runtimes' default set; a user other than root has"
+            " them only through the capabilities of a program's file (none is ambient)",
+        ),
+        accepted("drop", _CAPABILITIES, "what it does not have; `ALL` counts before what is added"),
+    ),
+)
+_ID = Whole(0, INT32)
 _SECURITY = (
-    later("runAsUser", _RUN_AS),
-    later("runAsGroup", _RUN_AS),
-    later("runAsNonRoot", _RUN_AS, False),
-    silent("seccompProfile", "the container runtime's default profile is always on", SECCOMP),
+    accepted("runAsUser", _ID, "user of the processes (default: the image's USER)"),
+    accepted("runAsGroup", _ID, "their group (default: the user's in the image's /etc/passwd, or 0)"),
+    accepted(
+        "runAsNonRoot",
+        Flag(),
+        "whether the build is refused where the container would run as root; names of users are looked up in"
+        " the image",
+    ),
+    accepted("seccompProfile", SECCOMP, "filter of system calls (default: RuntimeDefault)"),
     warned("seLinuxOptions", "has no effect: the machine runs no SELinux"),
     warned("appArmorProfile", "has no effect: the machine runs no AppArmor"),
     refused("windowsOptions", "is not possible: machines run Linux"),
@@ -134,22 +144,61 @@ CONTAINER_SECURITY = Object(
     "ContainerSecurity",
     (
         *_SECURITY,
-        later("readOnlyRootFilesystem", None, False),
-        later("allowPrivilegeEscalation", None, True),
-        later("capabilities", "leave it out: the container runtimes' default set is given"),
-        later("privileged", None, False),
-        silent("procMount", "the default is used", Choice(("Default",), (("Unmasked", LATER, None),))),
+        accepted(
+            "readOnlyRootFilesystem",
+            Flag(),
+            "whether nothing can be written but to what is mounted, such as /dev/shm (default: false)",
+        ),
+        accepted(
+            "allowPrivilegeEscalation",
+            Flag(),
+            "false: no program gives more rights than its caller has, not even a setuid one (default: true)",
+        ),
+        accepted("capabilities", ADDED_CAPABILITIES, "what root may do in the container"),
+        accepted(
+            "privileged",
+            Flag(),
+            "all capabilities, all devices, /sys and /proc to write, no filter of system calls: all of the"
+            " machine, which is the pod's own (default: false)",
+        ),
+        accepted(
+            "procMount",
+            Choice(("Default", "Unmasked")),
+            "Unmasked: all of /proc can be seen and written (default: Default)",
+        ),
     ),
+)
+SYSCTL = Object(
+    "Sysctl",
+    (
+        accepted(
+            "name",
+            Text(names.sysctl, names.SYSCTL, 253, "name"),
+            "kernel.shm…, kernel.msg…, kernel.sem, fs.mqueue.… or net.…, as in Kubernetes",
+            required=True,
+        ),
+        accepted("value", Text(names.one_line), "its value", required=True),
+    ),
+    hint='write - name: NAME and value: "VALUE"',
 )
 POD_SECURITY = Object(
     "PodSecurity",
     (
         *_SECURITY,
-        later("fsGroup", "leave it out: there are no volumes yet"),
-        silent("fsGroupChangePolicy", "there are no volumes yet"),
-        later("supplementalGroups"),
-        later("supplementalGroupsPolicy", None, "Merge"),
-        later("sysctls"),
+        accepted("fsGroup", _ID, "one more of the processes' groups"),
+        silent("fsGroupChangePolicy", "there are no volumes yet", Choice(("OnRootMismatch", "Always"))),
+        accepted("supplementalGroups", ListOf(_ID, hint="write a list: [1000]"), "more of their groups"),
+        accepted(
+            "supplementalGroupsPolicy",
+            Choice(("Merge", "Strict")),
+            "Strict: the groups of the image's /etc/group do not count (default: Merge)",
+        ),
+        accepted(
+            "sysctls",
+            ListOf(SYSCTL, hint="write a list of name and value"),
+            "settings of the kernel, made before the first container starts; a machine whose kernel does not"
+            " take one goes off and says why",
+        ),
     ),
 )
 

@@ -7,7 +7,7 @@ anything that needs another document; that is `checks`. Pure.
 from collections.abc import Iterator, Sequence
 
 from i2kit.errors import Position
-from i2kit.manifest import downward, kinds, pod, rollout, scaling
+from i2kit.manifest import downward, kinds, pod, rollout, scaling, security
 from i2kit.manifest.fields import DEPLOYMENT_VERSIONS
 from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.places import shown
@@ -159,6 +159,7 @@ def _deployment(node: MappingNode, reading: Reading, log: Log) -> None:
     containers: tuple[Record, ...] = body.items("containers")
     _check_names(containers, log)
     pod.check_ports(containers, lambda holder: holder.text("name") or "", log)
+    security.check_root(containers, body, log)
     replicas = spec.whole("replicas")
     account = body.text("serviceAccountName") or body.text("serviceAccount") or "default"
     reading.accounts.append(
@@ -175,7 +176,7 @@ def _deployment(node: MappingNode, reading: Reading, log: Log) -> None:
         containers={holder.text("name") or "": holder for holder in containers},
     )
     read_containers = tuple(
-        pod.container(holder, holder.text("name") or "", _env(holder, known, log), log)
+        pod.container(holder, holder.text("name") or "", _env(holder, known, log), body, log)
         for holder in containers
     )
     reading.workloads.append(
@@ -196,6 +197,7 @@ def _deployment(node: MappingNode, reading: Reading, log: Log) -> None:
             min_ready_s=min_ready_s,
             progress_deadline_s=deadline_s,
             grace_s=rollout.grace(body),
+            sysctls=security.sysctls(body, log),
             position=metadata.place("name"),
         )
     )

@@ -8,8 +8,10 @@ import ipaddress
 import re
 from collections.abc import Callable
 
+from i2kit.manifest.log import did_you_mean
 from i2kit.manifest.places import shown
 from i2kit.manifest.source import is_template
+from i2kit.model import CAPABILITIES
 
 Complaint = tuple[str, str | None]
 """What is wrong, and a hint."""
@@ -28,6 +30,7 @@ INSTANCE_TYPE = r"[a-z0-9-]+\.[a-z0-9-]+"
 CERTIFICATE = r"arn:aws[a-z-]*:(acm|iam):[a-z0-9-]*:\d{12}:.+"
 VARIABLE = r"[-._A-Za-z][-._A-Za-z0-9]*"
 HEADER = r"[-A-Za-z0-9]+"
+SYSCTL = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 HOST = r"[-._A-Za-z0-9]+|[.0-9A-Fa-f]*:[.:0-9A-Fa-f]*"
 
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$[A-Za-z_]\w*|<[A-Za-z][^<>]*>|\b(?:YOUR|CHANGE|REPLACE)[_-]\w+")
@@ -214,3 +217,28 @@ def certificate(text: str) -> Complaint | None:
         return None
     hint = "such as arn:aws:acm:us-east-1:123456789012:certificate/…"
     return placeholder(text) or (f"`{shown(text)}` is not the ARN of a certificate", hint)
+
+
+def capability(text: str) -> Complaint | None:
+    """The name of a capability, with or without CAP_ before it, or ALL."""
+    word = text.upper().removeprefix("CAP_")
+    if text.isascii() and (text.upper() == "ALL" or f"CAP_{word}" in CAPABILITIES):
+        return None
+    known = [*(name.removeprefix("CAP_") for name in CAPABILITIES), "ALL"]
+    hint = did_you_mean(word, known) or "such as NET_ADMIN; capabilities(7) lists all"
+    return placeholder(text) or (f"`{shown(text)}` is not a capability", hint)
+
+
+def sysctl(text: str) -> Complaint | None:
+    """A setting of the kernel that Kubernetes lets a pod make: one of its own namespaces.
+
+    Source: kubelet, sysctl/namespace.go.
+    """
+    if len(text) > 253 or not re.fullmatch(SYSCTL, text):
+        message = f"`{shown(text)}` is not the name of a sysctl"
+        return placeholder(text) or (message, "such as net.core.somaxconn")
+    dotted = text.replace("/", ".")
+    if dotted == "kernel.sem" or dotted.startswith(("kernel.shm", "kernel.msg", "fs.mqueue.", "net.")):
+        return None
+    message = f"`{shown(text)}` is not a pod's to set: to Kubernetes it is the whole node's"
+    return message, "a container with privileged: true can set it, since its machine is its own"

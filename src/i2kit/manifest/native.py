@@ -5,7 +5,7 @@ In: one document. Out: a Workload, gathered in a Reading. Pure.
 
 from pathlib import PurePath
 
-from i2kit.manifest import kinds, pod, rollout, scaling
+from i2kit.manifest import kinds, pod, rollout, scaling, security
 from i2kit.manifest.log import Log
 from i2kit.manifest.reading import Reading
 from i2kit.manifest.shape import Record
@@ -25,6 +25,7 @@ def read(node: Node, reading: Reading, log: Log) -> None:
     containers: dict[str, Record] = dict(record.items("containers"))
     names = {id(holder): key for key, holder in containers.items()}
     pod.check_ports(list(containers.values()), lambda holder: names[id(holder)], log)
+    security.check_root(containers.values(), record, log)
     replicas = record.whole("replicas")
     namespace = record.text("namespace") or "default"
     if any(map(pod.is_unsized, containers.values())):
@@ -40,7 +41,8 @@ def read(node: Node, reading: Reading, log: Log) -> None:
             labels=tuple({"app": name, **dict(record.pairs("labels"))}.items()),
             replicas=1 if replicas is None else replicas,
             containers=tuple(
-                pod.container(holder, key, holder.items("env"), log) for key, holder in containers.items()
+                pod.container(holder, key, holder.items("env"), record, log)
+                for key, holder in containers.items()
             ),
             public=record.flag("public") or False,
             certificate=record.text("certificate"),
@@ -49,6 +51,7 @@ def read(node: Node, reading: Reading, log: Log) -> None:
             min_ready_s=min_ready_s,
             progress_deadline_s=deadline_s,
             grace_s=rollout.grace(record),
+            sysctls=security.sysctls(record, log),
             position=record.place("name"),
         )
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from i2kit.errors import Position
 from i2kit.manifest.log import Log
 from i2kit.manifest.probes import probe
+from i2kit.manifest.security import security
 from i2kit.manifest.shape import Record
 from i2kit.model import Container, Port, Resources
 
@@ -16,8 +17,8 @@ SMALLEST_MEMORY_LIMIT_BYTES = 6 * 2**20
 """What runc and containerd ask for at least: below, the runtime itself does not fit into the cgroup."""
 
 
-def container(record: Record, name: str, env: Sequence[tuple[str, str]], log: Log) -> Container:
-    """One container; `env` is as written, also where a name stands twice."""
+def container(record: Record, name: str, env: Sequence[tuple[str, str]], pod: Record, log: Log) -> Container:
+    """One container of a pod; `env` is as written, also where a name stands twice."""
     return Container(
         name=name,
         image=record.text("image") or "",
@@ -30,6 +31,7 @@ def container(record: Record, name: str, env: Sequence[tuple[str, str]], log: Lo
         startup=probe(record, "startupProbe", log),
         liveness=probe(record, "livenessProbe", log),
         readiness=probe(record, "readinessProbe", log),
+        security=security(record, pod, log),
         position=record.place("image"),
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from i2kit.errors import InputError, Position, Problem
-from i2kit.image.linuxkit.spec import CAPABILITIES, RLIMITS, ROOT, completed, rlimit
+from i2kit.image.linuxkit.spec import RLIMITS, ROOT, completed, rlimit
 from i2kit.image.linuxkit.values import (
     ContainerEntry,
     Device,
@@ -29,7 +29,7 @@ from i2kit.image.linuxkit.values import (
 from i2kit.image.sources.layouts import is_local
 from i2kit.image.sources.reference import parse as parse_reference
 from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode, described, resolve
-from i2kit.model import Pairs
+from i2kit.model import CAPABILITIES, Pairs
 
 Read = Callable[[Node, str], Any]
 Fields = Mapping[str, Read]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from i2kit.image.sources.oci import BadImage
 from i2kit.image.tree import Tree, read_file
-from i2kit.model import Identity
+from i2kit.model import Identity, Security
 
 MAX_ID = 2**31 - 1
 """runc's limit for user and group ids."""
@@ -54,6 +54,26 @@ def lookup_user(tree: Tree, user: str, *, image: str = "") -> Identity:
     if wanted is None:
         raise _unknown("group", group, user, image, tree)
     return Identity(_valid(uid, user, image), _valid(wanted, user, image), home=home)
+
+
+def identity_of(tree: Tree, user: str, security: Security, *, image: str = "") -> Identity:
+    """The identity of a container whose image's USER is `user`, with what its securityContext says of it.
+
+    As containerd has it: a user without a group has the one in etc/passwd, a group is one of the process's
+    groups as well, and those of etc/group count also for a number. Raises as `lookup_user`.
+    """
+    asked = (*security.groups, *(() if security.fs_group is None else (security.fs_group,)))
+    if security.user is not None:
+        user = str(security.user)
+    elif security.group is not None:
+        user = user.partition(":")[0]
+    found = lookup_user(tree, user, image=image)
+    said = security.user is not None or security.group is not None
+    if not (said or asked or security.strict_groups):
+        return found
+    gid = found.gid if security.group is None else security.group
+    of_image = () if security.strict_groups else found.additional_gids
+    return Identity(found.uid, gid, tuple(sorted({gid, *of_image, *asked})), found.home)
 
 
 def _id(text: str) -> int | None:

@@ -4,9 +4,9 @@
 #      i2kit with an indent of four spaces); $run/env with lines NAME=VALUE from the user data; $run/facts
 #      with lines FIELD=VALUE of the pod, in both each byte but letters, digits and -_./ as %XX.
 # Out: $run/NAME/config.json with absolute root, own cgroup as its root, seccomp profile, no inheritable
-#      capabilities, the usual devices only, and the additional environment, and each `$(i2kit:FIELD)` with
-#      the field's value in its place; lines for the file
-#      systems to mount in $run/fstab.tmp and $run/fstab.rootfs; $run/NAME/prepare, a script of what
+#      capabilities, the usual devices unless it names some, a read-only root where its annotation says so,
+#      the additional environment, and each `$(i2kit:FIELD)` with the field's value in its place; lines for
+#      the file systems to mount in $run/fstab.tmp and $run/fstab.rootfs; $run/NAME/prepare, a script of what
 #      runtime.json wants done before the container starts.
 
 function json(text) {
@@ -110,6 +110,24 @@ function additions(    i, text) {
     return text
 }
 
+# The profile, with the calls allowed that the container's capabilities are for (moby,
+# profiles/seccomp/default_linux.go).
+function filter(    capability, text, calls, count, i, known, list) {
+    text = profile
+    for (capability in bounding) {
+        count = split(unlocked[capability], calls, " ")
+        for (i = 1; i <= count; i++)
+            if (!(calls[i] in known)) {
+                known[calls[i]] = 1
+                gsub("\"" calls[i] "\", *", "", text)
+                list = list ", \"" calls[i] "\""
+            }
+    }
+    if (list)
+        sub(/"syscalls": \[/, "&{\"action\": \"SCMP_ACT_ALLOW\", \"names\": [" substr(list, 3) "]},", text)
+    return text
+}
+
 function finish(    i, text, out) {
     if (lines == 0)
         return
@@ -126,7 +144,10 @@ function finish(    i, text, out) {
             print "\n" line[i] > out
         } else if (i + 1 == env_end) {
             printf "%s", line[i] > out
-        } else if (runtime_default && i == resources_at) {
+        } else if (i == root_at && root_read_only && line[i] !~ /,$/) {
+            print "        \"readonly\": true," > out
+            print line[i] > out
+        } else if (runtime_default && i == resources_at && !devices_at) {
             # crun allows the usual ones (null, zero, tty, ...) after this; the machine's disk is not among them.
             print "        \"resources\": {\"devices\": [{\"allow\": false, \"access\": \"rwm\"}]" \
                 (line[i] ~ /\{\},?$/ ? "}" (line[i] ~ /,$/ ? "," : "") : ",") > out
@@ -140,8 +161,8 @@ function finish(    i, text, out) {
         if (i == linux_at) {
             if (!cgroup_at)
                 print "        \"cgroupsPath\": \"/pod/" name "/container\"," > out
-            if (runtime_default && !seccomp_at)
-                print "        \"seccomp\": " profile "," > out
+            if (filtered && !seccomp_at)
+                print "        \"seccomp\": " filter() "," > out
         }
     }
     close(out)
@@ -158,13 +179,29 @@ BEGIN {
     }
     profile = read_file("/usr/lib/i2kit/seccomp.json")
     sub(/\n$/, "", profile)
+    unlocked["CAP_DAC_READ_SEARCH"] = "open_by_handle_at"
+    unlocked["CAP_SYS_ADMIN"] = "bpf clone clone3 fanotify_init fsconfig fsmount fsopen fspick lookup_dcookie" \
+        " mount mount_setattr move_mount open_tree perf_event_open quotactl quotactl_fd setdomainname" \
+        " sethostname setns syslog umount umount2 unshare"
+    unlocked["CAP_SYS_BOOT"] = "reboot"
+    unlocked["CAP_SYS_MODULE"] = "delete_module finit_module init_module"
+    unlocked["CAP_SYS_PACCT"] = "acct"
+    unlocked["CAP_SYS_PTRACE"] = "kcmp pidfd_getfd process_madvise"
+    unlocked["CAP_SYS_RAWIO"] = "ioperm iopl"
+    unlocked["CAP_SYS_TIME"] = "clock_settime clock_settime64 settimeofday stime"
+    unlocked["CAP_SYS_TTY_CONFIG"] = "vhangup"
+    unlocked["CAP_SYSLOG"] = "syslog"
+    unlocked["CAP_BPF"] = "bpf"
+    unlocked["CAP_PERFMON"] = "perf_event_open"
 }
 
 FNR == 1 {
     finish()
     lines = process_at = linux_at = resources_at = cgroup_at = seccomp_at = runtime_default = 0
     env_at = env_end = env_empty = inherit_at = inherit_end = 0
+    filtered = root_at = root_read_only = devices_at = in_bounding = 0
     split("", own)
+    split("", bounding)
     split(FILENAME, part, "/")
     name = (part[3] == "onshutdown" ? "onshutdown-" : "") part[4]
     directory = "/" part[2] "/" part[3] "/" part[4]
@@ -204,8 +241,17 @@ FILENAME ~ /\/runtime\.json$/ {
 
 # Most lines are deeper than anything of interest but the variables: not tried against the rest.
 /^            / {
-    if (/^            "inheritable": \[$/)
+    if (/^            "bounding": \[$/)
+        in_bounding = 1
+    else if (in_bounding) {
+        if (/^            \]/)
+            in_bounding = 0
+        else
+            bounding[value($0)] = 1
+    } else if (/^            "inheritable": \[$/)
         inherit_at = lines
+    else if (resources_at && /^            "devices": \[$/)
+        devices_at = lines
     else if (/^            \],?$/ && inherit_at && !inherit_end)
         inherit_end = lines
     else if (env_at && !env_end) {
@@ -220,7 +266,9 @@ FILENAME ~ /\/runtime\.json$/ {
 /^        "resources": \{/ { resources_at = lines }
 /^        "seccomp":/ { seccomp_at = lines }
 /^        "namespaces": \[$/ { namespaces_at = lines }
-/"io.i2kit.seccomp": *"runtime-default"/ { runtime_default = 1 }
+/"io.i2kit.seccomp": *"(runtime-default|unconfined)"/ { runtime_default = 1 }
+/"io.i2kit.seccomp": *"runtime-default"/ { filtered = 1 }
+/"io.i2kit.root": *"read-only"/ { root_read_only = 1 }
 
 /^        "cgroupsPath":/ {
     cgroup_at = lines
@@ -230,7 +278,7 @@ FILENAME ~ /\/runtime\.json$/ {
 # crun before 1.9 refuses a version after 1.0, and nothing newer is used.
 /^    "ociVersion":/ { sub(/"ociVersion": *"[^"]*"/, "\"ociVersion\": \"1.0.2\"", line[lines]) }
 
-/^        "path": "rootfs"/ { sub(/"rootfs"/, json(directory "/rootfs"), line[lines]) }
+/^        "path": "rootfs"/ { root_at = lines; sub(/"rootfs"/, json(directory "/rootfs"), line[lines]) }
 
 /^        "env": \[\]/ {
     # Opened here, so that there is one way to add variables.

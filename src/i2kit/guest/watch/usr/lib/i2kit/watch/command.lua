@@ -26,6 +26,10 @@ function command.run(probe)
     posix.make_folder(folder)
     local words = { unpack(CRUN) }
     words[#words + 1] = "--cgroup=" .. group
+    if probe.no_new_privileges then
+        -- crun takes all else from the container.
+        words[#words + 1] = "--no-new-privs"
+    end
     words[#words + 1] = probe.name
     for _, word in ipairs(probe.args) do
         words[#words + 1] = word
