@@ -19,7 +19,7 @@ MOST_REASON = 300
 MOST_STORY = 4000
 """How many characters are noted of all that is known of a failure."""
 
-UNKNOWN = "its VMs did not say that they are ready"
+UNKNOWN = "nothing says what it waited for: it may take longer to boot"
 
 
 @dataclass(frozen=True, slots=True)
