@@ -7,7 +7,7 @@ the machine image's id.
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -66,7 +66,13 @@ def with_small_base() -> Iterator[None]:
         yield
 
 
-def write_app(folder: Path, *, user: str = "", command: tuple[str, ...] = ("/bin/app",)) -> str:
+def write_app(
+    folder: Path,
+    *,
+    user: str = "",
+    command: tuple[str, ...] = ("/bin/app",),
+    labels: Mapping[str, str] | None = None,
+) -> str:
     """Write an OCI layout with one image; returns the reference to it."""
     blobs = folder / "app" / "blobs" / "sha256"
     blobs.mkdir(parents=True)
@@ -87,7 +93,7 @@ def write_app(folder: Path, *, user: str = "", command: tuple[str, ...] = ("/bin
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Cmd": list(command), "User": user, "Env": ["PATH=/bin"]},
+        "config": {"Cmd": list(command), "User": user, "Env": ["PATH=/bin"], "Labels": labels},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
     manifest = {

@@ -1,6 +1,7 @@
 """The whole image stage on a small base: made once, the same everywhere, and errors with their place."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ import yaml
 
 from i2kit.errors import InputError, OperationError, Position
 from i2kit.events import Event, Finished, Started
-from i2kit.image import base, build, render
+from i2kit.image import base, build, output, render
 from i2kit.image.store import Store
 from i2kit.model import Container, Security, Workload
 from tests.image.pods import MODULE, settings, small_base, with_small_base, write_app
@@ -79,6 +80,27 @@ def test_render_pins_images_and_resolves_the_user(tmp_path: Path) -> None:
     (service,) = document["services"]
     assert service["image"].startswith("localhost/app@sha256:")
     assert (service["uid"], service["gid"], service["additionalGids"]) == (101, 102, [7])
+
+
+def test_an_image_does_not_say_how_it_is_run_by_linuxkits_label(tmp_path: Path) -> None:
+    said = {
+        "capabilities": ["all"],
+        "devices": [{"path": "all", "type": "b"}],
+        "net": "new",
+        "oomScoreAdj": -1000,
+        "readonly": True,
+        "runtime": {"mkdir": ["/evil"], "mounts": [{"type": "bind", "source": "/", "destination": "/evil"}]},
+    }
+    label = {"org.mobyproject.config": json.dumps(said)}
+    plain = build(pod(write_app(tmp_path / "plain")), settings=settings(tmp_path))
+    labelled = pod(write_app(tmp_path / "labelled", labels=label))
+    other = build(labelled, settings=settings(tmp_path))
+    assert plain.root and other.root
+    one, two = (Reader(root).tree() for root in (plain.root, other.root))
+    for name in ("config.json", "runtime.json"):
+        assert two[f"containers/services/web/{name}"].data == one[f"containers/services/web/{name}"].data
+    with pytest.raises(InputError, match=r"says by its label .* how it is run"):
+        output(labelled, "kernel+root", settings=settings(tmp_path), builder="linuxkit")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from i2kit.image.tree.initramfs import select, write_cpio
 from i2kit.model import Architecture, Identity, MachineImage, Output, Pairs, ResolvedImage, Security, Workload
 from i2kit.settings import Settings
 
-FORMAT = 6
+FORMAT = 7
 """Counts up when the same template leads to other bytes than before."""
 
 Builder = Literal["i2kit", "linuxkit"]
@@ -98,6 +98,8 @@ class _Recipe:
     memory_floor_bytes: int
     bootable: bool = True
     containers: Pairs = ()
+    labels: bool = True
+    """Whether images may say by LinuxKit's label how they are run. A pod's are strangers: they may not."""
 
 
 class _Stage:
@@ -128,6 +130,7 @@ class _Stage:
             builder=builder,
             memory_floor_bytes=base.memory_floor_bytes,
             containers=tuple((one.name, images[one.image].pinned) for one in workload.containers),
+            labels=False,
         )
 
     def of_template(self, found: Template, sbom: bool, builder: Builder) -> _Recipe:
@@ -286,7 +289,8 @@ class _Stage:
 
         def fetch(reference: str) -> SourceImage:
             with placed(found.positions[reference]):
-                return self._fetch(images[reference])
+                image = self._fetch(images[reference])
+                return image if recipe.labels else _without_label(image)
 
         of_volume = fetcher(self._resolve_one, self._pull, self.store, self.platform)
 
@@ -295,6 +299,8 @@ class _Stage:
                 return of_volume(reference, platforms)
 
         if recipe.builder == "linuxkit":
+            if not recipe.labels:
+                _refuse_labels(found, images)
             stored = {name: Stored(image, self._pull(image)) for name, image in images.items()}
             made = linuxkit_builder.build(
                 found, stored, self.store, scratch, architecture=self.settings.architecture
@@ -325,6 +331,26 @@ class _Stage:
                 images=[image.pinned for image in recipe.images.values()],
                 direct=direct,
             )
+
+
+def _without_label(image: SourceImage) -> SourceImage:
+    kept = tuple(label for label in image.config.labels if label[0] != linuxkit.LABEL)
+    return replace(image, config=replace(image.config, labels=kept))
+
+
+def _refuse_labels(found: Template, images: Resolved) -> None:
+    """The real tool takes from the label what the template does not say."""
+    problems = [
+        Problem(
+            f"the image `{image.reference}` says by its label {linuxkit.LABEL} how it is run",
+            found.positions[reference],
+            "leave --builder linuxkit out: i2kit's own builder takes that from the manifest alone",
+        )
+        for reference, image in images.items()
+        if linuxkit.LABEL in dict(image.config.labels)
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def build_key(
