@@ -38,19 +38,19 @@ def until(holds: Callable[[], bool]) -> None:
 def test_the_one_before_is_leaving_until_it_ended_whoever_else_starts_programs(balancer: Balancer) -> None:
     text = haproxy.render((), stats_fd=balancer.stats_fd, check=False)
     balancer.configure(text, "first", ())
+    first = balancer.pid
+    assert first
     balancer.configure(text, "second", ())
     assert leaving(balancer)
     # Starting a program is when subprocess takes the exit status of the forgotten.
     subprocess.run(["true"], check=True)
 
     def reaped() -> bool:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return False
-        return pid != 0 and not balancer.ended(pid)
+        pid, _ = os.waitpid(first, os.WNOHANG)
+        return pid == first
 
     until(reaped)
+    assert not balancer.ended(first)
     assert not leaving(balancer)
     serving = balancer.pid
     assert serving and f"Pid: {serving}\n" in balancer.command("show info")
