@@ -66,3 +66,19 @@ def test_one_that_died_is_started_by_the_next_configuration(balancer: Balancer) 
     assert balancer.ended(first)
     balancer.configure(text, "first", ())
     assert balancer.pid != first and balancer.command("show info")
+
+
+def test_what_could_not_be_written_is_configured_by_the_next_try(balancer: Balancer, tmp_path: Path) -> None:
+    text = haproxy.render((), stats_fd=balancer.stats_fd, check=False)
+    balancer.configure(text, "first", ())
+    first = balancer.pid
+    in_the_way = tmp_path / "haproxy.new"
+    in_the_way.mkdir()
+    with pytest.raises(OSError):
+        balancer.configure(text, "second", ())
+    assert balancer.pid == first and not leaving(balancer)
+    in_the_way.rmdir()
+    balancer.configure(text, "second", ())
+    assert first and balancer.pid != first
+    os.waitpid(first, 0)
+    balancer.ended(first)

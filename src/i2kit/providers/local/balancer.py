@@ -61,8 +61,8 @@ class Balancer:
         given = tuple(listeners)
         if self._process and shape == self._shape and given == self._listeners:
             return
+        self._start(text, given, finish=self._process)
         self._shape, self._listeners = shape, given
-        self._start(text, finish=self._process)
 
     def ended(self, pid: int) -> bool:
         """A process ended: whether it was the HAProxy that serves. The next `configure` starts another.
@@ -77,7 +77,7 @@ class Balancer:
         self._process = None
         return True
 
-    def _start(self, text: str, *, finish: subprocess.Popen[bytes] | None) -> None:
+    def _start(self, text: str, listeners: Sequence[int], *, finish: subprocess.Popen[bytes] | None) -> None:
         aside = self._config.with_suffix(".new")
         aside.write_text(text)
         aside.replace(self._config)
@@ -85,7 +85,7 @@ class Balancer:
         if finish:
             words += ["-sf", str(finish.pid)]
             self._leaving[finish.pid] = finish
-        started = self._spawn(words, (self.stats_fd, *self._listeners))
+        started = self._spawn(words, (self.stats_fd, *listeners))
         self._process = started
         # Commands must not go to the process that is leaving: wait until the new one answers.
         deadline = time.monotonic() + 10
