@@ -117,6 +117,8 @@ class Connection:
         if status.split()[1] != "200":
             raise ValueError(f"answered {status}")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        if "content-length" not in headers:
+            raise ValueError("answered without Content-Length, which is all that is understood here")
         body = await self.reader.readexactly(int(headers["content-length"]))
         return body, headers.get("connection", "").lower() != "close"
 
