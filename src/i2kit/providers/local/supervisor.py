@@ -87,6 +87,8 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._desired = Desired()
         self._may_end = False
+        self._is_late = False
+        """Whether callers could not be told of a change yet."""
         self._vms: dict[str, Vm] = {}
         self._failures: dict[tuple[str, int], int] = {}
         self._not_before: dict[tuple[str, int], float] = {}
@@ -131,6 +133,19 @@ class Supervisor:
 
     def _publish(self) -> None:
         self._exposure.update(self._desired, self._vms.values())
+        self._is_late = False
+
+    def _name(self) -> None:
+        self._exposure.name(self._desired, self._vms.values())
+
+    def _try(self, act: Callable[[], object]) -> None:
+        """Do what no command waits for. Where it fails, as on a full disk, all is published later."""
+        try:
+            act()
+        except (I2kitError, OSError) as error:
+            if not self._is_late:
+                _log(f"callers are not told of a change yet: {error}")
+            self._is_late = True
 
     def _drain_pipe(self, fd: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -294,7 +309,7 @@ class Supervisor:
             if one.revision != before[one.key]:
                 self._outdate(one.key)
                 self._forgive(one.key)
-                self._publish()
+                self._try(self._publish)
 
     def _note(self, wanted: Desired) -> None:
         """Save what nobody asked for; where the disk is full it is written with the next order."""
@@ -324,7 +339,7 @@ class Supervisor:
             if number != wanted.replicas:
                 self._note(desired.scale(self._desired, wanted.key, number))
                 _log(f"{wanted.key} scales from {wanted.replicas} to {number} replicas")
-                self._publish()
+                self._try(self._publish)
 
     def _measured(self, one: Vm, now: float) -> scaling.Measured:
         """What its guest says that its containers use, or else what its QEMU uses."""
@@ -416,9 +431,9 @@ class Supervisor:
         self._selector.register(one.control, selectors.EVENT_READ, lambda: self._hear(one))
         self._selector.register(one.log, selectors.EVENT_READ, lambda: self._keep_log(one))
         if not self._in_namespace:
-            self._publish()  # the slot's ports on the host changed
+            self._try(self._publish)  # the slot's ports on the host changed
         else:
-            self._exposure.name(self._desired, self._vms.values())
+            self._try(self._name)
 
     def _boot(self, wanted: Wanted, slot: int, instance: str, fds: list[int]) -> Vm:
         """Start QEMU for this slot; descriptors that only QEMU needs are added to `fds`."""
@@ -527,8 +542,8 @@ class Supervisor:
             self._scale(now)
         if now - self._started_s > IDLE_S and not self._desired.deployments:
             self._may_end = True
-        if self._exposure.unpublished:
-            self._publish()
+        if self._exposure.unpublished or self._is_late:
+            self._try(self._publish)
 
     def _move_on(self, draining: Sequence[Vm], now: float) -> None:
         """Tell VMs without requests to stop, with what is left of their time; end those that do not."""
@@ -611,7 +626,7 @@ class Supervisor:
             self._dead_details[one.key] = f"{one.id}: {_how(one, code)}"
             self._count_failure(one.key, one.slot, lived_s=time.monotonic() - one.started_s)
             self._changes.died(wanted, one.machine, story(one, _how(one, code)), by_itself=code == 0)
-        self._exposure.name(self._desired, self._vms.values())
+        self._try(self._name)
 
     def _count_failure(self, key: str, slot: int, *, lived_s: float) -> None:
         before = 0 if lived_s > plan.STABLE_S else self._failures.get((key, slot), 0)
