@@ -39,6 +39,7 @@ class InMemoryProvider:
     name = "local"
     form = "kernel+root"
     ask = False
+    volumes = False
 
     def __init__(self) -> None:
         self.deployments: dict[str, Deployment] = {}

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -20,14 +20,18 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 from i2kit.errors import I2kitError, InputError, NotReadyError, OperationError, Problem, RolloutError
 from i2kit.events import Note, Warned, Watcher
 from i2kit.model import (
+    Alias,
     Deployment,
+    Ingress,
     MachineImage,
     Manifest,
+    NetworkPolicy,
     Output,
     PlacedImage,
     Pruned,
     Release,
     Revision,
+    SecretValue,
     Service,
     ServicePort,
     Stock,
@@ -43,6 +47,9 @@ if TYPE_CHECKING:
     from i2kit.manifest.verdicts import Judgement
 
 Made = TypeVar("Made", covariant=True)
+
+TLS_KEYS = frozenset({"tls.crt", "tls.key"})
+"""What a secret for TLS has."""
 
 # manifest, image and each provider are imported where they are used: `i2kit --help` needs none of them.
 
@@ -473,28 +480,70 @@ def releases(
     made = of_each(manifest.workloads, step, settings=settings, watch=watch)
     in_front = {workload.key: services_of(workload, manifest.services) for workload in manifest.workloads}
     everyones = dict.fromkeys(service for services in in_front.values() for service in services)
-    return tuple(
-        Release(
-            workload,
-            built,
-            in_front[workload.key],
-            neighbours=tuple(each for each in everyones if each not in in_front[workload.key]),
-            disk=disk,
-            manifest=hash_of(workload, in_front[workload.key]),
+    found = []
+    for workload, (built, disk) in made:
+        services = in_front[workload.key]
+        ingresses = tuple(one for one in manifest.ingresses if leads_to(one, services))
+        policies = tuple(one for one in manifest.policies if one.selects(workload))
+        aliases = aliases_of(workload, manifest)
+        found.append(
+            Release(
+                workload,
+                built,
+                services,
+                neighbours=tuple(each for each in everyones if each not in services),
+                disk=disk,
+                manifest=hash_of(workload, (*services, *ingresses, *policies, *aliases)),
+                ingresses=ingresses,
+                policies=policies,
+                aliases=aliases,
+                secrets=secrets_of(workload, ingresses, manifest.secrets),
+            )
         )
-        for workload, (built, disk) in made
+    return tuple(found)
+
+
+def leads_to(ingress: Ingress, services: Iterable[Service]) -> bool:
+    """Whether an Ingress has a route to one of these services. Pure."""
+    names = {(ingress.namespace, route.service) for route in ingress.routes}
+    return any((service.namespace, service.name) in names for service in services)
+
+
+def aliases_of(workload: Workload, manifest: Manifest) -> tuple[Alias, ...]:
+    """The names that come with a workload: the first of a namespace brings all of them. Pure."""
+
+    def bringer(alias: Alias) -> Workload:
+        near = [one for one in manifest.workloads if one.namespace == alias.namespace]
+        return (near or manifest.workloads)[0]
+
+    return tuple(one for one in manifest.aliases if bringer(one) is workload)
+
+
+def secrets_of(
+    workload: Workload, ingresses: Iterable[Ingress], secrets: Iterable[SecretValue]
+) -> tuple[SecretValue, ...]:
+    """The values that its machines and its Ingresses need. Pure."""
+    keys = {(workload.namespace, one.secret, one.key) for one in workload.secrets}
+    ends = {(ingress.namespace, secret) for ingress in ingresses for _, secret in ingress.tls}
+    return tuple(
+        one
+        for one in secrets
+        if (one.namespace, one.secret, one.key) in keys
+        or ((one.namespace, one.secret) in ends and one.key in TLS_KEYS)
     )
 
 
-def hash_of(workload: Workload, services: Sequence[Service]) -> str:
-    """A hash of what was asked for, wherever it was written. Pure."""
+def hash_of(workload: Workload, around: Sequence[Service | Ingress | NetworkPolicy | Alias]) -> str:
+    """A hash of what was asked for, wherever it was written. Never of a secret's value. Pure."""
 
     def told(value: object) -> object:
         if is_dataclass(value):
             return {one.name: told(getattr(value, one.name)) for one in fields(value) if one.compare}
+        if isinstance(value, bytes):
+            return value.hex()
         return [told(one) for one in value] if isinstance(value, tuple) else value
 
-    text = json.dumps([told(workload), [told(service) for service in services]], sort_keys=True)
+    text = json.dumps([told(workload), [told(one) for one in around]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

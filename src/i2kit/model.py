@@ -39,6 +39,15 @@ def told_facts(facts: Pairs) -> list[str]:
     return [f"fact={_one_word(path)}={_one_word(value)}" for path, value in facts]
 
 
+SECRET = "secret/"  # noqa: S105 (the beginning of a name)
+"""What the path of a field begins with whose value is a secret's: `secret/NAME/KEY`."""
+
+
+def secret_field(secret: str, key: str) -> str:
+    """The path by which a container's words and the guest call the value of a secret's key."""
+    return f"{SECRET}{secret}/{key}"
+
+
 def _one_word(text: str) -> str:
     """Each byte but letters, digits and `-_./` is `%XX`."""
     return quote(text.replace("\0", ""), safe="-_./")
@@ -90,13 +99,16 @@ CAPABILITIES = (
 """linux/capability.h, in the order of their numbers."""
 
 
+Protocol = Literal["TCP", "UDP"]
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A port that a container listens on. `name` can be used as a Service's target port."""
 
     number: int
     name: str | None = None
-    protocol: Literal["TCP"] = "TCP"
+    protocol: Protocol = "TCP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +153,13 @@ class Grpc:
 
     port: int
     service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Done once this time is over."""
+
+    seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +209,26 @@ class Security:
 
 
 @dataclass(frozen=True, slots=True)
+class Mount:
+    """Where a container sees a volume, or with `sub_path` one file or folder of it."""
+
+    volume: str
+    path: str
+    sub_path: str = ""
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """How an image is made from a folder. `dockerfile` is within the folder; empty for the usual one."""
+
+    context: str
+    dockerfile: str = ""
+    target: str = ""
+    args: Pairs = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """One container of a pod. `command` replaces the image's entrypoint, `args` its command.
 
@@ -212,9 +251,119 @@ class Container:
     """Failing for good, it restarts the container."""
     readiness: Probe | None = None
     """While it fails, the machine is sent no requests."""
+    post_start: HttpGet | TcpSocket | Exec | Sleep | None = None
+    """Done as soon as it was started; where that fails, it is restarted."""
+    pre_stop: HttpGet | TcpSocket | Exec | Sleep | None = None
+    """Done before it is asked to end."""
+    mounts: tuple[Mount, ...] = ()
+    sidecar: bool = False
+    """Of those that come first: whether it runs on while the others follow, and is restarted."""
+    build: Build | None = None
+    """How `image`, which then is a name only, is made."""
     security: Security = Security()
     position: Position | None = field(default=None, compare=False)
     """Where the image is written, for errors that are found after reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKey:
+    """One value of what Kubernetes calls a Secret, in the workload's namespace."""
+
+    secret: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretValue:
+    """What a secret's key holds. Only ever in memory on its way to where secrets are kept."""
+
+    namespace: str
+    secret: str
+    key: str
+    value: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a volume: `data` as it is, or `text` with field words in it, or a secret's value."""
+
+    path: str
+    """Below the volume."""
+    mode: int = 0o644
+    data: bytes = b""
+    text: str | None = None
+    secret: SecretKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What ConfigMaps, Secrets and fields of the pod make up; read-only."""
+
+    files: tuple[File, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """An empty folder that goes with its machine: on a disk, or in memory, where it counts as such."""
+
+    memory: bool = False
+    limit_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A disk that outlives machines, with a file system on it. It is never in two machines.
+
+    `name` is the PersistentVolumeClaim's; where there is one for `each` machine of a stateful workload,
+    that of machine 0 of `web` is `NAME-web-0`.
+    """
+
+    name: str
+    size_bytes: int
+    each: bool = False
+    kind: str | None = None
+    """What Kubernetes calls its storage class, as it was written."""
+    source: str | None = None
+    """A cloud's volume that is there already, such as vol-0123456789abcdef0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A folder that containers of a pod can mount by its name."""
+
+    name: str
+    source: Files | Scratch | Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """How containers look names up: with the machine's own way, or with `only` this one."""
+
+    nameservers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A pod that ends: how often it has to end well, by how many machines at a time, and what may fail.
+
+    With a `schedule` (five fields of cron, in `time_zone` or UTC) that begins at each of its times. With
+    `retry` a container that failed is restarted in its machine; else another machine takes its place.
+    """
+
+    completions: int = 1
+    parallelism: int = 1
+    most_failures: int = 6
+    """Kubernetes' backoffLimit."""
+    deadline_s: int | None = None
+    retry: bool = False
+    schedule: str | None = None
+    time_zone: str | None = None
+    overlap: Literal["Allow", "Forbid", "Replace"] = "Allow"
+    """What happens where the run before has not ended."""
+    suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +468,28 @@ class Workload:
     """
     sysctls: Pairs = ()
     """Settings of the kernel that all containers share; names with slashes, as below /proc/sys."""
+    init: tuple[Container, ...] = ()
+    """What runs before the containers, one after the other, each until it ended well."""
+    volumes: tuple[Volume, ...] = ()
+    secrets: tuple[SecretKey, ...] = ()
+    """What its machines have to be told when they start; no file of theirs may hold it."""
+    stateful: bool = False
+    """Whether its machines are numbered: NAME-0 and so on, with names and disks that stay.
+
+    They start in order and are replaced in the other, one at a time; never are there two of a number.
+    """
+    subdomain: str | None = None
+    """The headless Service below whose name each machine has a name of its own."""
+    hostname: str | None = None
+    dns: Dns = Dns()
+    shared_processes: bool = False
+    """Whether containers see each other's processes."""
+    host_processes: bool = False
+    """Whether containers see all processes of the machine."""
+    job: Job | None = None
+    """With it, the pod is meant to end."""
+    logins: tuple[str, ...] = field(default=(), compare=False)
+    """The Secrets that registries are logged in to with."""
     position: Position | None = field(default=None, compare=False)
 
     @property
@@ -348,7 +519,7 @@ class ServicePort:
     number: int
     target: int | str
     name: str | None = None
-    protocol: Literal["TCP"] = "TCP"
+    protocol: Protocol = "TCP"
     node_port: int | None = None
 
 
@@ -364,6 +535,14 @@ class Service:
     ports: tuple[ServicePort, ...]
     namespace: str = "default"
     public: bool = False
+    headless: bool = False
+    """Whether its name stands for the machines themselves, with no balancer in front. May have no ports."""
+    unready: bool = False
+    """Whether the names of a headless one lead to machines that are not ready, too."""
+    sticky_s: int | None = None
+    """For how long a caller comes back to the same machine."""
+    sources: tuple[str, ...] = ()
+    """The networks that a public one may be called from, such as 192.0.2.0/24; none for all."""
     position: Position | None = field(default=None, compare=False)
 
     @property
@@ -379,6 +558,149 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Alias:
+    """A name of the network that stands for one outside (Kubernetes' ExternalName)."""
+
+    name: str
+    target: str
+    namespace: str = "default"
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What is asked for below a path leads to a port of a Service in the Ingress's namespace."""
+
+    path: str
+    exact: bool
+    service: str
+    port: int | str
+
+    def matches(self, path: str) -> bool:
+        """Whether this path of a request is meant; a prefix by whole elements, as in Kubernetes."""
+        if self.exact:
+            return path == self.path
+        prefix = self.path.rstrip("/")
+        return path == prefix or path.startswith(f"{prefix}/")
+
+
+@dataclass(frozen=True, slots=True)
+class Ingress:
+    """Which Service answers a request, by its host and path; HTTP, and HTTPS for the hosts of `tls`.
+
+    `rules` are hosts (empty for any; `*.` for one label more) and their routes, the longest path counting
+    first. `default` is for what no rule is for. `tls` are hosts and the secret with tls.crt and tls.key for
+    them; `certificate` is what a cloud has instead.
+    """
+
+    name: str
+    rules: tuple[tuple[str, tuple[Route, ...]], ...]
+    namespace: str = "default"
+    default: Route | None = None
+    tls: tuple[tuple[tuple[str, ...], str], ...] = ()
+    certificate: str | None = None
+    public: bool = True
+    https_only: bool = False
+    """Whether a request by HTTP is sent to HTTPS."""
+    position: Position | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, unique among the Ingresses of a provider."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """All of them, the default one last."""
+        last = (self.default,) if self.default else ()
+        return (*(route for _, routes in self.rules for route in routes), *last)
+
+
+Operator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Which labels are meant: all of `labels`, and every expression (key, operator, values)."""
+
+    labels: Pairs = ()
+    expressions: tuple[
+        tuple[str, Literal["In", "NotIn", "Exists", "DoesNotExist"], tuple[str, ...]], ...
+    ] = ()
+
+    def matches(self, labels: Pairs) -> bool:
+        """Whether something with these labels is meant; an empty selector means everything."""
+        given = dict(labels)
+        return all(given.get(key) == value for key, value in self.labels) and all(
+            {
+                "In": given.get(key) in values,
+                "NotIn": key not in given or given[key] not in values,
+                "Exists": key in given,
+                "DoesNotExist": key not in given,
+            }[operator]
+            for key, operator, values in self.expressions
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PodPeer:
+    """The pods that a selector means, in these namespaces; None for all of them."""
+
+    selector: Selector
+    namespaces: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPeer:
+    """Addresses, such as 192.0.2.0/24, without those in `without`."""
+
+    cidr: str
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPort:
+    """Ports of pods by number (through `last`, where that is given) or name; None for all of the protocol."""
+
+    protocol: Protocol = "TCP"
+    number: int | str | None = None
+    last: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRule:
+    """Whom it may be talked with, and on which ports; None for all, an empty list never occurs."""
+
+    peers: tuple[PodPeer | NetworkPeer, ...] | None = None
+    ports: tuple[PolicyPort, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPolicy:
+    """What the pods of its namespace that it selects may receive and call; None where it says nothing of it.
+
+    Pods that any policy selects for a direction can do in it what one of these allows, and nothing else.
+    """
+
+    name: str
+    selector: Selector
+    ingress: tuple[PolicyRule, ...] | None = None
+    egress: tuple[PolicyRule, ...] | None = None
+    namespace: str = "default"
+    position: Position | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    def selects(self, one: "Workload | Deployment") -> bool:
+        return self.namespace == one.namespace and self.selector.matches(one.labels)
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """All that a set of files says, checked as a whole. `warnings` are for the user, in order.
 
@@ -390,6 +712,11 @@ class Manifest:
     services: tuple[Service, ...] = ()
     warnings: tuple[str, ...] = ()
     lonely: tuple[tuple[Service, Problem], ...] = ()
+    ingresses: tuple[Ingress, ...] = ()
+    policies: tuple[NetworkPolicy, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+    secrets: tuple[SecretValue, ...] = field(default=(), repr=False)
+    """All that the workloads, their registries and the Ingresses need, from the files and as given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,6 +729,10 @@ class ImageConfig:
     working_dir: str = "/"
     user: str = ""
     labels: Pairs = ()
+    stop_signal: str = ""
+    """Such as SIGQUIT; empty for the usual one."""
+    ports: tuple[Port, ...] = ()
+    """What Docker calls exposed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -521,6 +852,14 @@ class Release:
     """The machine image in the form that the provider asked for, where that is a single file."""
     manifest: str = field(default="", compare=False)
     """A hash of what the files say of it: tells apart what was asked for, where images are the same."""
+    ingresses: tuple[Ingress, ...] = ()
+    """Those that lead to one of its services, each whole: with the routes to others."""
+    policies: tuple[NetworkPolicy, ...] = ()
+    """Those that select its pods."""
+    aliases: tuple[Alias, ...] = ()
+    """Names of its network that come with it; each comes with one release of the files."""
+    secrets: tuple[SecretValue, ...] = field(default=(), compare=False, repr=False)
+    """The values of its workload's secrets, and those that its ingresses end TLS with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -580,7 +919,7 @@ class Instance:
     image: str
     started_at: str
     """RFC 3339, UTC."""
-    state: Literal["starting", "ready", "draining", "failed"] = "starting"
+    state: Literal["starting", "ready", "draining", "failed", "succeeded"] = "starting"
     detail: str = ""
     """Why it is not ready, where that is known: a container's exit status, a port nobody listens on."""
 
@@ -608,6 +947,10 @@ class Deployment:
     """Its workload's, by which services select."""
     services: tuple[Service, ...] = ()
     """Those in front of it, as far as they were written and not implied."""
+    phase: Literal["", "running", "succeeded", "failed", "scheduled"] = ""
+    """Of a job."""
+    volumes: tuple[str, ...] = ()
+    """The disks that outlive its machines, by the names of their claims."""
 
     @property
     def key(self) -> str:

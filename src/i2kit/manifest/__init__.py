@@ -115,6 +115,9 @@ def _parse(
         services=tuple(found.service for found in reading.services),
         warnings=log.warnings,
         lonely=tuple((service, one.problem) for service, one in lonely),
+        ingresses=tuple(reading.ingresses),
+        policies=tuple(reading.policies),
+        aliases=tuple(reading.aliases),
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from i2kit.errors import Position
-from i2kit.model import Metric, Scaling, Service, Workload
+from i2kit.model import Alias, Ingress, Metric, NetworkPolicy, Scaling, Service, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +65,8 @@ class Reading:
     accounts: list[Account] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
     scalers: list[FoundScaler] = field(default_factory=list)
+    ingresses: list[Ingress] = field(default_factory=list)
+    policies: list[NetworkPolicy] = field(default_factory=list)
+    aliases: list[Alias] = field(default_factory=list)
     unsized: set[str] = field(default_factory=set)
     complete: bool = True

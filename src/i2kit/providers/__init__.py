@@ -131,6 +131,8 @@ class Provider(Protocol):
     """In which of model.FORMATS it needs machine images."""
     ask: bool
     """Set where plans are only looked at: then they may take longer to be exact, or do with less."""
+    volumes: bool
+    """Set where a deployment that goes away takes its volumes with it, also those of one that is gone."""
 
     def architecture(self, workload: Workload) -> Architecture:
         """Of the machines that this workload gets."""

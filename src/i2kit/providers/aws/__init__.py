@@ -36,6 +36,7 @@ class AwsProvider:
     ask = False
     """Whether plans are only looked at: then CloudFormation is asked what it would do, and without a network
     they are made from what this machine saw last."""
+    volumes = False
 
     pace: Any = None
     """How often AWS is asked, as stacks.Pace; None for the usual."""

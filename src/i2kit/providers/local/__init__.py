@@ -64,6 +64,7 @@ class LocalProvider:
     name = "local"
     form = "kernel+root"
     ask = False
+    volumes = False
 
     def __init__(self, settings: Settings) -> None:
         self._client = Client(settings)
