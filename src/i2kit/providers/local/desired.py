@@ -783,6 +783,7 @@ def services_from_data(data: Iterable[Mapping[str, Any]]) -> tuple[Service, ...]
                 **one,
                 "selector": _pairs(one["selector"]),
                 "ports": tuple(ServicePort(**port) for port in one["ports"]),
+                "sources": tuple(one.get("sources", ())),
             }
         )
         for one in data
