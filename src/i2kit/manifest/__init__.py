@@ -7,7 +7,7 @@ out is the model's. Only `files` opens any; everything else is pure.
   source      bytes → documents with a place for every key and value (with jsontext, places)
   fields, kinds, scaling_fields   the table of every field and kind: its type, its verdict, its words
   shape       how the types in the table read and describe themselves (with names, quantity)
-  native, kubernetes, pod, probes, rollout, scaling     documents → model values
+  native, kubernetes, pods, pod, probes, rollout, scaling     documents → model values
   checks      what only shows across documents
   documents, verdicts   each workload of many files by itself: does it deploy, and if not, why
   reference   the table → JSON Schema and docs/manifest.md

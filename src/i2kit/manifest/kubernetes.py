@@ -5,16 +5,17 @@ anything that needs another document; that is `checks`. Pure.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from i2kit.errors import Position
-from i2kit.manifest import downward, kinds, pod, rollout, scaling, security
+from i2kit.manifest import kinds, pods, rollout, scaling
 from i2kit.manifest.fields import DEPLOYMENT_VERSIONS
 from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.places import shown
-from i2kit.manifest.reading import Account, FoundService, Grant, Reading
+from i2kit.manifest.reading import FoundService, Grant, Reading
 from i2kit.manifest.shape import Record
 from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode, described
-from i2kit.model import Pairs, Service, ServicePort, Workload
+from i2kit.model import Pairs, Service, ServicePort
 
 FIRST_NODE_PORT = 1024
 
@@ -150,56 +151,21 @@ def _deployment(node: MappingNode, reading: Reading, log: Log) -> None:
         reading.complete = False
         return
     head = template.record("metadata")
-    labels = head.pairs("labels") if head else ()
-    if head and head.is_wrong("labels"):
-        reading.complete = False
-    else:
+    if not (head and head.is_wrong("labels")):
+        labels = head.pairs("labels") if head else ()
         _check_selector(_text(node, "apiVersion") or "", spec, template, labels, log)
-    namespace = metadata.text("namespace") or "default"
-    containers: tuple[Record, ...] = body.items("containers")
-    _check_names(containers, log)
-    pod.check_ports(containers, lambda holder: holder.text("name") or "", log)
-    security.check_root(containers, body, log)
+    found = pods.read(metadata, head, body, reading, log)
     replicas = spec.whole("replicas")
-    account = body.text("serviceAccountName") or body.text("serviceAccount") or "default"
-    reading.accounts.append(
-        Account(f"{namespace}/{account}", body.place("serviceAccountName"), body.at("serviceAccountName"))
-    )
-    if any(map(pod.is_unsized, containers)):
-        reading.unsized.add(f"{namespace}/{metadata.text('name') or ''}")
     min_ready_s, deadline_s = rollout.times(spec, log)
-    known = downward.Pod(
-        namespace=namespace,
-        account=account,
-        labels=dict(labels),
-        annotations=dict(head.pairs("annotations")) if head else {},
-        containers={holder.text("name") or "": holder for holder in containers},
-    )
-    read_containers = tuple(
-        pod.container(holder, holder.text("name") or "", _env(holder, known, log), body, log)
-        for holder in containers
-    )
-    reading.workloads.append(
-        Workload(
-            name=metadata.text("name") or "",
-            namespace=namespace,
-            labels=labels,
+    reading.add(
+        replace(
+            found.workload,
             replicas=1 if replicas is None else replicas,
-            containers=read_containers,
-            hosts=tuple(
-                (alias.text("ip") or "", " ".join(alias.items("hostnames")))
-                for alias in body.items("hostAliases")
-                if alias.items("hostnames")
-            ),
-            facts=known.facts,
-            instance_type=_instance_type(body.record("nodeSelector")),
             strategy=rollout.strategy(spec, log),
             min_ready_s=min_ready_s,
             progress_deadline_s=deadline_s,
-            grace_s=rollout.grace(body),
-            sysctls=security.sysctls(body, log),
-            position=metadata.place("name"),
-        )
+        ),
+        found.needs,
     )
 
 
@@ -217,40 +183,6 @@ def _autoscaler(node: MappingNode, reading: Reading, log: Log) -> None:
     one = scaling.found(spec, key, place, log, old=version == "autoscaling/v2beta1")
     if target.text("name") and target.text("kind"):
         reading.scalers.append(one)
-
-
-def _instance_type(nodes: Record | None) -> str | None:
-    """What a pod's node selector says of the machines that it wants."""
-    words = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
-    return next((found for word in words if nodes and (found := nodes.text(word))), None)
-
-
-def _env(holder: Record, known: downward.Pod, log: Log) -> Sequence[tuple[str, str]]:
-    env = []
-    first: dict[str, Position] = {}
-    for variable in holder.items("env"):
-        name = variable.text("name")
-        if name is None:
-            continue
-        if name in first:
-            message = f"`{name}` is given twice and the last counts; the first is at {first[name]}"
-            log.warn(variable.place("name"), variable.at("name"), message)
-        first.setdefault(name, variable.place("name"))
-        source = variable.record("valueFrom")
-        given = downward.value(variable, source, holder, known, log) if source else variable.text("value")
-        env.append((name, given or ""))
-    return env
-
-
-def _check_names(containers: Sequence[Record], log: Log) -> None:
-    first: dict[str, Position] = {}
-    for holder in containers:
-        name = holder.text("name")
-        if name is not None and name in first:
-            message = f"`{name}` is given twice; the first is at {first[name]}"
-            log.problem(holder.place("name"), holder.at("name"), message, "give each container its own name")
-        elif name is not None:
-            first[name] = holder.place("name")
 
 
 def _check_selector(version: str, spec: Record, template: Record, labels: Pairs, log: Log) -> None:

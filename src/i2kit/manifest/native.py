@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from i2kit.manifest import kinds, pod, rollout, scaling, security
 from i2kit.manifest.log import Log
-from i2kit.manifest.reading import Reading
+from i2kit.manifest.reading import Needs, Reading
 from i2kit.manifest.shape import Record
 from i2kit.manifest.source import MappingNode, Node, described
 from i2kit.model import Workload
@@ -34,7 +34,7 @@ def read(node: Node, reading: Reading, log: Log) -> None:
         place = record.place("autoscaling"), scaler.path
         reading.scalers.append(scaling.found(scaler, f"{namespace}/{name}", place, log))
     min_ready_s, deadline_s = rollout.times(record, log)
-    reading.workloads.append(
+    reading.add(
         Workload(
             name=name,
             namespace=namespace,
@@ -53,7 +53,8 @@ def read(node: Node, reading: Reading, log: Log) -> None:
             grace_s=rollout.grace(record),
             sysctls=security.sysctls(record, log),
             position=record.place("name"),
-        )
+        ),
+        Needs(),
     )
 
 

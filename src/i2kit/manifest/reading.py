@@ -53,6 +53,11 @@ class FoundScaler:
     followed: tuple[Followed, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a workload needs of other documents. Nothing yet."""
+
+
 @dataclass(slots=True)
 class Reading:
     """What the documents said. `complete` is False once a document with pods could not be read.
@@ -61,6 +66,8 @@ class Reading:
     """
 
     workloads: list[Workload] = field(default_factory=list)
+    needs: list[Needs] = field(default_factory=list)
+    """Of each workload."""
     services: list[FoundService] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
@@ -70,3 +77,8 @@ class Reading:
     aliases: list[Alias] = field(default_factory=list)
     unsized: set[str] = field(default_factory=set)
     complete: bool = True
+
+    def add(self, workload: Workload, needs: Needs) -> None:
+        """Another workload, with what it needs of other documents."""
+        self.workloads.append(workload)
+        self.needs.append(needs)
