@@ -30,12 +30,14 @@ from i2kit.model import (
     Instance,
     PlacedImage,
     Revision,
+    Service,
     Workload,
 )
 from i2kit.providers import Plan, Wanted
 from i2kit.providers.local import desired, orders, plan
 from i2kit.providers.local.client import Client
 from i2kit.providers.local.kept import kept, missing
+from i2kit.providers.local.plain import value_of
 from i2kit.settings import Settings
 
 GONE_S = 30.0
@@ -269,7 +271,7 @@ def _deployment(data: Mapping[str, Any]) -> Deployment:
         provider=LocalProvider.name,
         revision=data["revision"],
         image=data["image"],
-        endpoints=tuple(Endpoint(**one) for one in data["endpoints"]),
+        endpoints=tuple(value_of(Endpoint, one) for one in data["endpoints"]),
         replicas_wanted=data["wanted"],
         replicas_ready=data["ready"],
         instances=tuple(
@@ -288,5 +290,5 @@ def _deployment(data: Mapping[str, Any]) -> Deployment:
         machine=data["machine"],
         containers=tuple(data["containers"]),
         labels=tuple((name, value) for name, value in data["labels"]),
-        services=desired.services_from_data(data["services"]),
+        services=tuple(value_of(Service, one) for one in data["services"]),
     )

@@ -12,9 +12,7 @@ from typing import Any
 
 from i2kit.errors import OperationError
 from i2kit.model import (
-    Amount,
     Container,
-    Metric,
     Pairs,
     Port,
     Release,
@@ -24,6 +22,7 @@ from i2kit.model import (
     Strategy,
     Workload,
 )
+from i2kit.providers.local.plain import value_of
 
 SUBNET = "10.77"
 """The /16 of the deployments' network. VMs: 10.77.<deployment>.<slot + 1>, see `address`."""
@@ -45,10 +44,11 @@ PUBLISHED_PORTS = range(30000, 32768)
 ROOT_DEVICE = "/dev/vda"
 """The first disk of a VM."""
 
-FORMAT = 4
+FORMAT = 5
 """Of the text on disk: counts up when an older i2kit could not read it.
 
-Format 1 had no revisions, format 2 no policies, format 3 no node ports and no facts.
+Format 1 had no revisions, format 2 no policies, format 3 no node ports and no facts, format 4 no volumes,
+secrets, jobs, Ingresses and network policies.
 """
 
 KEPT_REVISIONS = 10
@@ -703,44 +703,16 @@ def from_json(text: str) -> Desired:
     data = json.loads(text)
     if data["format"] not in range(1, FORMAT + 1):
         raise ValueError(f"its format is {data['format']}, not {FORMAT}")
-    services = tuple(
-        ServiceRecord(**{**one, "ports": tuple(Published(**port) for port in one["ports"])})
-        for one in data["services"]
-    )
     if data["format"] == 1:
+        services = tuple(value_of(ServiceRecord, one) for one in data["services"])
         public = frozenset(one.key for one in services if one.public)
         return Desired(tuple(_wanted_of_format_1(one, public) for one in data["deployments"]), services)
-    return Desired(tuple(_wanted(one) for one in data["deployments"]), services)
+    return value_of(Desired, {name: one for name, one in data.items() if name != "format"})
 
 
 def order_from_data(data: Mapping[str, Any]) -> Order:
     """The inverse of `asdict` for an Order, as it comes through the control socket."""
-    return Order(**{**data, **_common(data), "public": tuple(data["public"])})
-
-
-def _wanted(data: Mapping[str, Any]) -> Wanted:
-    return Wanted(**{**data, **_common(data), "past": tuple(_wanted(one) for one in data["past"])})
-
-
-def _common(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that an Order and a Wanted share and that are no plain values."""
-    written = data["written"]
-    return {
-        "machine": _machine(data["machine"]),
-        "backends": tuple(Backend(**one) for one in data["backends"]),
-        "ready_ports": tuple(data["ready_ports"]),
-        "announced": tuple(Announced(**one) for one in data["announced"]),
-        "attached": services_from_data(data["attached"]),
-        "policy": _policy(data.get("policy", {})),
-        "written": Written(
-            labels=_pairs(written["labels"]),
-            ports=tuple(Port(**one) for one in written["ports"]),
-            services=services_from_data(written["services"]),
-            implied=written["implied"],
-            neighbours=services_from_data(written["neighbours"]),
-            manifest=written["manifest"],
-        ),
-    }
+    return value_of(Order, data)
 
 
 def _wanted_of_format_1(data: Mapping[str, Any], public: Collection[str]) -> Wanted:
@@ -757,7 +729,7 @@ def _wanted_of_format_1(data: Mapping[str, Any], public: Collection[str]) -> Wan
     )
     told = {**data, "written": asdict(written), "attached": (), "past": ()}
     del told["previous"]
-    wanted = _wanted(told)
+    wanted = value_of(Wanted, told)
     if previous is None:
         return wanted
     return replace(wanted, past=(replace(_wanted_of_format_1(previous, public), served=True),))
@@ -773,38 +745,3 @@ def _services_of_format_1(data: Iterable[Mapping[str, Any]], public: Collection[
         namespace, name = key.split("/")
         found.append(Service(name, (), tuple(numbers), namespace, public=key in public))
     return tuple(found)
-
-
-def services_from_data(data: Iterable[Mapping[str, Any]]) -> tuple[Service, ...]:
-    """The inverse of `asdict` for services without a place."""
-    return tuple(
-        Service(
-            **{
-                **one,
-                "selector": _pairs(one["selector"]),
-                "ports": tuple(ServicePort(**port) for port in one["ports"]),
-                "sources": tuple(one.get("sources", ())),
-            }
-        )
-        for one in data
-    )
-
-
-def _pairs(data: Iterable[Iterable[str]]) -> Pairs:
-    return tuple((name, value) for name, value in data)
-
-
-def _machine(data: Mapping[str, Any]) -> Machine:
-    pairs = {name: _pairs(data.get(name, ())) for name in ("containers", "facts")}
-    return Machine(**{**data, **pairs})
-
-
-def _policy(data: Mapping[str, Any]) -> Policy:
-    """The inverse of `asdict`; without data, as for what an older version noted, the usual one."""
-    if not data:
-        return Policy()
-    strategy, scaling = data["strategy"], data["scaling"]
-    amounts = {name: Amount(**strategy[name]) for name in ("max_surge", "max_unavailable")}
-    if scaling:
-        scaling = Scaling(**{**scaling, "metrics": tuple(Metric(**one) for one in scaling["metrics"])})
-    return Policy(**{**data, "strategy": Strategy(**{**strategy, **amounts}), "scaling": scaling})
