@@ -7,6 +7,7 @@ from i2kit.manifest import names
 from i2kit.manifest.fields import (
     CERTIFICATE,
     CONTAINER_FIELDS,
+    DEPLOYMENT_VERSIONS,
     GRACE,
     INSTANCE_TYPE,
     LABELS,
@@ -470,8 +471,14 @@ KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
 )
 """Documents other than those above and Lists: apiVersions, and the verdict by kind."""
 
-SERVICE_VERSIONS = ("v1",)
-AUTOSCALER_VERSIONS = tuple(version for versions, _ in AUTOSCALERS for version in versions)
+Shapes = tuple[tuple[tuple[str, ...], Object], ...]
+
+SHAPES: dict[str, Shapes] = {
+    "Deployment": ((DEPLOYMENT_VERSIONS, DEPLOYMENT),),
+    "Service": ((("v1",), SERVICE),),
+    "HorizontalPodAutoscaler": AUTOSCALERS,
+}
+"""The documents that are read: by kind, what the apiVersions look like."""
 
 LIST = Object(
     "List",

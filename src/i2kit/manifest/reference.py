@@ -6,7 +6,6 @@ In: the table. Out: a schema, Markdown. Never says anything that the table does 
 from collections.abc import Iterator
 
 from i2kit.manifest import kinds
-from i2kit.manifest.fields import DEPLOYMENT_VERSIONS
 from i2kit.manifest.quantity import PATTERN as _QUANTITY
 from i2kit.manifest.scalars import Schema, Type
 from i2kit.manifest.shape import Either, Field, ListOf, MapOf, Object, sentence
@@ -104,31 +103,18 @@ def json_schema() -> Schema:
     """JSON Schema (2020-12) of one document in either form."""
     definitions: dict[str, Schema] = {}
     native = kinds.NATIVE.schema(definitions)
-    by_kind = {
-        "Deployment": (DEPLOYMENT_VERSIONS, kinds.DEPLOYMENT),
-        "Service": (kinds.SERVICE_VERSIONS, kinds.SERVICE),
-        "List": (("v1",), kinds.LIST),
-    }
+    by_kind: dict[str, kinds.Shapes] = {**kinds.SHAPES, "List": ((("v1",), kinds.LIST),)}
     rules: list[Schema] = []
-    for kind, (versions, shape) in by_kind.items():
-        is_kind = {"properties": {"kind": {"const": kind}}}
-        then = {"properties": {"apiVersion": {"enum": list(versions)}}, **shape.schema(definitions)}
-        rules.append({"if": is_kind, "then": then})
-    for versions, shape in kinds.AUTOSCALERS:
-        is_one = {
-            "properties": {
-                "kind": {"const": "HorizontalPodAutoscaler"},
-                "apiVersion": {"enum": list(versions)},
-            }
-        }
-        rules.append({"if": is_one, "then": shape.schema(definitions)})
-    is_any = {"properties": {"kind": {"const": "HorizontalPodAutoscaler"}}}
-    rules.append(
-        {"if": is_any, "then": {"properties": {"apiVersion": {"enum": [*kinds.AUTOSCALER_VERSIONS]}}}}
-    )
+    for kind, shapes in by_kind.items():
+        every = [version for versions, _ in shapes for version in versions]
+        is_kind: Schema = {"properties": {"kind": {"const": kind}}}
+        rules.append({"if": is_kind, "then": {"properties": {"apiVersion": {"enum": every}}}})
+        for versions, shape in shapes:
+            chosen = {"properties": {"kind": {"const": kind}, "apiVersion": {"enum": [*versions]}}}
+            rules.append({"if": is_kind if len(shapes) == 1 else chosen, "then": shape.schema(definitions)})
     definitions["List"]["properties"]["items"]["items"] = {"$ref": "#"}
     other = [verdict for _, verdict in kinds.KINDS if verdict.verdict != "refused"]
-    known = [*by_kind, "HorizontalPodAutoscaler", *(verdict.name for verdict in other)]
+    known = [*by_kind, *(verdict.name for verdict in other)]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "i2kit manifest",
@@ -152,7 +138,7 @@ def page() -> str:
     for shape in _shapes(kinds.NATIVE, seen):
         parts.append(_table(shape))
     parts.append("\n## Kubernetes\n")
-    for root in (kinds.DEPLOYMENT, kinds.SERVICE, *(shape for _, shape in kinds.AUTOSCALERS)):
+    for root in (shape for shapes in kinds.SHAPES.values() for _, shape in shapes):
         parts.extend(_table(shape) for shape in _shapes(root, seen))
     parts.append("\n### Other kinds\n\n| kind | verdict | |\n|---|---|---|\n")
     for _, verdict in kinds.KINDS:
