@@ -130,4 +130,26 @@ function client.call(identity, service, target, body)
     return status, answer
 end
 
+-- The body of a call's answer. What is refused is an error, with AWS's name for it.
+function client.ask(identity, service, target, body)
+    local status, answer = client.call(identity, service, target, body)
+    if status ~= 200 then
+        local what = target ~= "" and target or body:match("^Action=(%w+)")
+        local why = client.field(answer, "__type") or answer:match("<Code>(.-)</Code>") or answer
+        local about = client.field(answer, "message") or answer:match("<Message>(.-)</Message>") or ""
+        error(("%s: %d %s %s"):format(what, status, why, about), 0)
+    end
+    return answer
+end
+
+-- The body of a query API's call.
+function client.form(action, version, parameters)
+    local words = { "Action=" .. action .. "&Version=" .. version }
+    for name, value in pairs(parameters) do
+        local escaped = value:gsub("[^%w%-_.~]", function(one) return ("%%%02X"):format(one:byte()) end)
+        words[#words + 1] = name .. "=" .. escaped
+    end
+    return table.concat(words, "&")
+end
+
 return client
