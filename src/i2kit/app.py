@@ -603,7 +603,9 @@ def services_of(workload: Workload, services: Sequence[Service]) -> tuple[Servic
         name=workload.name,
         namespace=workload.namespace,
         selector=workload.labels,
-        ports=tuple(ServicePort(port.number, port.number, port.name) for port in workload.ports),
+        ports=tuple(
+            ServicePort(port.number, port.number, port.name, port.protocol) for port in workload.ports
+        ),
         public=workload.public,
     )
     return (implicit, *selecting)

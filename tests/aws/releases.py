@@ -74,9 +74,14 @@ def release(
 
 def service(
     name: str,
-    *ports: tuple[int, int | str, str | None],
+    *ports: tuple[int, int | str, str | None] | ServicePort,
     public: bool = False,
     namespace: str = "default",
+    **has: Any,
 ) -> Service:
-    numbers = tuple(ServicePort(number, target, called) for number, target, called in ports)
-    return Service(name, (("app", "web"),), numbers, namespace, public)
+    numbers = tuple(one if isinstance(one, ServicePort) else ServicePort(*one) for one in ports)
+    return Service(name, (("app", "web"),), numbers, namespace, public, **has)
+
+
+def udp(number: int, target: int | str, name: str | None = None) -> ServicePort:
+    return ServicePort(number, target, name, "UDP")

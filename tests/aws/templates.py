@@ -19,6 +19,7 @@ from .releases import (
     SUBNETS,
     release,
     service,
+    udp,
 )
 
 WEB_PORTS = (Port(80, "web"), Port(8443))
@@ -85,6 +86,29 @@ def all_templates() -> Mapping[str, dict[str, Any]]:
                 replicas=4,
                 resources=Resources(cpu_request_millis=500),
                 scaling=Scaling(2, 10, (Metric("cpu", percent=80),)),
+            ),
+            AMI,
+            NETWORK,
+            PUBLIC_ZONE,
+            OPTIONS,
+        ),
+        # TCP and UDP of one number share a listener; callers come back, and only some may call.
+        "dns": template(
+            release(
+                "dns",
+                ports=(Port(53, "dns"), Port(53, "dns-udp", "UDP"), Port(9153, "metrics")),
+                services=(
+                    service(
+                        "dns",
+                        (53, 53, "dns"),
+                        udp(53, 53, "dns-udp"),
+                        udp(443, 53, "doq"),
+                        public=True,
+                        sticky_s=10800,
+                        sources=("192.0.2.0/24", "2001:db8::/32"),
+                    ),
+                    service("metrics", (80, 9153, "http"), sticky_s=600),
+                ),
             ),
             AMI,
             NETWORK,

@@ -22,6 +22,7 @@ from .releases import (
     SUBNETS,
     release,
     service,
+    udp,
 )
 
 
@@ -142,6 +143,25 @@ def test_rules_of_a_security_group() -> None:
     assert found(release(ports=ports(20)), wide) == []
     only(found(release(ports=ports(21)), wide), "21 ports from 3 address ranges", "I2KIT_SECURITY_GROUP")
     assert found(release(ports=ports(31)), replace(wide, security_group="sg-00000001")) == []
+
+
+def test_what_a_load_balancer_does_not_do() -> None:
+    both = service("dns", (53, 1, None), udp(53, 2))
+    only(found(release(services=(both,))), "`dns` has port 53 for TCP and for UDP", "targetPort")
+    assert found(release(services=(service("dns", (53, 1, None), udp(53, 1)),))) == []
+    sticky = service("site", (443, 80, None), (22, 22, None), sticky_s=60)
+    with_certificate = replace(OPTIONS, certificate=CERTIFICATE)
+    only(found(release(services=(sticky,)), options=with_certificate), "`site` has sessionAffinity", "443")
+    assert found(release(services=(sticky,))) == []
+
+
+def test_only_one_can_say_who_may_call() -> None:
+    some = service("web", (80, 80, None), public=True, sources=("192.0.2.0/24",))
+    assert found(release(services=(some,))) == []
+    given = replace(NETWORK, security_group="sg-00000001")
+    only(found(release(services=(some,)), given), "loadBalancerSourceRanges", "sg-00000001")
+    many = replace(some, sources=tuple(f"192.0.2.{number}/32" for number in range(61)))
+    only(found(release(services=(many,))), "1 ports from 61 address ranges", "fewer ranges")
 
 
 def test_names_that_are_too_long() -> None:

@@ -10,7 +10,7 @@ from i2kit.model import Port, Release, Resources
 from i2kit.providers.aws.design import record
 from i2kit.providers.aws.design.record import MAX_HISTORY, Record
 
-from .releases import AMI, NETWORK, OPTIONS, PRIVATE_ZONE, release, service
+from .releases import AMI, NETWORK, OPTIONS, PRIVATE_ZONE, release, service, udp
 
 FRONT = service("front", (80, "web", "http"), public=True)
 NOTHING = Path()
@@ -48,6 +48,16 @@ def read_back(one: Record) -> Record:
             options=replace(OPTIONS, architecture="arm64", key_pair="ops", addresses=(("a/b", "c"),)),
             zone=None,
             network=replace(NETWORK, security_group="sg-00000000000000001"),
+            implied=False,
+        ),
+        made(
+            release(
+                ports=(Port(53, "dns"), Port(53, None, "UDP")),
+                services=(
+                    service("a", udp(53, 53), (53, 53, None), headless=True, unready=True),
+                    service("b", udp(53, "dns", "x"), public=True, sticky_s=5, sources=("192.0.2.0/24",)),
+                ),
+            ),
             implied=False,
         ),
     ],

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from i2kit.model import Endpoint, Port, Release
+from i2kit.model import Endpoint, Port, Release, Service
 from i2kit.providers.aws.design import record, userdata
 from i2kit.providers.aws.design.balancing import Balancer, balancers
 from i2kit.providers.aws.design.record import Record
@@ -37,6 +37,7 @@ from .releases import (
     SUBNETS,
     release,
     service,
+    udp,
 )
 from .templates import all_templates
 
@@ -135,6 +136,46 @@ def test_services_share_a_load_balancer_unless_a_number_leads_to_two_places() ->
     assert [each.id for each in found] == ["InternalNetwork", "InternalApplication"]
 
 
+def listeners(*services: Service, certificate: str | None = None) -> list[list[tuple[int, str]]]:
+    found = balancers(release(services=services), NETWORK, certificate)
+    return [[(each.number, each.protocol) for each in one.listeners] for one in found]
+
+
+def test_udp_goes_through_a_network_load_balancer() -> None:
+    assert listeners(service("a", udp(53, 5353))) == [[(53, "UDP")]]
+    assert listeners(service("a", (53, 5353, None), udp(53, 5353))) == [[(53, "TCP_UDP")]]
+    assert listeners(service("a", (80, 80, None), udp(53, 53))) == [[(53, "UDP"), (80, "TCP")]]
+    # Two services: one number can't lead to two places, whatever the protocol.
+    assert listeners(service("a", (53, 1, None)), service("b", udp(53, 2))) == [[(53, "TCP")], [(53, "UDP")]]
+    assert listeners(service("a", (53, 1, None)), service("b", udp(53, 1))) == [[(53, "TCP_UDP")]]
+
+
+def test_services_for_some_callers_only_share_nothing() -> None:
+    some = service("some", (80, 80, None), public=True, sources=("192.0.2.0/24",))
+    everyone = service("everyone", (80, 80, None), public=True)
+    inside = service("inside", (80, 80, None))
+    assert list(names(balancers(release(services=(some, everyone)), NETWORK, None)).values()) == [
+        ["everyone"],
+        ["some"],
+    ]
+    assert names(balancers(release(services=(some, inside)), NETWORK, None)) == {
+        "PublicApplication": ["some"],
+        "InternalApplication": ["inside"],
+    }
+
+
+def test_who_asks_for_the_same_machine_gets_it_and_others_may_too() -> None:
+    sticky, other = service("z", (80, 80, None), sticky_s=60), service("a", (80, 80, None))
+    longer = service("longer", (80, 80, None), sticky_s=90)
+    (one,) = balancers(release(services=(other, sticky)), NETWORK, None)
+    assert [target.sticky_s for target in one.targets] == [60]
+    assert len(balancers(release(services=(longer, sticky)), NETWORK, None)) == 2
+
+
+def test_headless_services_have_no_load_balancer() -> None:
+    assert balancers(release(services=(service("web", (80, 80, None), headless=True),)), NETWORK, None) == ()
+
+
 def names(found: tuple[Balancer, ...]) -> dict[str, list[str]]:
     return {one.id: [each.name for each in one.services] for one in found}
 
@@ -153,6 +194,11 @@ def test_what_was_written_decides_what_is_spoken() -> None:
     own, written = service("web", (80, 80, None)), service("z-raw", (80, 80, "tcp"))
     found = balancers(release(services=(own, written)), NETWORK, None)
     assert [(one.kind, one.listeners[0].protocol) for one in found] == [("network", "TCP")]
+
+
+def test_a_machine_need_not_listen_on_udp_to_be_ready() -> None:
+    assert userdata.ready_ports(release(services=(service("a", (80, 80, None), udp(53, 53)),))) == (80,)
+    assert userdata.ready_ports(release(services=(service("a", udp(53, 53)),))) == ()
 
 
 def test_a_machine_is_ready_when_it_listens_where_written_services_lead() -> None:

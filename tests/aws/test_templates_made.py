@@ -11,7 +11,7 @@ from i2kit.providers.aws.place.network import TAGS, network_of, network_template
 from i2kit.providers.aws.values import NETWORK_STACK, Ami, Network, Zone
 
 from .conftest import Aws
-from .releases import OPTIONS, release, service
+from .releases import OPTIONS, release, service, udp
 
 BLOCK = bytes(512 << 10)
 
@@ -84,6 +84,14 @@ RELEASES = {
         services=(
             service("shop", (80, 80, None), (443, 443, None), public=True),
             service("admin", (9000, 80, None)),
+        ),
+    ),
+    "dns": release(
+        "dns",
+        ports=(Port(53), Port(53, protocol="UDP")),
+        services=(
+            service("dns", (53, 53, None), udp(53, 53), udp(853, 53), public=True, sticky_s=60),
+            service("names", (53, 53, None), sources=("192.0.2.0/24",)),
         ),
     ),
 }

@@ -18,7 +18,14 @@ from i2kit.model import Release, Workload
 from i2kit.providers.aws.design import instances, rollout, userdata
 from i2kit.providers.aws.design.balancing import Balancer, balancers
 from i2kit.providers.aws.design.instances import Need
-from i2kit.providers.aws.design.template import MACHINES, MAX_BYTES, dumps, instance_type, template
+from i2kit.providers.aws.design.template import (
+    MACHINES,
+    MAX_BYTES,
+    balancer_security_group,
+    dumps,
+    instance_type,
+    template,
+)
 from i2kit.providers.aws.place.network import NO_VPC
 from i2kit.providers.aws.values import (
     BOOT_MODES,
@@ -201,12 +208,18 @@ def _of_balancers(release: Release, found: tuple[Balancer, ...], network: Networ
                 )
         if (count := len(balancer.listeners)) > MAX_LISTENERS:
             yield problem(f"{count} ports: a load balancer has {MAX_LISTENERS} listeners at most", split)
-        elif (
-            network.security_group is None and count * len(network.cidrs) > MAX_RULES and not balancer.public
-        ):
-            sources = f"{count} ports from {len(network.cidrs)} address ranges"
-            message = f"{sources}: a security group has {MAX_RULES} rules at most"
-            yield problem(message, "give a security group of your own with I2KIT_SECURITY_GROUP")
+        elif network.security_group is None:
+            group = balancer_security_group(balancer, network, workload.key)["Properties"]
+            rules, ranges = len(group["SecurityGroupIngress"]), balancer.sources or network.cidrs
+            if rules > MAX_RULES:
+                message = f"{count} ports from {len(ranges)} address ranges"
+                yield problem(
+                    f"{message}: a security group has {MAX_RULES} rules at most",
+                    "name fewer ranges, or larger ones"
+                    if balancer.sources
+                    else "give a security group of your own with I2KIT_SECURITY_GROUP",
+                )
+        yield from _of_listeners(balancer, network)
         replicas = workload.scaling.most if workload.scaling else workload.replicas
         targets = replicas * len(balancer.targets)
         if targets > MAX_TARGETS[balancer.kind]:
@@ -218,6 +231,36 @@ def _of_balancers(release: Release, found: tuple[Balancer, ...], network: Networ
     groups = sum(len(balancer.targets) for balancer in found)
     if groups > MAX_TARGET_GROUPS:
         yield problem(f"{groups} target groups: a group of machines has {MAX_TARGET_GROUPS} at most", split)
+
+
+def _of_listeners(balancer: Balancer, network: Network) -> Iterator[Problem]:
+    """What services ask for that these load balancers do not do."""
+    numbers = Counter(one.number for one in balancer.listeners)
+    ends_tls = {one.number for one in balancer.listeners if one.protocol == "TLS"}
+    for service in balancer.services:
+        twice = sorted({port.number for port in service.ports if numbers[port.number] > 1})
+        for number in twice:
+            yield Problem(
+                f"service `{service.name}` has port {number} for TCP and for UDP: one load balancer has both "
+                "only where they lead to the same port, and TLS is not ended",
+                service.position,
+                "give both the same targetPort, or make two services of them",
+            )
+        if service.sticky_s and balancer.kind == "network":
+            for number in sorted({port.number for port in service.ports} & ends_tls):
+                yield Problem(
+                    f"service `{service.name}` has sessionAffinity, which no network load balancer does "
+                    f"on port {number}, where it ends TLS",
+                    service.position,
+                    "leave TLS to the pods, or make a service of its own for the ports of HTTP",
+                )
+        if service.sources and network.security_group:
+            yield Problem(
+                f"service `{service.name}` has loadBalancerSourceRanges, and the security group "
+                f"{network.security_group} alone decides who may call",
+                service.position,
+                "leave I2KIT_SECURITY_GROUP out, or have that group say it and leave the ranges out",
+            )
 
 
 def instead_of(release: Release, fitting: instances.InstanceType) -> str:

@@ -22,6 +22,7 @@ from i2kit.model import (
     Metric,
     Port,
     Probe,
+    Protocol,
     Release,
     Resources,
     Scaling,
@@ -128,6 +129,8 @@ def is_implied(release: Release) -> bool:
         service.position is None
         and service.public == release.workload.public
         and service.selector == release.workload.labels
+        and not service.headless
+        and not service.sticky_s
         and [(port.number, port.target) for port in service.ports]
         == [(port.number, port.number) for port in release.workload.ports]
         for service in own
@@ -276,7 +279,7 @@ def _container(one: Container) -> Data:
     return {
         "Name": one.name,
         "Image": one.image,
-        "Ports": [[port.number, *([port.name] if port.name else [])] for port in one.ports],
+        "Ports": [[port.number, *_about(port)] for port in one.ports],
         "Resources": _given(given),
         **{name: _timing(probe) for name, probe in probes.items() if probe},
     }
@@ -321,9 +324,28 @@ def _service(one: Service) -> Data:
         "Name": one.name,
         "Namespace": one.namespace,
         "Selector": dict(one.selector),
-        "Ports": [[port.number, port.target, *([port.name] if port.name else [])] for port in one.ports],
+        "Ports": [[port.number, port.target, *_about(port)] for port in one.ports],
         "Public": one.public,
+        **_given(
+            {
+                "Headless": one.headless or None,
+                "Unready": one.unready or None,
+                "StickyS": one.sticky_s,
+                "Sources": list(one.sources) or None,
+            }
+        ),
     }
+
+
+def _about(port: Port | ServicePort) -> list[str]:
+    """Its name and its protocol, as far as there is something to say."""
+    if port.protocol != "TCP":
+        return [port.name or "", port.protocol]
+    return [port.name] if port.name else []
+
+
+def _about_of(name: str = "", protocol: Protocol = "TCP") -> tuple[str | None, Protocol]:
+    return name or None, protocol
 
 
 def _record(data: Mapping[str, Any]) -> Record:
@@ -385,7 +407,7 @@ def _container_of(data: Mapping[str, Any]) -> Container:
     return Container(
         name=data["Name"],
         image=data["Image"],
-        ports=tuple(Port(*port) for port in data["Ports"]),
+        ports=tuple(Port(number, *_about_of(*rest)) for number, *rest in data["Ports"]),
         resources=Resources(**{field_: given.get(name) for field_, name in _RESOURCES}),
         **_probes_of(data),
     )
@@ -410,7 +432,13 @@ def _service_of(data: Mapping[str, Any]) -> Service:
     return Service(
         name=data["Name"],
         selector=tuple(data["Selector"].items()),
-        ports=tuple(ServicePort(*port) for port in data["Ports"]),
+        ports=tuple(
+            ServicePort(number, target, *_about_of(*rest)) for number, target, *rest in data["Ports"]
+        ),
         namespace=data["Namespace"],
         public=data["Public"],
+        headless=data.get("Headless", False),
+        unready=data.get("Unready", False),
+        sticky_s=data.get("StickyS"),
+        sources=tuple(data.get("Sources", ())),
     )

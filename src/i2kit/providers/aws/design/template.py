@@ -19,7 +19,15 @@ from typing import Any
 
 from i2kit.model import Endpoint, Pairs, Release, Service, Workload
 from i2kit.providers.aws.design import instances, record, rollout, userdata
-from i2kit.providers.aws.design.balancing import Balancer, Listener, Speech, Target, balancers, leads
+from i2kit.providers.aws.design.balancing import (
+    Balancer,
+    Listener,
+    Speech,
+    Target,
+    Way,
+    balancers,
+    leads,
+)
 from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.values import ROOT_DEVICE, Ami, Network, Options, Zone, log_group, stack_name
 
@@ -45,7 +53,7 @@ ANYWHERE = "0.0.0.0/0"
 NO_VALUE = "-"
 """For a label without a value, which the tag of a stack must have. No label has this one."""
 
-_ENDPOINT = re.compile(r"(?P<service>\S+/\S+) port (?P<port>\d+), (?P<reach>public|internal)")
+_ENDPOINT = re.compile(r"(?P<service>\S+/\S+) port (?P<port>\d+)(/UDP)?, (?P<reach>public|internal)")
 
 MACHINES = "MachineSecurityGroup"
 """The logical id of the machines' security group."""
@@ -154,13 +162,14 @@ def endpoint_outputs(release: Release, found: tuple[Balancer, ...], zone: Zone |
         speeches = {listener.number: listener.speech for listener in balancer.listeners}
         for service in balancer.services:
             for port, _ in leads(release, service):
-                start, end = url_parts(speeches[port.number], port.number)
+                udp = port.protocol == "UDP"
+                start, end = url_parts("udp" if udp else speeches[port.number], port.number)
                 url: str | Data = {"Fn::Sub": f"{start}${{{balancer.id}LoadBalancer.DNSName}}{end}"}
                 if zone and not (service.public and zone.private):
                     url = f"{start}{userdata.record_name(service, zone)}{end}"
                 reach = "public" if service.public else "internal"
-                made[f"Endpoint{camel(service.name)}{port.number}"] = {
-                    "Description": f"{service.key} port {port.number}, {reach}",
+                made[f"Endpoint{camel(service.name)}{port.number}{'Udp' if udp else ''}"] = {
+                    "Description": f"{service.key} port {port.number}{'/UDP' if udp else ''}, {reach}",
                     "Value": url,
                 }
     return made
@@ -263,12 +272,17 @@ def load_balancer(balancer: Balancer, network: Network) -> Data:
 def target_group(target: Target, network: Network, workload: Workload, *, public: bool) -> Data:
     """Its machines are asked for their whole pod, whatever is spoken on the port itself."""
     settings = {"deregistration_delay.timeout_seconds": str(rollout.delay_s(workload))}
-    if target.protocol not in ("HTTP", "HTTPS"):
+    web = target.protocol in ("HTTP", "HTTPS")
+    if not web:
         settings["deregistration_delay.connection_termination.enabled"] = "true"
         # A machine that calls its own internal service may be sent to itself: it would see a call from its
-        # own address, and never answer. Public services see who calls.
-        if not public:
+        # own address, and never answer. Public services see who calls; with UDP, AWS leaves no choice.
+        if not public and target.protocol in ("TCP", "TLS"):
             settings["preserve_client_ip.enabled"] = "false"
+    if target.sticky_s:
+        settings |= {"stickiness.enabled": "true", "stickiness.type": "lb_cookie" if web else "source_ip"}
+        if web:
+            settings["stickiness.lb_cookie.duration_seconds"] = str(target.sticky_s)
     return resource(
         "ElasticLoadBalancingV2::TargetGroup",
         {
@@ -310,12 +324,19 @@ def listener_resource(balancer: Balancer, listener: Listener, options: Options) 
 
 def target_id(balancer: Balancer, target: Target) -> str:
     """With the protocol, which cannot change in place."""
-    return f"{balancer.id}{target.protocol.capitalize()}Target{target.number}"
+    protocol = "".join(word.capitalize() for word in target.protocol.split("_"))
+    sticky = f"Sticky{target.sticky_s}" if target.sticky_s else ""
+    return f"{balancer.id}{protocol}Target{target.number}{sticky}"
+
+
+def transports(protocol: Way) -> tuple[str, ...]:
+    """What a security group calls that."""
+    return {"UDP": ("udp",), "TCP_UDP": ("tcp", "udp")}.get(protocol, ("tcp",))
 
 
 def balancer_security_group(balancer: Balancer, network: Network, key: str) -> Data:
-    """Who may call: everyone, or everyone in the network."""
-    sources = (ANYWHERE,) if balancer.public else network.cidrs
+    """Who may call: whom its service names, else everyone, or everyone in the network."""
+    sources = balancer.sources or ((ANYWHERE,) if balancer.public else network.cidrs)
     return resource(
         "EC2::SecurityGroup",
         {
@@ -323,13 +344,14 @@ def balancer_security_group(balancer: Balancer, network: Network, key: str) -> D
             "VpcId": network.vpc,
             "SecurityGroupIngress": [
                 {
-                    "CidrIp": source,
-                    "IpProtocol": "tcp",
+                    "CidrIpv6" if ":" in source else "CidrIp": source,
+                    "IpProtocol": transport,
                     "FromPort": listener.number,
                     "ToPort": listener.number,
                     "Description": f"port {listener.number}",
                 }
                 for listener in balancer.listeners
+                for transport in transports(listener.protocol)
                 for source in sources
             ],
         },
@@ -343,20 +365,24 @@ def balancer_group_id(balancer: Balancer, network: Network) -> str | Data:
 def machine_security_group(found: tuple[Balancer, ...], network: Network, workload: Workload) -> Data:
     """Machines are called by the load balancers alone."""
     ways = {
-        (number, balancer.id): {
+        (number, transport, balancer.id): {
             "SourceSecurityGroupId": balancer_group_id(balancer, network),
-            "IpProtocol": "tcp",
+            "IpProtocol": transport,
             "FromPort": number,
             "ToPort": number,
             "Description": f"from the {'public' if balancer.public else 'internal'} load balancer",
         }
         for balancer in found
-        for number in (*(target.number for target in balancer.targets), workload.health_port)
+        for number, transport in (
+            *((one.number, transport) for one in balancer.targets for transport in transports(one.protocol)),
+            (workload.health_port, "tcp"),
+        )
     }
     if network.security_group:
         # One group for all load balancers: AWS refuses a rule that is there twice.
         ways = {
-            (number, ""): {**way, "Description": "from load balancers"} for (number, _), way in ways.items()
+            (number, transport, ""): {**way, "Description": "from load balancers"}
+            for (number, transport, _), way in ways.items()
         }
     return resource(
         "EC2::SecurityGroup",
@@ -510,12 +536,29 @@ def notes(one: Record) -> Iterator[str]:
     """What to know of updates and of autoscaling before they happen."""
     workload = one.release.workload
     yield from rollout.notes(workload, one.options)
+    yield from _sticky_notes(balancers(one.whole, one.network, one.options.certificate))
     if workload.scaling and (target := cpu_target(one.release, one.options)):
         type_ = instance_type(one.release, one.options)
         between = f"between {workload.scaling.least} and {workload.scaling.most} machines"
         yield f"AWS scales it {between}, to {target.percent:g} % of the CPU of a {type_}"
         if target.note:
             yield target.note
+
+
+def _sticky_notes(found: Iterable[Balancer]) -> Iterator[str]:
+    """How long, and by what, a caller comes back to the same machine."""
+    for balancer in found:
+        for service in balancer.services:
+            if service.sticky_s and balancer.kind == "application":
+                yield (
+                    f"callers of {service.key} come back to the same machine by a cookie, for "
+                    f"{service.sticky_s} seconds; who keeps no cookies does not"
+                )
+            elif service.sticky_s:
+                yield (
+                    f"callers of {service.key} come back to the same machine by their address, as long as "
+                    "it is healthy: a network load balancer counts no seconds"
+                )
 
 
 def scaling_policy(workload: Workload, target: rollout.Target) -> Data:

@@ -4,7 +4,7 @@ The format is the guest's (guest/supervisor/usr/lib/i2kit/network): lines of `ke
 machines of a group. Never holds secrets: whoever may describe the launch template can read it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from i2kit.model import Release, Service, told_facts
 from i2kit.providers.aws.design.balancing import leads
@@ -32,13 +32,16 @@ def render(release: Release, zone: Zone | None, addresses: Mapping[str, str], re
 
 
 def ready_ports(release: Release) -> tuple[int, ...]:
-    """What a machine listens on when it is ready: the ports that services lead to.
+    """What a machine listens on when it is ready: the ports of TCP that services lead to.
 
     The deployment's own service, which has all declared ports, counts only where there is no other.
     """
+
+    def ports(services: Iterable[Service]) -> set[int]:
+        return {to for one in services for port, to in leads(release, one) if port.protocol == "TCP"}
+
     explicit = [service for service in release.services if service.name != release.workload.name]
-    found = {to for service in explicit for _, to in leads(release, service)}
-    return tuple(sorted(found or {to for service in release.services for _, to in leads(release, service)}))
+    return tuple(sorted(ports(explicit) or ports(release.services)))
 
 
 def discovery(
