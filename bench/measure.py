@@ -130,7 +130,7 @@ class Variants:
         return self.layout("changed", [*self.layers[:-1], with_changed_file(last, 100)])
 
     def resolved(self, reference: str) -> ResolvedImage:
-        return sources.resolve(reference, store=self.store, docker_config=None)
+        return sources.resolve(reference, store=self.store)
 
     def forget(self, reference: str) -> None:
         """Let the store know the image's layers no more."""
@@ -145,7 +145,7 @@ class Variants:
         """The same with one file changed in the first of the images that make up the base."""
         text = image.render(workload, settings=self.given)
         init = self.resolved(linuxkit.parse("bench.yml", text).init[0])
-        layers = sources.pull(init, store=self.store, docker_config=None)
+        layers = sources.pull(init, store=self.store)
         changed = self.folder / "init.tar"
         changed.write_bytes(with_changed_file(layers[0]))
         other = sources.add_local_image(self.store, [changed, *layers[1:]], {}, "bench")

@@ -11,19 +11,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2kit import app, image, settings
-from i2kit.errors import InputError, NotReadyError, OperationError
+from i2kit.errors import InputError, NotReadyError, OperationError, Position
 from i2kit.events import Event, Warned, Watcher, ignore
 from i2kit.image import upkeep
 from i2kit.model import (
     Container,
     Deployment,
+    Ingress,
     Instance,
     MachineImage,
+    Manifest,
+    NetworkPolicy,
     Output,
     OutputFile,
     PlacedImage,
     Port,
     Release,
+    SecretKey,
+    SecretValue,
+    Selector,
     Service,
     ServicePort,
     Workload,
@@ -154,10 +160,66 @@ def test_what_is_wrong_for_every_workload_is_said_once(deploy: Deploy) -> None:
     def fail(workload: Workload, *, settings: Settings, watch: Watcher) -> None:
         raise InputError([problem])
 
-    pods = [workload(80), workload(81)]
+    pods = Manifest((workload(80), workload(81)))
     with pytest.raises(InputError) as raised:
         app.of_each(pods, fail, settings=settings.load(), watch=ignore)
     assert raised.value.problems == (problem,)
+
+
+def test_images_are_pulled_with_the_logins_that_their_pod_names() -> None:
+    seen = {}
+
+    def step(one: Workload, *, settings: Settings, watch: Watcher) -> None:
+        seen[one.key] = settings.logins
+
+    pod = workload(80)
+    pods = (
+        replace(pod, logins=("second", "first", "lost")),
+        replace(pod, name="other", namespace="elsewhere", logins=("first",)),
+        replace(pod, name="bare"),
+    )
+    secrets = tuple(
+        SecretValue("default", name, key, name.encode())
+        for name, key in (("first", ".dockerconfigjson"), ("second", ".dockercfg"), ("third", ".dockercfg"))
+    )
+    app.of_each(Manifest(pods, secrets=secrets), step, settings=settings.load(), watch=ignore)
+    assert seen == {
+        pods[0].key: (("second", b"second"), ("first", b"first")),
+        pods[1].key: (),
+        pods[2].key: (),
+    }
+
+
+def test_a_release_has_the_secrets_that_it_needs_and_no_others() -> None:
+    pod = replace(workload(80), secrets=(SecretKey("db", "password"),))
+    values = tuple(
+        SecretValue(namespace, secret, key, b"x")
+        for namespace, secret, key in (
+            ("default", "db", "password"),
+            ("default", "db", "user"),
+            ("other", "db", "password"),
+            ("default", "cert", "tls.key"),
+            ("default", "cert", "ca.crt"),
+        )
+    )
+    assert app.secrets_of(pod, (), values) == values[:1]
+    ingress = Ingress("web", (), tls=((("a.example",), "cert"),))
+    assert app.secrets_of(pod, (ingress,), values) == (values[0], values[3])
+    assert b"x" not in repr(values).encode()
+
+
+def test_a_policy_is_refused_that_selects_what_runs_from_other_files(
+    provider: InMemoryProvider, deploy: Deploy
+) -> None:
+    deploy(WEB)
+    policy = NetworkPolicy("deny", Selector(), position=Position("policy.yml", 4, 3))
+    with pytest.raises(InputError, match="`deny` also selects what runs already: default/web") as raised:
+        app.for_others_too(Manifest((), policies=(policy,)), provider)
+    assert raised.value.problems[0].position == policy.position
+    app.for_others_too(Manifest((), policies=(replace(policy, namespace="other"),)), provider)
+    app.for_others_too(
+        Manifest((provider.releases["default/web"][0].workload,), policies=(policy,)), provider
+    )
 
 
 def test_a_failure_says_what_was_done_and_what_was_not(provider: InMemoryProvider, deploy: Deploy) -> None:

@@ -51,6 +51,9 @@ Made = TypeVar("Made", covariant=True)
 TLS_KEYS = frozenset({"tls.crt", "tls.key"})
 """What a secret for TLS has."""
 
+LOGIN_KEYS = frozenset({".dockerconfigjson", ".dockercfg"})
+"""What a secret with logins of registries has."""
+
 # manifest, image and each provider are imported where they are used: `i2kit --help` needs none of them.
 
 
@@ -110,6 +113,7 @@ def deploy(
     provider = load(provider_name, settings)
     provider.ask = dry_run
     fronts = in_front_of_others(manifest, provider)
+    for_others_too(manifest, provider)
     for workload in manifest.workloads[:1]:
         provider.observe(workload.key)  # what cannot be reached says so before minutes of building
     with ExitStack() as until_applied:
@@ -130,11 +134,13 @@ def destroy(
     settings: Settings,
     provider_name: str,
     watch: Watcher,
+    volumes: bool = False,
     stdin: IO[bytes] | None = None,
 ) -> tuple[Outcome, ...]:
     """Take down the named deployments and those that the files name. What does not run is no error.
 
-    Services of the files go from in front of deployments that stay.
+    Services of the files go from in front of deployments that stay. The disks that outlive machines stay,
+    unless `volumes` says that these go as well, also those of deployments that do not run any more.
     """
     keys = [key_of(name) for name in names]
     services: Sequence[Service] = ()
@@ -143,6 +149,7 @@ def destroy(
         keys += [workload.key for workload in manifest.workloads]
         services = manifest.services
     provider = load(provider_name, settings)
+    provider.volumes = volumes
     wanted: list[tuple[str, Wanted | None]] = [(key, None) for key in dict.fromkeys(keys)]
     for found in provider.list() if services else ():
         there = {service.key for service in found.services}
@@ -239,12 +246,12 @@ def build(
     ) -> tuple[MachineImage | None, Output]:
         return image.output(workload, format_, settings=settings, sbom=sbom, builder=builder, watch=watch)
 
-    workloads = read(paths, watch=watch, stdin=stdin).workloads
+    manifest = read(paths, watch=watch, stdin=stdin)
     built = []
     with building(settings, watch):
-        for workload, (made, files) in of_each(workloads, step, settings=settings, watch=watch):
+        for workload, (made, files) in of_each(manifest, step, settings=settings, watch=watch):
             if output is not None:
-                files = copied(files, output if len(workloads) == 1 else output / workload.key)
+                files = copied(files, output if len(manifest.workloads) == 1 else output / workload.key)
             built.append(Built(workload.key, made, files))
     return tuple(built)
 
@@ -279,9 +286,9 @@ def render_linuxkit(
     """The LinuxKit templates of all workloads as one YAML stream."""
     from i2kit import image
 
-    workloads = read(paths, watch=watch, stdin=stdin).workloads
+    manifest = read(paths, watch=watch, stdin=stdin)
     with building(settings, watch):
-        texts = of_each(workloads, image.render, settings=settings, watch=watch)
+        texts = of_each(manifest, image.render, settings=settings, watch=watch)
     return "---\n".join(text for _, text in texts)
 
 
@@ -477,7 +484,7 @@ def releases(
         assert made, "the image of a workload has a kernel"
         return made, output.files[0].path
 
-    made = of_each(manifest.workloads, step, settings=settings, watch=watch)
+    made = of_each(manifest, step, settings=settings, watch=watch)
     in_front = {workload.key: services_of(workload, manifest.services) for workload in manifest.workloads}
     everyones = dict.fromkeys(service for services in in_front.values() for service in services)
     found = []
@@ -567,6 +574,26 @@ def in_front_of_others(manifest: Manifest, provider: Provider) -> Sequence[tuple
     return [(key, Front(services)) for key, services in selecting if services]
 
 
+def for_others_too(manifest: Manifest, provider: Provider) -> None:
+    """Raise InputError for each network policy that also selects a deployment that these files leave alone.
+
+    It would not be held there: a policy comes with the deployments that it selects.
+    """
+    ours = {workload.key for workload in manifest.workloads}
+    running = [found for found in provider.list() if found.key not in ours] if manifest.policies else []
+    problems = [
+        Problem(
+            f"network policy `{policy.name}` also selects what runs already: {', '.join(others)}",
+            policy.position,
+            "deploy their files together with this one",
+        )
+        for policy in manifest.policies
+        if (others := [one.key for one in running if policy.selects(one)])
+    ]
+    if problems:
+        raise InputError(problems)
+
+
 class Step(Protocol[Made]):
     """A function of the image stage."""
 
@@ -574,20 +601,31 @@ class Step(Protocol[Made]):
 
 
 def of_each(
-    workloads: Sequence[Workload], step: Step[Made], *, settings: Settings, watch: Watcher
+    manifest: Manifest, step: Step[Made], *, settings: Settings, watch: Watcher
 ) -> tuple[tuple[Workload, Made], ...]:
     """Each workload with what the step makes of it; the InputErrors of all workloads become one."""
     made: list[tuple[Workload, Made]] = []
     problems: list[Problem] = []
-    for workload in workloads:
+    for workload in manifest.workloads:
+        own = replace(settings, logins=logins_of(workload, manifest.secrets))
         try:
-            made.append((workload, step(workload, settings=settings, watch=watch)))
+            made.append((workload, step(workload, settings=own, watch=watch)))
         except InputError as error:
             problems += error.problems
     if problems:
         # What is wrong with the base is wrong for each of them, and said once.
         raise InputError(dict.fromkeys(problems))
     return tuple(made)
+
+
+def logins_of(workload: Workload, secrets: Iterable[SecretValue]) -> tuple[tuple[str, bytes], ...]:
+    """The docker configurations that its images are pulled with, in its own order. Pure."""
+    known = {
+        one.secret: one.value
+        for one in secrets
+        if one.namespace == workload.namespace and one.key in LOGIN_KEYS
+    }
+    return tuple((name, known[name]) for name in workload.logins if name in known)
 
 
 def services_of(workload: Workload, services: Sequence[Service]) -> tuple[Service, ...]:

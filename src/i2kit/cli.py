@@ -218,21 +218,29 @@ def plan(
 @cli.command()
 @click.argument("names", nargs=-1, metavar="[[NAMESPACE/]NAME]...")
 @files_option(required=False)
+@click.option("--volumes", is_flag=True, help="Remove their volumes too, and all data in them.")
 @place_options
 @tone_options
 @click.pass_obj
 def destroy(
-    tone: Tone, names: tuple[str, ...], files: tuple[str, ...], provider: str | None, env: str | None
+    tone: Tone,
+    names: tuple[str, ...],
+    files: tuple[str, ...],
+    volumes: bool,
+    provider: str | None,
+    env: str | None,
 ) -> None:
     """Take deployments down: their machines, addresses and names.
 
-    What does not run is said and is no error, so that it can be repeated.
+    What does not run is said and is no error, so that it can be repeated. Volumes stay, and a later deploy
+    finds them again, unless --volumes is given; that may also be given later.
 
     \b
     Examples:
       i2kit destroy nginx-deployment
       i2kit destroy shop/web shop/worker
       i2kit destroy -f examples/nginx.yml
+      i2kit destroy database --volumes
     """
     if not names and not files:
         raise click.UsageError("name a deployment, or give its manifest with -f")
@@ -244,6 +252,7 @@ def destroy(
             settings=given,
             provider_name=given.provider,
             watch=watch,
+            volumes=volumes,
             stdin=sys.stdin.buffer,
         )
     for outcome in outcomes:

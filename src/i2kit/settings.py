@@ -8,7 +8,7 @@ import os
 import pwd
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
 
@@ -91,8 +91,10 @@ class Settings:
     store_dir: Path
     lock_file: Path
     locked: bool = False
-    docker_config: str | None = None
+    docker_config: str | None = field(default=None, repr=False)
     """I2KIT_DOCKER_CONFIG: the base64 of a docker config.json; else the file in the usual places."""
+    logins: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    """Secrets that hold logins of registries, by name: looked into before docker's own."""
     images: tuple[Path, ...] = ()
     """Local files that hold images under their names, looked at before any registry."""
     network: NetworkMode = "auto"

@@ -140,7 +140,7 @@ def test_an_image_of_nothing_in_particular_makes_two_machines(tmp_path: Path, ar
     """The keys differ even where all images are the same."""
     image = write_image(tmp_path / "app", {"": layer_for("script")}, index=False)
     same = Base("", (), "quiet", 0, "")
-    images = {image: sources.resolve(image, store=Store(arm64.store_dir), docker_config=None)}
+    images = {image: sources.resolve(image, store=Store(arm64.store_dir))}
     keys = {build_key(pod(image), images, same, architecture=name) for name in ("amd64", "arm64")}
     assert len(keys) == 2
 
@@ -186,8 +186,8 @@ def test_components(repository: Repository, project: Project) -> None:
     found = project.ensure("arm64")
 
     def content(reference: str) -> dict[str, bytes]:
-        image = sources.resolve(reference, store=project.store, docker_config=None, platform="linux/arm64")
-        (layer,) = sources.pull(image, store=project.store, docker_config=None)
+        image = sources.resolve(reference, store=project.store, platform="linux/arm64")
+        (layer,) = sources.pull(image, store=project.store)
         held = read_tar(layer.read_bytes())
         return {name: data for name, data in held.items() if isinstance(data, bytes)}
 
@@ -431,8 +431,8 @@ def builds(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
     fetched = Store(pytestconfig.cache.mkdir("store"))
     lock_file = folder / "i2kit.lock"
     found = base.ensure(store=fetched, lock_file=lock_file, locked=False, architecture="arm64", watch=ignore)
-    busybox = sources.resolve(found.init[0], store=fetched, docker_config=None, platform="linux/arm64")
-    (layer,) = sources.pull(busybox, store=fetched, docker_config=None)
+    busybox = sources.resolve(found.init[0], store=fetched, platform="linux/arm64")
+    (layer,) = sources.pull(busybox, store=fetched)
     with tarfile.open(layer) as archive:
         program = archive.extractfile("bin/busybox")
         assert program

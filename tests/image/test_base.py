@@ -58,8 +58,8 @@ def ensure(tmp_path: Path, lock_file: Path, warnings: list[str]) -> Ensure:
 
 
 def files_of(store: Store, reference: str) -> dict[str, tarfile.TarInfo | bytes]:
-    image = sources.resolve(reference, store=store, docker_config=None)
-    (layer,) = sources.pull(image, store=store, docker_config=None)
+    image = sources.resolve(reference, store=store)
+    (layer,) = sources.pull(image, store=store)
     return read_tar(layer.read_bytes())
 
 
@@ -262,7 +262,7 @@ def test_the_stub_in_another_package(repository: Repository, ensure: Ensure, tmp
 def test_lost_blobs_are_made_again(repository: Repository, ensure: Ensure, tmp_path: Path) -> None:
     first = ensure()
     store = Store(tmp_path / "store")
-    image = sources.resolve(first.kernel, store=store, docker_config=None)
+    image = sources.resolve(first.kernel, store=store)
     store.remove_blob(image.layers[0].diff_id)
     assert ensure() == first
     assert store.blob(image.layers[0].diff_id)

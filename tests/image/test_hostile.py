@@ -41,8 +41,8 @@ folder = Path(sys.argv[1])
 store = Store(folder / "store")
 message = ""
 try:
-    image = sources.resolve(sys.argv[2], store=store, docker_config=None)
-    paths = sources.pull(image, store=store, docker_config=None)
+    image = sources.resolve(sys.argv[2], store=store)
+    paths = sources.pull(image, store=store)
     write_erofs(flatten(paths), folder / "root", order=paths)
 except I2kitError as error:
     message = str(error)

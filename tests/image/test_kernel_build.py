@@ -225,9 +225,8 @@ def test_a_kernel_is_compiled_once_and_taken_from_then_on(project: Project, othe
 
 def test_the_image_is_a_kernel_without_modules(project: Project) -> None:
     (layer,) = sources.pull(
-        sources.resolve(project.build().image, store=project.store, docker_config=None),
+        sources.resolve(project.build().image, store=project.store),
         store=project.store,
-        docker_config=None,
     )
     with tarfile.open(fileobj=io.BytesIO(layer.read_bytes())) as image:
         content = {member.name: image.extractfile(member) for member in image}
@@ -365,7 +364,7 @@ def test_a_kernel_that_came_out_different_is_not_recorded_with_locked(
 
 def test_a_lost_kernel_is_compiled_again(project: Project) -> None:
     kernel = project.build()
-    image = sources.resolve(kernel.image, store=project.store, docker_config=None)
+    image = sources.resolve(kernel.image, store=project.store)
     project.store.remove_blob(image.layers[0].diff_id)
     assert own_kernel.latest(project.store) is None
     assert project.build() == kernel

@@ -26,7 +26,7 @@ files: [{path: etc/from, source: from.bin}]
 def stored(store: Store, folder: Path, name: str) -> Stored:
     layer = write_tar(folder / name, entry(name, name.encode()))
     image = sources.add_local_image(store, [layer], {}, name)
-    return Stored(image, sources.pull(image, store=store, docker_config=None))
+    return Stored(image, sources.pull(image, store=store))
 
 
 def test_a_layout_is_an_image_again(tmp_path: Path) -> None:
@@ -36,8 +36,8 @@ def test_a_layout_is_an_image_again(tmp_path: Path) -> None:
     assert [entry.path for entry in tree[-2:]] == ["index.json", "oci-layout"]
     unpack(tree, tmp_path / "layout")
     other = Store(tmp_path / "other")
-    image = sources.resolve(f"oci:{tmp_path / 'layout'}:example.org/app:1", store=other, docker_config=None)
-    (layer,) = sources.pull(image, store=other, docker_config=None)
+    image = sources.resolve(f"oci:{tmp_path / 'layout'}:example.org/app:1", store=other)
+    (layer,) = sources.pull(image, store=other)
     assert layer.read_bytes() == (tmp_path / "app").read_bytes()
 
 

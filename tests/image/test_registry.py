@@ -19,6 +19,7 @@ import pytest
 from i2kit.errors import OperationError
 from i2kit.events import Event, Finished, Note, Progress
 from i2kit.image.sources import pull, resolve
+from i2kit.image.sources.credentials import Logins
 from i2kit.image.sources.oci import BadImage
 from i2kit.image.sources.reference import parse
 from i2kit.image.sources.registry import ImageNotFound, Registry, Unauthorized
@@ -77,8 +78,8 @@ def get(
 ) -> list[bytes]:
     """Resolve and pull; the layers' uncompressed tars."""
     watcher = watch or (lambda event: None)
-    image = resolve(reference, store=store, docker_config=config, watch=watcher)
-    return [path.read_bytes() for path in pull(image, store=store, docker_config=config, watch=watcher)]
+    image = resolve(reference, store=store, logins=Logins(config), watch=watcher)
+    return [path.read_bytes() for path in pull(image, store=store, logins=Logins(config), watch=watcher)]
 
 
 def partials(store: Store) -> list[str]:
@@ -89,7 +90,7 @@ def partials(store: Store) -> list[str]:
 
 
 def test_an_image_by_tag(registry: RunningRegistry, store: Store) -> None:
-    image = resolve(f"{registry.host}/org/app:1", store=store, docker_config=NO_LOGIN)
+    image = resolve(f"{registry.host}/org/app:1", store=store, logins=Logins(NO_LOGIN))
     assert image.digest == IMAGE.digest
     assert image.pinned == f"{registry.host}/org/app@{IMAGE.digest}"
     assert image.config.entrypoint == ("/nginx",)
@@ -97,7 +98,7 @@ def test_an_image_by_tag(registry: RunningRegistry, store: Store) -> None:
     assert (image.config.user, image.config.working_dir) == ("nginx", "/")
     assert [layer.diff_id for layer in image.layers] == [digest_of(tar) for tar in TARS]
     events: list[Event] = []
-    paths = pull(image, store=store, docker_config=NO_LOGIN, watch=events.append)
+    paths = pull(image, store=store, logins=Logins(NO_LOGIN), watch=events.append)
     assert [path.read_bytes() for path in paths] == TARS
     progress = [event for event in events if isinstance(event, Progress)]
     assert (progress[-1].done, progress[-1].total) == (image.size_bytes, image.size_bytes)
@@ -112,9 +113,9 @@ def test_a_registry_named_localhost(
 
 
 def test_the_image_of_an_index_that_fits(registry: RunningRegistry, store: Store) -> None:
-    image = resolve(f"{registry.host}/org/many:1", store=store, docker_config=NO_LOGIN)
+    image = resolve(f"{registry.host}/org/many:1", store=store, logins=Logins(NO_LOGIN))
     assert image.digest == IMAGE.digest
-    arm = resolve(f"{registry.host}/org/many:1", store=store, docker_config=NO_LOGIN, platform="linux/arm64")
+    arm = resolve(f"{registry.host}/org/many:1", store=store, logins=Logins(NO_LOGIN), platform="linux/arm64")
     assert arm.digest != image.digest
 
 
@@ -163,9 +164,9 @@ def test_an_index_by_digest_needs_no_network_the_second_time(registry: RunningRe
         {"linux/arm64/v8": make_image([TARS[0]], architecture="arm64"), "linux/amd64": IMAGE}
     ).digest
     with Troublemaker(registry.host) as proxy:
-        first = resolve(f"{proxy.host}/org/many:1@{digest}", store=store, docker_config=NO_LOGIN)
+        first = resolve(f"{proxy.host}/org/many:1@{digest}", store=store, logins=Logins(NO_LOGIN))
         proxy.requests.clear()
-        assert resolve(f"{proxy.host}/org/many:1@{digest}", store=store, docker_config=NO_LOGIN) == first
+        assert resolve(f"{proxy.host}/org/many:1@{digest}", store=store, logins=Logins(NO_LOGIN)) == first
         assert proxy.requests == []
 
 
@@ -213,27 +214,27 @@ def test_any_blob_that_the_disk_damaged_is_fetched_again(
     index = make_index({"linux/amd64": IMAGE})
     registry.push("damaged", "1", index)
     reference = f"{registry.host}/damaged" + (":1" if by == "tag" else f"@{index.digest}")
-    image = resolve(reference, store=store, docker_config=NO_LOGIN)
-    pull(image, store=store, docker_config=NO_LOGIN)
+    image = resolve(reference, store=store, logins=Logins(NO_LOGIN))
+    pull(image, store=store, logins=Logins(NO_LOGIN))
     blobs = sorted((store.root / "blobs/sha256").iterdir())
     assert len(blobs) == 6
     for blob in blobs:
         content = blob.read_bytes()
         blob.chmod(0o600)
         blob.write_bytes(content[:-1] + b"?")
-        assert resolve(reference, store=store, docker_config=NO_LOGIN) == image
-        assert [path.read_bytes() for path in pull(image, store=store, docker_config=NO_LOGIN)] == TARS
+        assert resolve(reference, store=store, logins=Logins(NO_LOGIN)) == image
+        assert [path.read_bytes() for path in pull(image, store=store, logins=Logins(NO_LOGIN))] == TARS
         # By its tag an image is asked of the registry, and the index of old is read by nobody.
         assert blob.read_bytes() == content or (by == "tag" and b"manifests" in content)
 
 
 def test_a_layer_that_the_disk_damaged_is_fetched_again(registry: RunningRegistry, store: Store) -> None:
-    image = resolve(f"{registry.host}/org/app:1", store=store, docker_config=NO_LOGIN)
-    damaged = pull(image, store=store, docker_config=NO_LOGIN)[1]
+    image = resolve(f"{registry.host}/org/app:1", store=store, logins=Logins(NO_LOGIN))
+    damaged = pull(image, store=store, logins=Logins(NO_LOGIN))[1]
     damaged.chmod(0o600)
     with damaged.open("r+b") as file:
         file.write(b"damage")
-    assert [path.read_bytes() for path in pull(image, store=store, docker_config=NO_LOGIN)] == TARS
+    assert [path.read_bytes() for path in pull(image, store=store, logins=Logins(NO_LOGIN))] == TARS
 
 
 # Login
@@ -255,8 +256,8 @@ def test_credentials_from_the_docker_config_file(
 ) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     (tmp_path / "config.json").write_bytes(base64.b64decode(docker_config(private.host)))
-    image = resolve(f"{private.host}/org/app:1", store=store, docker_config=None)
-    assert len(pull(image, store=store, docker_config=None)) == 3
+    image = resolve(f"{private.host}/org/app:1", store=store)
+    assert len(pull(image, store=store)) == 3
 
 
 def test_wrong_credentials_say_where_they_came_from(private: RunningRegistry, store: Store) -> None:
@@ -313,7 +314,7 @@ def test_a_token_that_expires_is_renewed(registry: RunningRegistry, store: Store
     login = TokenLogin()
     with Troublemaker(registry.host, login) as proxy:
         config = docker_config(proxy.host)
-        client = Registry(proxy.host, docker_config=config)
+        client = Registry(proxy.host, logins=Logins(config))
         reference = parse(f"{proxy.host}/org/app:1")
         client.manifest(reference)
         login.valid = "token-2"
@@ -538,15 +539,15 @@ def test_what_is_not_an_image(registry: RunningRegistry, store: Store, body: byt
 
 
 def test_an_interrupted_pull_stops_and_can_be_continued(registry: RunningRegistry, store: Store) -> None:
-    image = resolve(f"{registry.host}/org/app:1", store=store, docker_config=NO_LOGIN)
+    image = resolve(f"{registry.host}/org/app:1", store=store, logins=Logins(NO_LOGIN))
 
     def interrupt(event: Event) -> None:
         if isinstance(event, Progress) and event.done > 300_000:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pull(image, store=store, docker_config=NO_LOGIN, watch=interrupt)
-    assert [path.read_bytes() for path in pull(image, store=store, docker_config=NO_LOGIN)] == TARS
+        pull(image, store=store, logins=Logins(NO_LOGIN), watch=interrupt)
+    assert [path.read_bytes() for path in pull(image, store=store, logins=Logins(NO_LOGIN))] == TARS
     assert list((store.root / "locks").iterdir()) == []
 
 
@@ -565,7 +566,7 @@ def test_a_pull_that_is_killed_is_continued(registry: RunningRegistry, store: St
         import sys; from pathlib import Path
         from i2kit.image.sources import pull, resolve; from i2kit.image.store import Store
         store = Store(Path(sys.argv[1]))
-        pull(resolve(sys.argv[2], store=store, docker_config=None), store=store, docker_config=None)
+        pull(resolve(sys.argv[2], store=store), store=store)
     """
     with Troublemaker(registry.host, on_the_big_blob(stall)) as proxy:
         reference = f"{proxy.host}/org/app:1"

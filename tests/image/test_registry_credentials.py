@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from i2kit.errors import OperationError
-from i2kit.image.sources.credentials import Credentials, look_up
+from i2kit.image.sources.credentials import Credentials, Logins, look_up
 from i2kit.image.sources.transport import base_url, is_loopback
 
 
@@ -20,7 +20,7 @@ def encoded(config: object) -> str:
 
 
 def find(config: object, registry: str, repository: str = "org/app") -> Credentials | None:
-    return look_up(registry, repository, encoded(config), {}).credentials
+    return look_up(registry, repository, Logins(encoded(config)), {}).credentials
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_secrets_do_not_show() -> None:
 )
 def test_configurations_that_are_wrong(text: str, said: str) -> None:
     with pytest.raises(OperationError) as caught:
-        look_up("r.io", "org/app", text, {})
+        look_up("r.io", "org/app", Logins(text), {})
     assert said in caught.value.message
     assert "hunter2" not in str(caught.value)
 
@@ -93,7 +93,7 @@ def test_the_usual_files(tmp_path: Path) -> None:
         path.write_text(json.dumps({"auths": {f"{name}.io": auth(name), "all.io": auth(name)}}))
 
     def who(registry: str, **environ: Path) -> str:
-        found = look_up(registry, "a", None, {key: str(value) for key, value in environ.items()})
+        found = look_up(registry, "a", Logins(), {key: str(value) for key, value in environ.items()})
         return found.credentials.username if found.credentials else ""
 
     assert who("all.io", HOME=home, XDG_RUNTIME_DIR=runtime) == "home"
@@ -101,9 +101,9 @@ def test_the_usual_files(tmp_path: Path) -> None:
     assert who("all.io", HOME=home, DOCKER_CONFIG=docker) == "docker"
     assert who("home.io", HOME=home, DOCKER_CONFIG=docker) == ""
     assert who("all.io", HOME=tmp_path / "nobody") == ""
-    nothing = look_up("r.io", "a", None, {"HOME": str(home), "XDG_RUNTIME_DIR": str(runtime)})
+    nothing = look_up("r.io", "a", Logins(), {"HOME": str(home), "XDG_RUNTIME_DIR": str(runtime)})
     assert nothing.where == f"{home}/.docker/config.json and {runtime}/containers/auth.json"
-    assert look_up("r.io", "a", None, {}).where == "any docker configuration"
+    assert look_up("r.io", "a", Logins(), {}).where == "any docker configuration"
 
 
 HELPER = """#!/bin/sh
@@ -134,7 +134,7 @@ def test_credential_helpers() -> None:
     assert find({"credsStore": "test"}, "docker.io") == Credentials("me", "from https://index.docker.io/v1/")
     assert find({"credsStore": "test"}, "unknown.io") is None
     assert find({"credsStore": "test"}, "broken.io") is None
-    assert look_up("helped.io", "a", encoded(helpers), {}).where == "I2KIT_DOCKER_CONFIG"
+    assert look_up("helped.io", "a", Logins(encoded(helpers)), {}).where == "I2KIT_DOCKER_CONFIG"
 
 
 @pytest.mark.usefixtures("_helper")
@@ -142,7 +142,7 @@ def test_a_helper_that_is_missing() -> None:
     with pytest.raises(OperationError, match=r"names docker-credential-gone for r\.io .*not installed"):
         find({"credHelpers": {"r.io": "gone"}}, "r.io")
     # A store for everything may be missing: public images need no credentials. A refusal then says so.
-    found = look_up("r.io", "a", encoded({"credsStore": "gone"}), {})
+    found = look_up("r.io", "a", Logins(encoded({"credsStore": "gone"})), {})
     assert found.credentials is None
     assert "`docker-credential-gone` is not installed" in found.where
     assert find({"credsStore": "../../tmp/evil"}, "r.io") is None
@@ -164,3 +164,25 @@ def test_a_helper_that_is_missing() -> None:
 def test_only_loopback_is_asked_by_plain_http(registry: str, url: str) -> None:
     assert base_url(registry) == url
     assert not is_loopback("")
+
+
+def test_secrets_come_first_and_may_be_of_the_old_form() -> None:
+    entry = {"auth": base64.b64encode(b"robot:s3cret").decode()}
+    new = json.dumps({"auths": {"new.io": entry}}).encode()
+    old = json.dumps({"old.io": entry, "new.io": {"auth": base64.b64encode(b"other:x").decode()}}).encode()
+    config = encoded(
+        {"auths": {host: {"auth": base64.b64encode(b"me:mine").decode()} for host in ("new.io", "own.io")}}
+    )
+    logins = Logins(config, (("one", new), ("two", old)))
+    for registry, user, where in (
+        ("new.io", "robot", "the secret `one`"),
+        ("old.io", "robot", "the secret `two`"),
+        ("own.io", "me", "I2KIT_DOCKER_CONFIG"),
+    ):
+        found = look_up(registry, "a", logins, {})
+        assert found.credentials
+        assert (found.credentials.username, found.where) == (user, where)
+    assert "s3cret" not in repr(logins)
+    with pytest.raises(OperationError, match="the secret `bad` is not the JSON") as caught:
+        look_up("r.io", "a", Logins(None, (("bad", b"s3cret"),)), {})
+    assert "s3cret" not in str(caught.value)

@@ -35,8 +35,8 @@ def store(tmp_path: Path) -> Store:
 
 def get(store: Store, reference: str) -> tuple[tuple[str, ...], list[bytes]]:
     """The command and the layers of an image."""
-    image = resolve(reference, store=store, docker_config=None)
-    paths = pull(image, store=store, docker_config=None)
+    image = resolve(reference, store=store)
+    paths = pull(image, store=store)
     return image.config.cmd, [path.read_bytes() for path in paths]
 
 
@@ -51,11 +51,11 @@ def pack(folder: Path, archive: Path, *, compress: bool = False) -> Path:
 
 def test_an_oci_layout(store: Store, tmp_path: Path) -> None:
     layout = write_layout(tmp_path / "My Layout", {"1.0": IMAGE})
-    image = resolve(f"oci:{layout}", store=store, docker_config=None)
+    image = resolve(f"oci:{layout}", store=store)
     assert image.digest == IMAGE.digest
     assert image.pinned == f"localhost/my-layout@{IMAGE.digest}"
     shutil.rmtree(layout)
-    assert [path.read_bytes() for path in pull(image, store=store, docker_config=None)] == TARS
+    assert [path.read_bytes() for path in pull(image, store=store)] == TARS
 
 
 def test_an_image_in_an_oci_layout_by_name(store: Store, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_an_image_in_an_oci_layout_by_name(store: Store, tmp_path: Path) -> None
 def test_an_image_by_its_digest(store: Store, tmp_path: Path) -> None:
     """Nobody writes a digest beside an image as its name."""
     layout = write_layout(tmp_path / "layout", {"1.0": IMAGE, "latest": IMAGE})
-    found = resolve(f"example.com/app@{IMAGE.digest}", store=store, docker_config=None, images=[layout])
+    found = resolve(f"example.com/app@{IMAGE.digest}", store=store, images=[layout])
     assert found.pinned == f"example.com/app@{IMAGE.digest}"
     assert get(store, f"oci:{layout}") == get(store, f"oci:{layout}:1.0"), "one image that has two names"
 
@@ -91,7 +91,7 @@ def test_an_oci_archive(store: Store, tmp_path: Path, compress: bool) -> None:
     archive = pack(layout, tmp_path / "image.tar", compress=compress)
     assert get(store, f"oci-archive:{archive}") == (("/run",), TARS)
     assert get(store, f"oci-archive:{archive}:1.0") == (("/run",), TARS)
-    image = resolve(f"oci-archive:{archive}", store=store, docker_config=None)
+    image = resolve(f"oci-archive:{archive}", store=store)
     assert image.pinned == f"localhost/image@{IMAGE.digest}"
 
 
@@ -129,7 +129,7 @@ def test_docker_archives_old_and_new(store: Store, tmp_path: Path, old: bool) ->
     tars = [TARS[0], TARS[1], TARS[0]]
     archive = docker_archive(tmp_path / "saved.tar", tars, tags=["org/app:1"], old=old)
     assert get(store, f"docker-archive:{archive}") == (("/run",), tars)
-    image = resolve(f"docker-archive:{archive}:docker.io/org/app:1", store=store, docker_config=None)
+    image = resolve(f"docker-archive:{archive}:docker.io/org/app:1", store=store)
     assert image.pinned == f"localhost/app@{image.digest}"
     with pytest.raises(BadImage, match="holds no image named `org/app:2`") as caught:
         get(store, f"docker-archive:{archive}:org/app:2")
@@ -176,7 +176,7 @@ def test_wrong_files(store: Store, tmp_path: Path) -> None:
         assert said in caught.value.message
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(BadImage, match="pipe is not a regular file"):
-        resolve("app:1", store=store, docker_config=None, images=[tmp_path / "pipe"])
+        resolve("app:1", store=store, images=[tmp_path / "pipe"])
     with pytest.raises(InputError, match="nowhere does not exist"):
         get(store, f"oci:{tmp_path}/nowhere:1.0")
 
@@ -262,9 +262,9 @@ def test_decompression_needs_little_memory(store: Store, tmp_path: Path) -> None
     # 64 MiB that compress well: read as a whole, or inflated without limit, they would show.
     tar = tar_bytes([entry("f", bytes(range(256)) * (64 << 12))])
     reference = layout_of(tmp_path, make_image([tar], compress=lambda content: gzip.compress(content, 1)))
-    image = resolve(reference, store=store, docker_config=None)
+    image = resolve(reference, store=store)
     tracemalloc.start()
-    pull(image, store=store, docker_config=None)
+    pull(image, store=store)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 16 << 20
@@ -332,7 +332,7 @@ def test_own_images_are_the_same_everywhere(store: Store, tmp_path: Path) -> Non
     config = {"Cmd": ["/sbin/init"], "Labels": {"b": "2", "a": "1"}}
     image = add_local_image(store, tars, config, "base")
     told: list[Event] = []
-    assert resolve(image.pinned, store=store, docker_config=None, watch=told.append) == image
+    assert resolve(image.pinned, store=store, watch=told.append) == image
     assert told == []  # nobody has asked for it, and nothing is fetched
     assert image.pinned == f"i2kit/base@{image.digest}"
     assert image.config.labels == (("a", "1"), ("b", "2"))
@@ -344,9 +344,9 @@ def test_own_images_are_the_same_everywhere(store: Store, tmp_path: Path) -> Non
     contents = [path.read_bytes() for path in tars]
     for path in tars:
         path.unlink()
-    found = resolve(image.pinned, store=store, docker_config=None)
+    found = resolve(image.pinned, store=store)
     assert found == image
-    assert [path.read_bytes() for path in pull(found, store=store, docker_config=None)] == contents
+    assert [path.read_bytes() for path in pull(found, store=store)] == contents
 
 
 def test_a_layer_of_a_local_image_that_is_gone_is_said(store: Store, tmp_path: Path) -> None:
@@ -354,11 +354,11 @@ def test_a_layer_of_a_local_image_that_is_gone_is_said(store: Store, tmp_path: P
     image = add_local_image(store, [tmp_path / "layer"], {}, "base")
     store.remove_blob(image.layers[0].digest)
     with pytest.raises(OperationError, match="is no longer in the store"):
-        pull(image, store=store, docker_config=None)
+        pull(image, store=store)
     with pytest.raises(OperationError, match="is not in the store"):
-        resolve(image.pinned, store=store, docker_config=None)
+        resolve(image.pinned, store=store)
 
 
 def test_own_images_never_come_from_a_registry(store: Store) -> None:
     with pytest.raises(OperationError, match=r"i2kit/base@sha256:.* is not in the store"):
-        resolve(f"i2kit/base@sha256:{'0' * 64}", store=store, docker_config=None)
+        resolve(f"i2kit/base@sha256:{'0' * 64}", store=store)

@@ -43,8 +43,8 @@ class Lua:
 def unpacked(store: Store, base: Base, root: Path) -> Lua:
     for name in (LUA, AWS, "watch"):
         reference = next(image for image in base.init if f"/{name}@" in image)
-        resolved = sources.resolve(reference, store=store, docker_config=None)
-        (layer,) = sources.pull(resolved, store=store, docker_config=None)
+        resolved = sources.resolve(reference, store=store)
+        (layer,) = sources.pull(resolved, store=store)
         with tarfile.open(layer) as archive:
             archive.extractall(root, filter="data")
     return Lua(root)

@@ -36,7 +36,7 @@ Source = Literal["fw_cfg", "disk", "metadata"]
 def busybox_image(store: Store, base: Base, user: str = "") -> ResolvedImage:
     """An image with the shell and its programs, a page to serve and some groups."""
     busybox = next(image for image in base.init if "/busybox@" in image)
-    (layer,) = sources.resolve(busybox, store=store, docker_config=None).layers
+    (layer,) = sources.resolve(busybox, store=store).layers
     files = {
         "www/index.html": File(b"hello\n"),
         "tmp/": File(mode=0o1777),

@@ -65,8 +65,8 @@ def build(
         pod = (replace(one, image=busybox_image(store, the_base, one.image).pinned),)
         text = image.render(Workload("test", pod), settings=build_settings)
         reference = next(name for name in the_base.init if f"/{AWS}@" in name)
-        resolved = sources.resolve(reference, store=store, docker_config=None)
-        (below,) = sources.pull(resolved, store=store, docker_config=None)
+        resolved = sources.resolve(reference, store=store)
+        (below,) = sources.pull(resolved, store=store)
         with store.scratch() as scratch:
             roots = scratch / "roots.tar"
             roots.write_bytes(components.tar({f"{AWS_FOLDER}/roots.der": File(authority.root)}))

@@ -21,6 +21,7 @@ from i2kit.image.base import boot, components, kernel
 from i2kit.image.base.boot import Loader
 from i2kit.image.linuxkit.text import as_text
 from i2kit.image.linuxkit.values import Template
+from i2kit.image.sources.credentials import Logins
 from i2kit.image.sources.oci import BadImage
 from i2kit.image.sources.oci_layout import Stored, fetcher
 from i2kit.image.sources.registry import ImageNotFound, Unauthorized
@@ -238,7 +239,7 @@ class _Stage:
         return sources.resolve(
             reference,
             store=self.store,
-            docker_config=self.settings.docker_config,
+            logins=Logins(self.settings.docker_config, self.settings.logins),
             images=self.settings.images,
             platform=platform or self.platform,
             watch=self.watch,
@@ -274,7 +275,7 @@ class _Stage:
         return sources.pull(
             image,
             store=self.store,
-            docker_config=self.settings.docker_config,
+            logins=Logins(self.settings.docker_config, self.settings.logins),
             images=self.settings.images,
             platform=platform or self.platform,
             watch=self.watch,

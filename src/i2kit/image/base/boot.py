@@ -82,8 +82,8 @@ def files(
 def load(store: Store, reference: str, architecture: Architecture = "amd64") -> Loader:
     """Read the component of this pinned reference. Raises OperationError where the store has lost it."""
     platform = components.platform_of(architecture)
-    image = sources.resolve(reference, store=store, docker_config=None, platform=platform)
-    (layer,) = sources.pull(image, store=store, docker_config=None)
+    image = sources.resolve(reference, store=store, platform=platform)
+    (layer,) = sources.pull(image, store=store)
     with tarfile.open(layer, "r:") as archive:
         found = {member.name: components.read(archive, member) for member in archive if member.isfile()}
     return Loader(found[STUB_FILES[architecture]], found.get(BOOT, b""), found.get(CORE, b""))

@@ -245,9 +245,7 @@ def add_image(store: Store, name: str, files: Files, architecture: Architecture 
 def is_whole(store: Store, reference: str, architecture: Architecture = "amd64") -> bool:
     """Whether the image of this pinned reference is in the store, undamaged and with all that it needs."""
     try:
-        image = sources.resolve(
-            reference, store=store, docker_config=None, platform=platform_of(architecture)
-        )
+        image = sources.resolve(reference, store=store, platform=platform_of(architecture))
     except OperationError:
         return False
     return all(store.verified_blob(layer.diff_id) for layer in image.layers)

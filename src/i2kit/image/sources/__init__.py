@@ -14,6 +14,7 @@ from pathlib import Path
 from i2kit.errors import OperationError
 from i2kit.events import Finished, Note, Progress, Started, Watcher, ignore
 from i2kit.image.sources import layouts, oci
+from i2kit.image.sources.credentials import NO_LOGINS, Logins
 from i2kit.image.sources.layers import unpack
 from i2kit.image.sources.oci import BadImage
 from i2kit.image.sources.reference import Reference, parse
@@ -39,14 +40,14 @@ def resolve(
     reference: str,
     *,
     store: Store,
-    docker_config: str | None,
+    logins: Logins = NO_LOGINS,
     images: Sequence[Path] = (),
     platform: str = "linux/amd64",
     watch: Watcher = ignore,
 ) -> ResolvedImage:
     """Find out which image a reference means, and read its config.
 
-    `docker_config` is the base64 of a docker config.json, or None for the usual places. `images` are
+    `logins` are asked where a registry wants one. `images` are
     OCI layouts and image archives: what has this name in one of them is asked of no registry. Raises
     InvalidReference, or OperationError: not found, login needed, unreachable, not an image for `platform`.
     """
@@ -59,7 +60,7 @@ def resolve(
         name = f"{LOCAL}/{taken.name}" if local == reference else parse(reference).name
         image = _from_store(reference, name, taken.digest, store, platform)
     else:
-        image = _from_registry(reference, store, docker_config, platform, watch)
+        image = _from_registry(reference, store, logins, platform, watch)
     if image is None:
         raise BadImage(f"{reference} is incomplete", hint="the image is damaged; build and push it again")
     watch(Finished(key, image.digest[:19]))
@@ -70,7 +71,7 @@ def pull(
     image: ResolvedImage,
     *,
     store: Store,
-    docker_config: str | None,
+    logins: Logins = NO_LOGINS,
     images: Sequence[Path] = (),
     platform: str = "linux/amd64",
     watch: Watcher = ignore,
@@ -88,7 +89,7 @@ def pull(
             layouts.take_in(local, store, platform)
         key = f"pull {image.pinned}"
         watch(Started(key, f"pull {image.reference}"))
-        _fetch(list(missing.values()), image, store, docker_config, key, watch)
+        _fetch(list(missing.values()), image, store, logins, key, watch)
         watch(Finished(key, f"{len(missing)} layers"))
     return tuple(_present(layer, image, store) for layer in image.layers)
 
@@ -132,7 +133,7 @@ def add_local_image(
         "layers": descriptors,
     }
     pinned = f"{OWN}/{name}@{store.add_bytes(canonical_json(manifest))}"
-    return resolve(pinned, store=store, docker_config=None, platform=platform)
+    return resolve(pinned, store=store, platform=platform)
 
 
 def _is_own(reference: str) -> bool:
@@ -160,14 +161,12 @@ def _own(reference: str, store: Store, platform: str) -> ResolvedImage:
 
 
 def _from_registry(
-    text: str, store: Store, docker_config: str | None, platform: str, watch: Watcher
+    text: str, store: Store, logins: Logins, platform: str, watch: Watcher
 ) -> ResolvedImage | None:
     reference = parse(text)
     if reference.digest and (image := _from_store(text, reference.name, reference.digest, store, platform)):
         return image
-    registry = Registry(
-        reference.registry, docker_config=docker_config, tell=lambda message: watch(Note(message))
-    )
+    registry = Registry(reference.registry, logins=logins, tell=lambda message: watch(Note(message)))
     raw = registry.manifest(reference)
     manifest = oci.read_manifest(raw.content, str(reference), raw.media_type)
     if isinstance(manifest, oci.Index):
@@ -229,7 +228,7 @@ def _fetch(
     missing: Sequence[Layer],
     image: ResolvedImage,
     store: Store,
-    docker_config: str | None,
+    logins: Logins,
     key: str,
     watch: Watcher,
 ) -> None:
@@ -256,7 +255,7 @@ def _fetch(
         with telling:
             watch(Note(message))
 
-    registry = Registry(reference.registry, docker_config=docker_config, pause=pause, tell=tell)
+    registry = Registry(reference.registry, logins=logins, pause=pause, tell=tell)
 
     def fetch(layer: Layer) -> None:
         with store.lock(f"layer-{layer.diff_id}"):

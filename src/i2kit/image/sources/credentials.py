@@ -45,15 +45,26 @@ class Lookup:
     where: str
 
 
-def look_up(
-    registry: str, repository: str, docker_config: str | None, environ: Mapping[str, str] = os.environ
-) -> Lookup:
-    """Find the credentials for a repository. `docker_config`, the base64 of a config.json, decides alone.
+@dataclass(frozen=True, slots=True)
+class Logins:
+    """What is looked into: first `secrets`, the names and texts of docker configurations.
 
-    Raises OperationError when a configuration cannot be read.
+    Then `docker_config`, the base64 of a config.json, or where that is None the usual places.
     """
+
+    docker_config: str | None = field(default=None, repr=False)
+    secrets: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+
+
+NO_LOGINS = Logins()
+
+
+def look_up(
+    registry: str, repository: str, logins: Logins, environ: Mapping[str, str] = os.environ
+) -> Lookup:
+    """Find the credentials for a repository. Raises OperationError when a configuration cannot be read."""
     looked = []
-    for where, config in _configurations(docker_config, environ):
+    for where, config in _configurations(logins, environ):
         looked.append(where)
         for key in _keys(registry, repository):
             if found := _from_config(config, key, where):
@@ -67,13 +78,15 @@ def look_up(
     return Lookup(None, " and ".join(looked) or "any docker configuration")
 
 
-def _configurations(
-    docker_config: str | None, environ: Mapping[str, str]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    if docker_config:
+def _configurations(logins: Logins, environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, secret in logins.secrets:
+        found = _json(secret, where := f"the secret `{name}`")
+        # What is older than config.json has the registries themselves (.dockercfg).
+        yield where, found if "auths" in found else {"auths": found}
+    if logins.docker_config:
         where = "I2KIT_DOCKER_CONFIG"
         try:
-            text = base64.b64decode("".join(docker_config.split()), validate=True)
+            text = base64.b64decode("".join(logins.docker_config.split()), validate=True)
         except (binascii.Error, ValueError):
             raise OperationError(
                 f"{where} is not base64", hint='set it to "$(base64 -w0 ~/.docker/config.json)"'

@@ -21,7 +21,7 @@ from urllib.parse import urlencode, urlsplit
 
 from i2kit.errors import OperationError
 from i2kit.image.sources import oci, transport
-from i2kit.image.sources.credentials import Lookup, look_up
+from i2kit.image.sources.credentials import NO_LOGINS, Logins, Lookup, look_up
 from i2kit.image.sources.reference import DOCKER_HUB, Reference
 from i2kit.image.sources.transport import Answer, Transient
 from i2kit.image.store import Incoming, Store, WrongContent
@@ -65,13 +65,13 @@ class Registry:
         self,
         host: str,
         *,
-        docker_config: str | None = None,
+        logins: Logins = NO_LOGINS,
         pause: Callable[[float], None] = time.sleep,
         tell: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.host = host
         self._base = transport.base_url("registry-1.docker.io" if host == DOCKER_HUB else host)
-        self._docker_config = docker_config
+        self._logins = logins
         self._pause = pause
         self._tell = tell
         self._authorizations: dict[str, str] = {}
@@ -303,9 +303,7 @@ class Registry:
 
     def _lookup(self, reference: Reference) -> Lookup:
         if reference.repository not in self._lookups:
-            self._lookups[reference.repository] = look_up(
-                self.host, reference.repository, self._docker_config
-            )
+            self._lookups[reference.repository] = look_up(self.host, reference.repository, self._logins)
         return self._lookups[reference.repository]
 
     def _unauthorized(self, reference: Reference) -> Unauthorized:
