@@ -4,30 +4,7 @@ Nothing is computed here either.
 """
 
 from i2kit.manifest import names
-from i2kit.manifest.fields import (
-    CERTIFICATE,
-    CONTAINER_FIELDS,
-    DEPLOYMENT_VERSIONS,
-    GRACE,
-    INSTANCE_TYPE,
-    LABELS,
-    LATER,
-    NAME,
-    NOTES,
-    POD,
-    POD_LATER,
-    POD_SECURITY,
-    PORT,
-    PORT_FIELDS,
-    REPLICAS,
-    TCP,
-    VALUE,
-    accepted,
-    later,
-    refused,
-    silent,
-    warned,
-)
+from i2kit.manifest.fields import CONTAINER_FIELDS, GRACE, POD, POD_LATER, POD_SECURITY, PORT_FIELDS
 from i2kit.manifest.scalars import (
     INT32,
     Anything,
@@ -45,6 +22,24 @@ from i2kit.manifest.scaling_fields import (
     AUTOSCALING,
 )
 from i2kit.manifest.shape import Either, Field, ListOf, MapOf, Object
+from i2kit.manifest.table import (
+    CERTIFICATE,
+    DEPLOYMENT_VERSIONS,
+    INSTANCE_TYPE,
+    LABELS,
+    LATER,
+    NAME,
+    NOTES,
+    PORT,
+    REPLICAS,
+    TCP,
+    VALUE,
+    accepted,
+    later,
+    refused,
+    silent,
+    warned,
+)
 
 _BOOKKEEPING = tuple(
     silent(name, "written by the API server")
@@ -75,6 +70,10 @@ _NAME = accepted(
 )
 _NOTES = silent("annotations", "notes for other tools", NOTES)
 METADATA = Object("Metadata", (_NAME, *_META, _NOTES))
+_OTHER_NAME = accepted(
+    "name", Text(names.dns_name, names.DNS_NAME, 253, "DNS name"), "unique in its namespace", required=True
+)
+DOCUMENT_METADATA = Object("DocumentMetadata", (_OTHER_NAME, *_META, _NOTES))
 POD_METADATA = Object(
     "PodMetadata",
     (
@@ -270,15 +269,11 @@ SERVICE = Object(
     ),
 )
 
-_AUTOSCALER_NAME = accepted(
-    "name", Text(names.dns_name, names.DNS_NAME, 253, "DNS name"), "unique in its namespace", required=True
-)
-AUTOSCALER_METADATA = Object("AutoscalerMetadata", (_AUTOSCALER_NAME, *_META, _NOTES))
 _IN_NOTES = "is not supported: autoscaling/v2 has a field for it"
 AUTOSCALER_V1_METADATA = Object(
     "AutoscalerV1Metadata",
     (
-        _AUTOSCALER_NAME,
+        _OTHER_NAME,
         *_META,
         accepted(
             "annotations",
@@ -316,14 +311,14 @@ def _autoscaler(title: str, version: str, metadata: Object, spec: Object) -> Obj
 AUTOSCALERS: tuple[tuple[tuple[str, ...], Object], ...] = (
     (
         ("autoscaling/v2", "autoscaling/v2beta2"),
-        _autoscaler("HorizontalPodAutoscaler", "autoscaling/v2", AUTOSCALER_METADATA, AUTOSCALER_SPEC),
+        _autoscaler("HorizontalPodAutoscaler", "autoscaling/v2", DOCUMENT_METADATA, AUTOSCALER_SPEC),
     ),
     (
         ("autoscaling/v2beta1",),
         _autoscaler(
             "HorizontalPodAutoscalerV2beta1",
             "autoscaling/v2beta1",
-            AUTOSCALER_METADATA,
+            DOCUMENT_METADATA,
             AUTOSCALER_V2BETA1_SPEC,
         ),
     ),

@@ -3,9 +3,9 @@
 Nothing is computed here either.
 """
 
-from i2kit.manifest.fields import DEPLOYMENT_VERSIONS, LATER, MAX_REPLICAS, NAME, accepted, silent, warned
 from i2kit.manifest.scalars import INT32, Choice, Load, Quantity, Whole
 from i2kit.manifest.shape import ListOf, Object
+from i2kit.manifest.table import DEPLOYMENT_VERSIONS, LATER, MAX_REPLICAS, NAME, accepted, silent, warned
 
 _BOUNDS = (
     accepted(
