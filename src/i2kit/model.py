@@ -4,10 +4,11 @@ manifest makes Workloads and Services; image makes MachineImages of Workloads; a
 into Releases; providers make Releases true and tell what they found as Deployments.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import quote, quote_from_bytes
 
 from i2kit.errors import Position, Problem
 
@@ -281,6 +282,19 @@ class SecretValue:
     secret: str
     key: str
     value: bytes = field(repr=False)
+
+
+def secrets_text(keys: Iterable[SecretKey], values: Iterable[SecretValue]) -> str:
+    """What a machine is told of these secrets of its namespace: a line `secret/NAME/KEY=VALUE` for each.
+
+    The bytes of values are as in `field_word`. KeyError for one that has no value.
+    """
+    known = {(one.secret, one.key): one.value for one in values}
+    lines = {
+        f"{secret_field(one.secret, one.key)}={quote_from_bytes(known[one.secret, one.key], safe='-_./')}\n"
+        for one in keys
+    }
+    return "".join(sorted(lines))
 
 
 @dataclass(frozen=True, slots=True)
