@@ -33,11 +33,11 @@ from i2kit.model import (
     Service,
     Workload,
 )
+from i2kit.plain import value_of
 from i2kit.providers import Plan, Wanted
 from i2kit.providers.local import desired, orders, plan
 from i2kit.providers.local.client import Client
 from i2kit.providers.local.kept import kept, missing
-from i2kit.providers.local.plain import value_of
 from i2kit.settings import Settings
 
 GONE_S = 30.0

@@ -22,7 +22,7 @@ from i2kit.model import (
     Strategy,
     Workload,
 )
-from i2kit.providers.local.plain import value_of
+from i2kit.plain import value_of
 
 SUBNET = "10.77"
 """The /16 of the deployments' network. VMs: 10.77.<deployment>.<slot + 1>, see `address`."""

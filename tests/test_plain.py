@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from i2kit.plain import data_of, value_of
 from i2kit.providers.local.desired import Desired
-from i2kit.providers.local.plain import value_of
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,12 @@ drawings = st.recursive(
 @given(drawings)
 def test_what_json_keeps_of_a_value_is_that_value(drawing: Drawing) -> None:
     assert value_of(Drawing, json.loads(json.dumps(asdict(drawing)))) == drawing
+
+
+@given(drawings)
+def test_what_defaults_say_is_left_out(drawing: Drawing) -> None:
+    assert value_of(Drawing, json.loads(json.dumps(data_of(drawing)))) == drawing
+    assert data_of(Drawing("a", (Round(1),))) == {"name": "a", "shapes": [{"radius": 1}]}
 
 
 def test_a_field_that_is_missing_has_its_default() -> None:

@@ -1,4 +1,4 @@
-"""Values from plain data: the inverse of `dataclasses.asdict`, after JSON. Pure.
+"""Values as plain data, and values from it: the inverse of `dataclasses.asdict`, after JSON. Pure.
 
 In: a type and what JSON made of such a value. Out: the value. A field that the data lacks has its default,
 so that what an older version wrote can be read. ValueError or TypeError for data that does not fit.
@@ -24,6 +24,18 @@ def value_of(kind: type[T], data: Any) -> T:
     if missing := needed - data.keys():
         raise TypeError(f"{kind.__name__} needs {', '.join(sorted(missing))}")
     return kind(**{name: _value(hints[name], one) for name, one in data.items()})
+
+
+def data_of(value: Any) -> Any:
+    """Plain data that `value_of` reads: without what a field's default says, and what does not compare."""
+    if is_dataclass(value):
+        told = {}
+        for one in fields(value):
+            found = getattr(value, one.name)
+            if one.compare and (one.default is MISSING or found != one.default):
+                told[one.name] = data_of(found)
+        return told
+    return [data_of(one) for one in value] if isinstance(value, tuple) else value
 
 
 @cache
