@@ -57,7 +57,14 @@ def small_base(
             name: sources.add_local_image(store, [path], {}, name, platform=f"linux/{architecture}").pinned
             for name, path in images.items()
         }
-    return Base(pinned["kernel"], (pinned["init"],), "quiet", 96 << 20, "i2kit/boot@sha256:" + "0" * 64)
+    return Base(
+        pinned["kernel"],
+        (pinned["init"],),
+        "quiet",
+        96 << 20,
+        "i2kit/boot@sha256:" + "0" * 64,
+        pinned["init"],
+    )
 
 
 @contextmanager

@@ -135,6 +135,9 @@ def base_packages(repository: Repository, version: str = "1", architecture: Arch
             {f"usr/lib/grub/i386-pc/{name}": content for name, content in grub.items()},
         )
         add("grub-common", version, {"usr/bin/grub-mkimage": elves.library(["libc.so.6"])}, "libc6")
+    ext4 = {f"sbin/{name}": elves.library(["libext2fs.so.2"]) for name in base.EXT4_PROGRAMS}
+    add("e2fsprogs", version, ext4, "logsave, libext2fs2")
+    add("libext2fs2", version, {"usr/lib/libext2fs.so.2": elves.library(["libc.so.6"])}, "libc6")
     add("libsystemd0", version, {"usr/lib/libsystemd.so.0": elves.library(["libc.so.6"])}, "libc6")
     add(
         "libc6",

@@ -139,7 +139,7 @@ def test_an_image_of_other_platforms_is_refused_where_it_is_named(
 def test_an_image_of_nothing_in_particular_makes_two_machines(tmp_path: Path, arm64: Settings) -> None:
     """The keys differ even where all images are the same."""
     image = write_image(tmp_path / "app", {"": layer_for("script")}, index=False)
-    same = Base("", (), "quiet", 0, "")
+    same = Base("", (), "quiet", 0, "", "")
     images = {image: sources.resolve(image, store=Store(arm64.store_dir))}
     keys = {build_key(pod(image), images, same, architecture=name) for name in ("amd64", "arm64")}
     assert len(keys) == 2

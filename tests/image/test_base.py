@@ -111,6 +111,13 @@ def test_components(repository: Repository, ensure: Ensure, tmp_path: Path) -> N
         "lib64/ld-linux-x86-64.so.2",
         *(f"var/lib/dpkg/status.d/{name}" for name in ("crun", "libc6")),
     }
+    ext4 = files_of(store, found.ext4)
+    assert {name for name, entry in ext4.items() if isinstance(entry, bytes)} == {
+        *("sbin/e2fsck", "sbin/mke2fs", "sbin/resize2fs"),
+        *(f"usr/lib/x86_64-linux-gnu/{name}" for name in ("libc.so.6", "libext2fs.so.2")),
+        "lib64/ld-linux-x86-64.so.2",
+        *(f"var/lib/dpkg/status.d/{name}" for name in ("e2fsprogs", "libc6", "libext2fs2")),
+    }
     lua = files_of(store, next(image for image in found.init if "/lua@" in image))
     assert {name for name, entry in lua.items() if isinstance(entry, bytes)} == {
         *("usr/bin/luajit", "usr/lib/i2kit/lua/bearssl.lua", "usr/lib/i2kit/lua/posix.lua"),
@@ -148,8 +155,8 @@ def test_the_same_packages_are_the_same_bytes(
     recorded = lock.parse(text, "x")["amd64"]
     assert [package.name for package in recorded.packages] == sorted(
         [
-            *("busybox-static", "ca-certificates", "crun", "grub-common", "grub-pc-bin", "libbearssl0"),
-            *("libc6", "luajit", f"linux-image-{RELEASE}", "systemd-boot-efi"),
+            *("busybox-static", "ca-certificates", "crun", "e2fsprogs", "grub-common", "grub-pc-bin"),
+            *("libbearssl0", "libc6", "libext2fs2", "luajit", f"linux-image-{RELEASE}", "systemd-boot-efi"),
         ]
     )
     assert ensure(store="another") == first
@@ -187,7 +194,7 @@ def test_a_distribution_that_moved_on(
     second = ensure(store="empty")
     assert second != first
     assert "the distribution has moved on: busybox-static 1 -> 2" in warnings
-    assert len(warnings) == 10
+    assert len(warnings) == 12
     assert 'version = "2"' in lock_file.read_text()
     assert ensure(store="third", locked=True) == second
 

@@ -39,6 +39,7 @@ BASE = Base(
     cmdline="console=ttyS0 quiet",
     memory_floor_bytes=96 * MIB,
     boot="i2kit/boot@sha256:" + "4" * 64,
+    ext4="i2kit/ext4@sha256:" + "5" * 64,
 )
 
 

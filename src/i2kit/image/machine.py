@@ -35,7 +35,7 @@ from i2kit.image.tree.initramfs import select, write_cpio
 from i2kit.model import Architecture, Identity, MachineImage, Output, Pairs, ResolvedImage, Security, Workload
 from i2kit.settings import Settings
 
-FORMAT = 7
+FORMAT = 8
 """Counts up when the same template leads to other bytes than before."""
 
 Builder = Literal["i2kit", "linuxkit"]
@@ -130,7 +130,9 @@ class _Stage:
             sbom=sbom,
             builder=builder,
             memory_floor_bytes=base.memory_floor_bytes,
-            containers=tuple((one.name, images[one.image].pinned) for one in workload.containers),
+            containers=tuple(
+                (one.name, images[one.image].pinned) for one in (*workload.init, *workload.containers)
+            ),
             labels=False,
         )
 
@@ -219,7 +221,7 @@ class _Stage:
         """Pin every image of the pod. Collects what is wrong with any of them."""
         found: dict[str, ResolvedImage] = {}
         problems: list[Problem] = []
-        for container in workload.containers:
+        for container in (*workload.init, *workload.containers):
             try:
                 with placed(container.position):
                     if container.image not in found:
@@ -228,8 +230,8 @@ class _Stage:
                 problems += error.problems
         # Told here, before the base is fetched, which can take a minute.
         configs = {reference: image.config for reference, image in found.items()}
-        usable = tuple(one for one in workload.containers if one.image in found)
-        problems += template.nothing_to_run(replace(workload, containers=usable), configs)
+        usable = tuple(one for one in (*workload.init, *workload.containers) if one.image in found)
+        problems += template.nothing_to_run(replace(workload, init=(), containers=usable), configs)
         if problems:
             raise InputError(sorted(problems, key=lambda problem: problem.position or Position("", 0, 0)))
         return found
@@ -249,7 +251,7 @@ class _Stage:
         """The template with the identity of each container, for which images are pulled."""
         identified = {}
         problems: list[Problem] = []
-        for container in workload.containers:
+        for container in (*workload.init, *workload.containers):
             image = images[container.image]
             with placed(container.position):
                 tree = self._fetch(image).tree
@@ -367,9 +369,10 @@ def build_key(
     It is known before any image is pulled: the identities in the template follow from the images'
     digests and what the containers say of it, so a template without them tells as much.
     """
-    anyone = {one.name: ContainerImage(images[one.image], Identity()) for one in workload.containers}
+    containers = (*workload.init, *workload.containers)
+    anyone = {one.name: ContainerImage(images[one.image], Identity()) for one in containers}
     text = sources.nameless(template.render(workload, anyone, base))
-    for one in workload.containers:
+    for one in containers:
         if one.security != Security():
             # Whether it may be root is decided anew for another pod with the same image.
             text += f"{one.name} {one.security!r}\n"

@@ -6,45 +6,127 @@ In: a Workload. Out: lines that the guest's shell and its Lua read, the same for
     health_port=10256               where the machine answers /ready
     hosts=192.0.2.1 db db.example   a line of /etc/hosts
     sysctl=net/core/somaxconn 1024  a setting of the kernel, below /proc/sys
+    nameserver=192.0.2.53           for resolv.conf, beside the machine's own
+    search=db.example · dns_option=ndots:2
+    dns=only                        … and without the machine's own
+    shared_processes=1              all containers are in one PID namespace
+    job=retry 6 600                 the pod ends: what failed is started anew (or `fail`), how often, and in
+                                    which time (or -)
+    init=migrate                    runs to its end before what follows; in order
+    sidecar=proxy                   is started in its turn, and then runs on
+    stop_signal=web QUIT            instead of TERM
+    secret=NAME/KEY                 what the machine has to be told
+    volume=data claim 2000 pgdata   a disk, the group of its files (or -), the claim's name
+    volume=tmp memory - 1048576     a folder in memory with a limit (or -)
+    volume=work scratch - -         a folder on the machine's own disk
+    volume=conf files -             files that the guest makes, from those below etc/i2kit/volumes/conf and:
+    file=conf secret 0600 tls.key NAME/KEY · file=conf text 0644 a.conf · file=conf base64 0644 a.bin
+    mount=web 0 data sub/path       a part of a volume, for the container's mount of this number
+    hook=web pre_stop exec arg=sync what is done after its start (post_start) or before its end (pre_stop)
     probe=web liveness http port=80 path=/ok header=Host:example.com … period_s=10 …
 
-A probe is words: container, kind, handler, then `key=value`. In values each byte but letters, digits and
-`-_./` is `%XX`, so a value is always one word, and a header's name ends at its only colon. What is said twice
-(`arg`, `header`) has an order. What has the default is left out, except for times and thresholds.
+A probe is words: container, kind, handler, then `key=value`; so is a hook. In values, paths and names of keys
+each byte but letters, digits and `-_./` is `%XX`, so a value is always one word, and a header's name ends at
+its only colon. What is said twice (`arg`, `header`) has an order. What has the default is left out, except
+for times and thresholds.
 """
 
+import re
 from collections.abc import Iterator, Mapping
+from signal import Signals
 from typing import Literal
-from urllib.parse import quote
 
+from i2kit.image import volumes
 from i2kit.image.expansion import expand
-from i2kit.model import FIELD, Container, Exec, Grpc, HttpGet, Pairs, Probe, TcpSocket, Workload
+from i2kit.image.volumes import escaped
+from i2kit.model import (
+    FIELD,
+    Container,
+    Exec,
+    Grpc,
+    HttpGet,
+    Pairs,
+    Probe,
+    Sleep,
+    TcpSocket,
+    Workload,
+)
 
 PATH = "etc/i2kit/pod"
-SAFE = "-_./"
 
 Kind = Literal["startup", "liveness", "readiness"]
 KINDS: tuple[Kind, ...] = ("startup", "liveness", "readiness")
 
 
-def render(workload: Workload) -> str:
-    """The file's text."""
+def render(workload: Workload, stop_signals: Mapping[str, str] | None = None) -> str:
+    """The file's text. `stop_signals` are what images say, by the container's name."""
     lines = [f"grace_s={workload.grace_s}", f"health_port={workload.health_port}"]
     lines += [f"hosts={address} {names}" for address, names in workload.hosts]
     lines += [f"sysctl={name} {value}" for name, value in workload.sysctls]
-    for container in workload.containers:
+    lines += dns(workload)
+    if workload.shared_processes and not workload.host_processes:
+        lines.append("shared_processes=1")
+    if job := workload.job:
+        lines.append(f"job={'retry' if job.retry else 'fail'} {job.most_failures} {job.deadline_s or '-'}")
+    lines += [f"{'sidecar' if one.sidecar else 'init'}={one.name}" for one in workload.init]
+    for name, said in sorted((stop_signals or {}).items()):
+        if (signal := signal_of(said)) not in ("", "TERM", "15"):
+            lines.append(f"stop_signal={name} {signal}")
+    lines += [f"secret={escaped(one.secret)}/{escaped(one.key)}" for one in workload.secrets]
+    lines += volumes.told(workload)
+    for container in (*workload.init, *workload.containers):
+        for kind, hook in (("post_start", container.post_start), ("pre_stop", container.pre_stop)):
+            if hook:
+                lines.append(f"hook={' '.join((container.name, kind, *hook_words(hook, container)))}")
         probes = (container.startup, container.liveness, container.readiness)
-        for kind, probe in zip(KINDS, probes, strict=True):
+        for probe_kind, probe in zip(KINDS, probes, strict=True):
             if probe:
-                lines.append(f"probe={' '.join((container.name, kind, *words(probe, container)))}")
+                lines.append(f"probe={' '.join((container.name, probe_kind, *words(probe, container)))}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def signal_of(text: str) -> str:
+    """A signal of an image, such as SIGQUIT, 3 or SIGRTMIN+3, as the guest's `kill` knows it.
+
+    Empty for what is none: runtimes then send the usual one.
+    """
+    word = text.upper().removeprefix("SIG")
+    if found := re.fullmatch(r"(RTMIN|RTMAX)([+-]\d{1,2})?", word):
+        return str({"RTMIN": 34, "RTMAX": 64}[found[1]] + int(found[2] or 0))
+    return word if re.fullmatch(r"[1-9]|[1-5]\d|6[0-4]", word) or f"SIG{word}" in Signals.__members__ else ""
+
+
+def dns(workload: Workload) -> Iterator[str]:
+    """What resolv.conf has beside or instead of the machine's own lines."""
+    if workload.dns.only:
+        yield "dns=only"
+    yield from (f"nameserver={one}" for one in workload.dns.nameservers)
+    yield from (f"search={one}" for one in workload.dns.searches)
+    yield from (f"dns_option={one}" for one in workload.dns.options)
+
+
+def hook_words(hook: HttpGet | TcpSocket | Exec | Sleep, container: Container) -> Iterator[str]:
+    """The handler's name, then all that is said of it."""
+    if isinstance(hook, Sleep):
+        yield "sleep"
+        yield f"seconds={hook.seconds}"
+        return
+    handler, pairs = told(hook, static(container))
+    yield handler
+    for key, value in pairs:
+        yield f"{key}={value}"
+    if isinstance(hook, Exec) and container.security.no_new_privileges:
+        yield "no_new_privileges=1"
+
+
+def static(container: Container) -> Mapping[str, str]:
+    """The variables of a command that is run in a container: a field of the pod is empty there."""
+    return {name: "" if value.startswith(FIELD) else value for name, value in container.env}
 
 
 def words(probe: Probe, container: Container) -> Iterator[str]:
     """The handler's name, then all that is said of the container's probe."""
-    # A field of the pod is no static variable: in a probe's command it is empty.
-    static = {name: "" if value.startswith(FIELD) else value for name, value in container.env}
-    handler, pairs = told(probe.handler, static)
+    handler, pairs = told(probe.handler, static(container))
     yield handler
     for key, value in pairs:
         yield f"{key}={value}"
@@ -82,8 +164,3 @@ def told(handler: HttpGet | TcpSocket | Exec | Grpc, variables: Mapping[str, str
 
 def named(key: str, value: str | None) -> Pairs:
     return ((key, escaped(value)),) if value else ()
-
-
-def escaped(text: str) -> str:
-    """Any text as one word."""
-    return quote(text, safe=SAFE)

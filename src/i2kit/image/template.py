@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from i2kit.errors import InputError, Problem
-from i2kit.image import podfile
+from i2kit.image import podfile, volumes
 from i2kit.image.expansion import expand
 from i2kit.model import CAPABILITIES as EVERY_CAPABILITY
 from i2kit.model import (
@@ -84,6 +84,9 @@ SECCOMP_ANNOTATION = "io.i2kit.seccomp"
 ROOT_ANNOTATION = "io.i2kit.root"
 """LinuxKit's `readonly` has no layer in which crun could make a working directory or what is mounted on."""
 
+SHARED_PROCESSES = "/run/i2kit/processes"
+"""The PID namespace that the guest makes for all containers of a pod."""
+
 CPU_PERIOD_US = 100_000
 MIN_CPU_QUOTA_US = 1_000
 MIN_CPU_SHARES = 2
@@ -102,6 +105,8 @@ class Base:
     cmdline: str
     memory_floor_bytes: int
     boot: str
+    ext4: str
+    """What makes and checks the file systems of volumes: part of machines that have such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +122,28 @@ def render(workload: Workload, images: Mapping[str, ContainerImage], base: Base)
 
     Raises InputError with one problem for each container that has nothing to run.
     """
-    configs = {one.image: images[one.name].resolved.config for one in workload.containers}
+    containers = (*workload.init, *workload.containers)
+    configs = {one.image: images[one.name].resolved.config for one in containers}
     problems = nothing_to_run(workload, configs)
     if problems:
         raise InputError(problems)
-    document = {
+
+    def entries(*ones: Container) -> list[dict[str, Any]]:
+        return [service(one, images[one.name], workload) for one in ones]
+
+    signals = {one.name: configs[one.image].stop_signal for one in containers}
+    document: dict[str, Any] = {
         "kernel": {"image": base.kernel, "cmdline": base.cmdline},
-        "init": list(base.init),
-        "services": [service(container, images[container.name]) for container in workload.containers],
-        "files": [{"path": podfile.PATH, "contents": _Block(podfile.render(workload)), "mode": "0644"}],
+        "init": [*base.init, *([base.ext4] if volumes.on_disk(workload) else [])],
     }
+    if first := [one for one in workload.init if not one.sidecar]:
+        document["onboot"] = entries(*first)
+    document["services"] = entries(*(one for one in workload.init if one.sidecar), *workload.containers)
+    described = {"path": podfile.PATH, "contents": podfile.render(workload, signals), "mode": "0644"}
+    document["files"] = [
+        {key: _Block(value) if key == "contents" else value for key, value in file.items()}
+        for file in (described, *volumes.files(workload))
+    ]
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=float("inf"), allow_unicode=True)
 
 
@@ -138,7 +155,7 @@ def nothing_to_run(workload: Workload, configs: Mapping[str, ImageConfig]) -> li
             container.position,
             hint="add `command`, such as command: [/bin/app]",
         )
-        for container in workload.containers
+        for container in (*workload.init, *workload.containers)
         if not arguments(container, configs[container.image])
     ]
 
@@ -158,8 +175,8 @@ def must_not_be_root(container: Container, image: ContainerImage) -> list[Proble
     ]
 
 
-def service(container: Container, image: ContainerImage) -> dict[str, Any]:
-    """The container as an entry of LinuxKit's `services`."""
+def service(container: Container, image: ContainerImage, workload: Workload) -> dict[str, Any]:
+    """The container as an entry of LinuxKit's `services` or `onboot`."""
     identity, config = image.identity, image.resolved.config
     entry: dict[str, Any] = {
         "name": container.name,
@@ -174,7 +191,17 @@ def service(container: Container, image: ContainerImage) -> dict[str, Any]:
         entry["additionalGids"] = _Flow(identity.additional_gids)
     if resources := limits(container.resources):
         entry["resources"] = resources
-    return entry | privileges(container.security)
+    if workload.host_processes:
+        entry["pid"] = "host"
+    elif workload.shared_processes:
+        entry["pid"] = SHARED_PROCESSES
+    entry |= privileges(container.security)
+    if binds := volumes.binds(workload, container):
+        # What a pod mounts stands in for what all containers have there.
+        hidden = {volumes.target(mount) for mount in container.mounts}
+        entry["binds"] = [bind for bind in entry["binds"] if bind.split(":")[1] not in hidden] + binds
+        entry["mounts"] = [one for one in entry["mounts"] if one["destination"] not in hidden]
+    return entry
 
 
 def privileges(security: Security) -> dict[str, Any]:
@@ -291,7 +318,7 @@ class _Flow(list[Any]):
 
 
 class _Block(str):
-    """Text of whole lines that is written as they are."""
+    """Text that is written as its lines, where YAML can."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -316,7 +343,10 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 def _block(dumper: yaml.SafeDumper, text: _Block) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
+    lines = text.split("\n")
+    if len(lines) > 1 and lines[0].strip() and all(line.replace("\t", " ").isprintable() for line in lines):
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
 
 
 def _flow(dumper: yaml.SafeDumper, items: _Flow) -> yaml.SequenceNode:

@@ -43,9 +43,10 @@ KERNELS = {
     "jammy": "linux-image-virtual-hwe-22.04",  # the package of its first kernel's modules has no erofs
 }
 """By the distribution's code name, or else by its family; with the architecture in it."""
-BUSYBOX, CRUN = "busybox-static", "crun"
+BUSYBOX, CRUN, EXT4 = "busybox-static", "crun", "e2fsprogs"
 LUAJIT, TLS, CERTIFICATES = "luajit", "libbearssl0", "ca-certificates"
-NEEDED = frozenset({BUSYBOX, CRUN, LUAJIT, TLS, CERTIFICATES})
+EXT4_PROGRAMS = ("mke2fs", "e2fsck", "resize2fs")
+NEEDED = frozenset({BUSYBOX, CRUN, EXT4, LUAJIT, TLS, CERTIFICATES})
 """What every lock file names, beside what boots a disk. One without is of an i2kit that needed less."""
 
 TLS_LIBRARY = "libbearssl.so.0"
@@ -118,6 +119,7 @@ def ensure(
         kernel=own.image if own else references["kernel"],
         init=tuple(references[name] for name in ("busybox", "crun", LUA, AWS, *SCRIPTS)),
         boot=references["boot"],
+        ext4=references["ext4"],
         cmdline=own_kernel.CMDLINE if own else cmdline(used, architecture),
         memory_floor_bytes=own_kernel.MEMORY_FLOOR_BYTES if own else MEMORY_FLOOR_BYTES,
     )
@@ -206,7 +208,7 @@ def _resolve(index: Index, here: Distribution) -> tuple[Package, ...]:
         # The metapackage holds nothing but the name of the newest kernel.
         *(package for package in kernel if package.name != image),
         *index.closure(BUSYBOX, lambda _: False),
-        *_with_libraries(index, CRUN, LUAJIT, TLS, *programs),
+        *_with_libraries(index, CRUN, EXT4, LUAJIT, TLS, *programs),
         *(
             package
             for name in (CERTIFICATES, *others, stub)
@@ -245,6 +247,12 @@ def _components(
     lua, of_lua = components.program_files(
         store, libraries, "usr/bin/luajit", architecture, loads=[TLS_LIBRARY]
     )
+    ext4: dict[str, components.File] = {}
+    of_ext4: set[Package] = set()
+    for program in EXT4_PROGRAMS:
+        found, used = components.program_files(store, libraries, f"sbin/{program}", architecture)
+        ext4 |= found
+        of_ext4 |= set(used)
     (certificates,) = (package for package in packages if package.name == CERTIFICATES)
     roots = components.root_certificates(store, certificates, ROOTS)
     loader, of_loader = boot.files(store, [*loaders, *libraries], architecture)
@@ -263,10 +271,11 @@ def _components(
             **components.records(store, [certificates]),
         },
         "boot": loader,
+        "ext4": {**ext4, **components.records(store, sorted(of_ext4))},
         **{name: components.script_files(name, architecture) for name in SCRIPTS},
     }
     references = {name: components.add_image(store, name, files[name], architecture) for name in files}
-    everything = tuple(sorted({*kernels, busybox, *of_crun, *of_lua, certificates, *of_loader}))
+    everything = tuple(sorted({*kernels, busybox, *of_crun, *of_lua, *of_ext4, certificates, *of_loader}))
     # Two keys lead here: what was resolved, and what of it the lock file will name.
     document = {"references": references, "packages": [list(astuple(package)) for package in everything]}
     for some in (packages, everything):

@@ -144,7 +144,8 @@ def program_files(
             links: dict[str, str] = {}
             for member in archive:
                 name = PurePosixPath(member.name).name
-                if member.isfile() and member.name.removeprefix("./") == path:
+                # Distributions move what is in /sbin to /usr/sbin, which are one folder there.
+                if member.isfile() and member.name.removeprefix("./") in (path, f"usr/{path}"):
                     program = read(archive, member), package
                 elif ".so" not in name or "/gconv/" in member.name or "/audit/" in member.name:
                     continue

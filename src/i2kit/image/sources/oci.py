@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from i2kit.errors import OperationError
-from i2kit.model import ImageConfig, Pairs
+from i2kit.model import ImageConfig, Pairs, Port
 
 MAX_JSON_BYTES = 4 << 20
 """Largest manifest or config; the size that registries are asked to accept (distribution spec)."""
@@ -210,7 +210,22 @@ def _image_config(value: dict[str, Any], what: str) -> ImageConfig:
         working_dir=directory if directory.startswith("/") else f"/{directory}",
         user=_string(value.get("User"), f"{what}: config.User"),
         labels=_labels(labels, what),
+        stop_signal=_string(value.get("StopSignal"), f"{what}: config.StopSignal"),
+        ports=_ports(_object(value.get("ExposedPorts"), f"{what}: config.ExposedPorts")),
     )
+
+
+def _ports(exposed: dict[str, Any]) -> tuple[Port, ...]:
+    """What is said such as 80/tcp, in the order of numbers; what is said in other words is for nobody."""
+    found = set()
+    for text in exposed:
+        number, _, protocol = text.partition("/")
+        if number.isascii() and number.isdigit() and 0 < int(number[:6]) < 65536:
+            if protocol in ("", "tcp"):
+                found.add((int(number), False))
+            elif protocol == "udp":
+                found.add((int(number), True))
+    return tuple(Port(number, protocol="UDP" if udp else "TCP") for number, udp in sorted(found))
 
 
 def _labels(value: dict[str, Any], what: str) -> Pairs:
