@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from i2kit.providers.aws.design.template import dumps
+from i2kit.providers.aws.design.parts import dumps
 from i2kit.providers.aws.place.network import (
     NO_VPC,
     best,

@@ -19,8 +19,9 @@ from i2kit.providers.aws.access.account import Account
 from i2kit.providers.aws.access.session import connect
 from i2kit.providers.aws.amis import ami
 from i2kit.providers.aws.design import record
+from i2kit.providers.aws.design.parts import dumps
 from i2kit.providers.aws.design.record import Record
-from i2kit.providers.aws.design.template import dumps, endpoints_of, of_record, tags
+from i2kit.providers.aws.design.template import endpoints_of, of_record, tags
 from i2kit.providers.aws.running import health, observe, stacks
 from i2kit.providers.aws.running.stacks import DEPLOYMENT, Pace, Stack
 from i2kit.providers.aws.values import Ami, stack_name

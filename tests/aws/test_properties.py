@@ -13,7 +13,8 @@ from i2kit.model import Port, Release, Resources, Service, ServicePort
 from i2kit.providers.aws.design import cost, userdata
 from i2kit.providers.aws.design.checks import problems
 from i2kit.providers.aws.design.difference import difference
-from i2kit.providers.aws.design.template import dumps, template
+from i2kit.providers.aws.design.parts import dumps
+from i2kit.providers.aws.design.template import template
 from i2kit.providers.aws.values import Network, Options, Zone
 
 from .releases import (

@@ -13,7 +13,7 @@ import pytest
 from i2kit.errors import NotReadyError, OperationError, RolloutError
 from i2kit.events import Event, Finished, Note, Started, Warned, ignore
 from i2kit.providers.aws.access.session import connect
-from i2kit.providers.aws.design.template import dumps
+from i2kit.providers.aws.design.parts import dumps
 from i2kit.providers.aws.design.template import template as made
 from i2kit.providers.aws.running import stacks
 from i2kit.providers.aws.running.stacks import Pace

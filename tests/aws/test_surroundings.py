@@ -12,7 +12,7 @@ from i2kit.events import Event, Note, ignore
 from i2kit.providers.aws.access.account import Account
 from i2kit.providers.aws.access.session import connect
 from i2kit.providers.aws.design.checks import problems as form_problems
-from i2kit.providers.aws.design.template import dumps
+from i2kit.providers.aws.design.parts import dumps
 from i2kit.providers.aws.place.network import NO_VPC, NO_ZONE, TAGS, network_template
 from i2kit.providers.aws.place.surroundings import Surroundings, look, make, somewhere
 from i2kit.providers.aws.running import stacks

@@ -10,12 +10,11 @@ import pytest
 from i2kit.model import Endpoint, Port, Release, Service
 from i2kit.providers.aws.design import record, userdata
 from i2kit.providers.aws.design.balancing import Balancer, balancers
+from i2kit.providers.aws.design.parts import camel, dumps
 from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.design.template import (
     MACHINES,
     MAX_BYTES,
-    camel,
-    dumps,
     endpoints_of,
     labels_of,
     of_record,

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from i2kit.model import Port
-from i2kit.providers.aws.design.template import dumps, endpoints_of, tags, template
+from i2kit.providers.aws.design.parts import dumps
+from i2kit.providers.aws.design.template import endpoints_of, tags, template
 from i2kit.providers.aws.place.network import TAGS, network_of, network_template
 from i2kit.providers.aws.values import NETWORK_STACK, Ami, Network, Zone
 

@@ -14,8 +14,9 @@ from i2kit.model import PlacedImage
 from i2kit.providers.aws.access import calls
 from i2kit.providers.aws.amis import ami, upkeep
 from i2kit.providers.aws.design import record
+from i2kit.providers.aws.design.parts import dumps
 from i2kit.providers.aws.design.record import Record
-from i2kit.providers.aws.design.template import dumps, of_record, tags
+from i2kit.providers.aws.design.template import of_record, tags
 from i2kit.providers.aws.running import stacks
 from i2kit.providers.aws.running.stacks import DEPLOYMENT
 from i2kit.providers.aws.values import stack_name

@@ -37,6 +37,7 @@ from i2kit.providers.aws.design import (
     cost,
     difference,
     instances,
+    parts,
     record,
     revise,
     template,
@@ -385,7 +386,7 @@ class Steps:
         old = before.template if before else None
         changed, notes = revise.changes(old, after.template), where.notes
         if self.ask and after is not before and where.to_make is None and not _held(there.stack):
-            order = Order(template.dumps(after.template), template.tags(after.record.release))
+            order = Order(parts.dumps(after.template), template.tags(after.record.release))
             said = foresight.ask(self.account.cloudformation, stack_name(key), order, there.stack, self.pace)
             changed, more = foresight.judged(changed, said)
             notes = (*notes, *more)
@@ -540,7 +541,7 @@ class Steps:
                 after = revise.numbered(before, after, max(numbers, default=0) + 1)
                 running = update.begun(self.account, after.record, watch, self.pace)
             return Order(
-                template.dumps(after.template), template.tags(after.record.release), _token(before, after)
+                parts.dumps(after.template), template.tags(after.record.release), _token(before, after)
             )
 
         try:

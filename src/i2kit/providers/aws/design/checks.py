@@ -18,11 +18,11 @@ from i2kit.model import Release, Workload
 from i2kit.providers.aws.design import instances, rollout, userdata
 from i2kit.providers.aws.design.balancing import Balancer, balancers
 from i2kit.providers.aws.design.instances import Need
+from i2kit.providers.aws.design.parts import dumps
 from i2kit.providers.aws.design.template import (
     MACHINES,
     MAX_BYTES,
     balancer_security_group,
-    dumps,
     instance_type,
     template,
 )

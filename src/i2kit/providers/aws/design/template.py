@@ -11,7 +11,6 @@ Elastic Load Balancing, guides for application and network load balancers; Route
 
 import copy
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -28,27 +27,27 @@ from i2kit.providers.aws.design.balancing import (
     balancers,
     leads,
 )
+from i2kit.providers.aws.design.parts import (
+    ANYWHERE,
+    TLS_POLICY,
+    Data,
+    attribute,
+    attributes,
+    camel,
+    checked_by_http,
+    dumps,
+    policy,
+    ref,
+    resource,
+    weight,
+)
 from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.values import ROOT_DEVICE, Ami, Network, Options, Zone, log_group, stack_name
-
-Data = dict[str, Any]
-"""A part of a template, as JSON has it."""
 
 MAX_BYTES = 51_200
 """Of a template that is handed in with the call."""
 
-MAX_WEIGHT = 255
-"""Of a DNS record."""
-
-CHECK_INTERVAL_S = 5
-CHECK_TIMEOUT_S = 4
-CHECKS_TO_TURN = 2
-HEALTH_PATH = "/ready"
-"""What each machine itself answers, for its whole pod, on Workload.health_port."""
-
 LOG_RETENTION_DAYS = 30
-TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
-ANYWHERE = "0.0.0.0/0"
 
 NO_VALUE = "-"
 """For a label without a value, which the tag of a stack must have. No label has this one."""
@@ -124,11 +123,6 @@ def scaled(found: Mapping[str, Any], one: Record) -> dict[str, Any]:
             each["Properties"]["Weight"] = weight(workload)
     made["Resources"]["LogGroup"]["Metadata"] = digest(one)
     return recorded(made, one)
-
-
-def dumps(made: Mapping[str, Any]) -> str:
-    """A template's text: the same for the same template, and as short as JSON gets."""
-    return json.dumps(made, separators=(",", ":"), ensure_ascii=False)
 
 
 def tags(release: Release) -> dict[str, str]:
@@ -219,22 +213,6 @@ def records(service: Service, balancer: Balancer, zone: Zone, release: Release) 
     }
 
 
-def weight(workload: Workload) -> int:
-    """Without machines a deployment gets no calls, where another is behind the same name.
-
-    Those that autoscaling adds do not count: a record knows nothing of them.
-    """
-    return min(workload.scaling.least if workload.scaling else workload.replicas, MAX_WEIGHT)
-
-
-def camel(name: str) -> str:
-    """A DNS label as part of a logical id, which may only have letters and digits. No two give the same."""
-    made = "".join(word[:1].upper() + word[1:] for word in name.split("-"))
-    # Upper case marks where a `-` was, unless a digit or another `-` came next.
-    unclear = re.search(r"-[^a-z]", name)
-    return f"{made}Id{hashlib.sha256(name.encode()).hexdigest()[:8]}" if unclear else made
-
-
 # --- load balancers ---------------------------------------------------------------------------
 
 
@@ -289,14 +267,7 @@ def target_group(target: Target, network: Network, workload: Workload, *, public
             "VpcId": network.vpc,
             "Port": target.number,
             "Protocol": target.protocol,
-            "HealthCheckProtocol": "HTTP",
-            "HealthCheckPort": str(workload.health_port),
-            "HealthCheckPath": HEALTH_PATH,
-            "Matcher": {"HttpCode": "200"},
-            "HealthCheckIntervalSeconds": CHECK_INTERVAL_S,
-            "HealthCheckTimeoutSeconds": CHECK_TIMEOUT_S,
-            "HealthyThresholdCount": CHECKS_TO_TURN,
-            "UnhealthyThresholdCount": CHECKS_TO_TURN,
+            **checked_by_http(workload.health_port),
             "TargetGroupAttributes": attributes(settings),
         },
     )
@@ -608,23 +579,3 @@ def role(key: str) -> Data:
             "Policies": [{"PolicyName": "logs", "PolicyDocument": policy(logs)}],
         },
     )
-
-
-def policy(statement: Data) -> Data:
-    return {"Version": "2012-10-17", "Statement": [statement]}
-
-
-def attributes(settings: Mapping[str, str]) -> list[Data]:
-    return [{"Key": key, "Value": value} for key, value in settings.items()]
-
-
-def resource(type_: str, properties: Data, **others: Any) -> Data:
-    return {"Type": f"AWS::{type_}", **others, "Properties": properties}
-
-
-def ref(id_: str) -> Data:
-    return {"Ref": id_}
-
-
-def attribute(id_: str, name: str) -> Data:
-    return {"Fn::GetAtt": [id_, name]}

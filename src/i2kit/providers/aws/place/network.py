@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from i2kit.providers.aws.design.template import ANYWHERE, Data, ref, resource
+from i2kit.providers.aws.design.parts import ANYWHERE, Data, ref, resource
 from i2kit.providers.aws.values import Network, Subnet, Zone
 
 CIDR = "10.78.0.0/16"

@@ -13,7 +13,7 @@ from i2kit.events import Watcher
 from i2kit.model import Release
 from i2kit.providers.aws.access.account import Account
 from i2kit.providers.aws.access.calls import code, explained, hint_for
-from i2kit.providers.aws.design.template import dumps
+from i2kit.providers.aws.design.parts import dumps
 from i2kit.providers.aws.place import hosted_zones, reality, vpc
 from i2kit.providers.aws.place.network import (
     NO_VPC,

@@ -15,7 +15,7 @@ from typing import Any
 from i2kit.errors import Problem
 from i2kit.providers.aws.access.account import Account
 from i2kit.providers.aws.access.calls import explained
-from i2kit.providers.aws.design.template import ANYWHERE
+from i2kit.providers.aws.design.parts import ANYWHERE
 from i2kit.providers.aws.place.network import MAX_ZONES
 from i2kit.providers.aws.values import Network, Subnet
 from i2kit.settings import AwsSettings
