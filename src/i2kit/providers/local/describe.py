@@ -1,10 +1,11 @@
 """What the supervisor answers to `status`: desired state and VMs → JSON data. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from i2kit.providers.local.desired import Desired, Wanted, in_front
+from i2kit.providers.local import ingress
+from i2kit.providers.local.desired import INGRESS, Desired, ServiceRecord, Wanted, in_front
 from i2kit.providers.local.machine import Vm
 
 
@@ -23,6 +24,11 @@ def deployment(
     """
     services = {backend.service for backend in wanted.backends}
     records = [record for record in state.services if record.key in services]
+    routed = [
+        {"url": url, "public": one.public, "service": target.service, "port": target.number}
+        for url, one, target in ingress.endpoints(state, wanted, ingress.record_ports(state))
+    ]
+    gates = [record for record in state.services if record.key == INGRESS and routed]
     mine = sorted((one for one in vms if one.key == wanted.key), key=lambda one: one.slot)
     return {
         "name": wanted.name,
@@ -42,24 +48,31 @@ def deployment(
         ],
         "complete": complete,
         "stuck": stuck,
-        "endpoints": [
-            {
-                "url": f"{'http' if port.http else 'tcp'}://127.0.0.1:{port.host_port}",
-                "public": record.public,
-                "service": record.key,
-                "port": port.number,
-            }
-            for record in records
-            for port in record.ports
-        ],
+        "endpoints": [*endpoints(records), *routed],
         "unpublished": sorted(
-            port.host_port for record in records for port in record.ports if port.host_port in unpublished
+            port.host_port
+            for record in (*records, *gates)
+            for port in record.ports
+            if port.host_port in unpublished
         ),
         "wanted": wanted.replicas,
         "ready": sum(one.state == "ready" for one in mine),
         "detail": detail,
         "instances": [instance(one) for one in mine],
     }
+
+
+def endpoints(records: Iterable[ServiceRecord]) -> Iterator[dict[str, Any]]:
+    """Where the ports of services answer on this machine."""
+    for record in records:
+        for port in record.ports:
+            scheme = "http" if port.http else port.protocol.lower()
+            yield {
+                "url": f"{scheme}://127.0.0.1:{port.host_port}",
+                "public": record.public,
+                "service": record.key,
+                "port": port.number,
+            }
 
 
 def instance(vm: Vm) -> dict[str, Any]:

@@ -8,11 +8,15 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+from i2kit import model
 from i2kit.errors import OperationError
 from i2kit.model import (
+    Alias,
     Container,
+    Ingress,
+    NetworkPolicy,
     Pairs,
     Port,
     Release,
@@ -33,6 +37,9 @@ MAX_DEPLOYMENTS = 250
 MAX_REPLICAS = 250
 MAX_SLOTS = 254
 """The addresses that a deployment has: its replicas, and what an update may start beyond them."""
+
+INGRESS = "/ingress"
+"""The key of what all Ingresses share, an address and ports: in no namespace that there can be."""
 
 HTTP_PORTS = frozenset({80, 8080})
 NAMED_PROTOCOLS = frozenset({"http", "http2", "https", "grpc", "tcp", "tls"})
@@ -57,6 +64,21 @@ KEPT_REVISIONS = 10
 DEFAULT_CONTAINER_MEMORY_BYTES = 128 << 20
 DEFAULT_STRATEGY = Strategy()
 ANOTHER_NODE_PORT = "give another nodePort, or none"
+
+
+NOTHING_PUBLIC: Mapping[str, bool] = {}
+
+
+class HasKey(Protocol):
+    """What has a name of its own in a namespace."""
+
+    @property
+    def key(self) -> str: ...
+
+
+Keyed = TypeVar("Keyed", bound=HasKey)
+Place = tuple[int, model.Protocol]
+"""A port of a service: TCP and UDP may have the same number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +127,9 @@ class Backend:
     target: int
     http: bool
     name: str | None = None
+    protocol: model.Protocol = "TCP"
+    sticky_s: int | None = None
+    """Service.sticky_s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +140,7 @@ class Announced:
     number: int
     http: bool
     name: str | None = None
+    protocol: model.Protocol = "TCP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +157,9 @@ class Written:
     implied: bool = False
     neighbours: tuple[Service, ...] = ()
     manifest: str = ""
+    ingresses: tuple[Ingress, ...] = ()
+    policies: tuple[NetworkPolicy, ...] = ()
+    aliases: tuple[Alias, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +262,7 @@ class Published:
     host_port: int
     http: bool
     name: str | None = None
+    protocol: model.Protocol = "TCP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,10 +286,16 @@ class ServiceRecord:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """Everything that should run here."""
+    """Everything that should run here.
+
+    `ingresses`, `policies`, `aliases`: each that comes with any deployment, as the newest deploy has it.
+    """
 
     deployments: tuple[Wanted, ...] = ()
     services: tuple[ServiceRecord, ...] = ()
+    ingresses: tuple[Ingress, ...] = ()
+    policies: tuple[NetworkPolicy, ...] = ()
+    aliases: tuple[Alias, ...] = ()
 
     def deployment(self, key: str) -> Wanted | None:
         return next((one for one in self.deployments if one.key == key), None)
@@ -378,7 +414,12 @@ def backends_of(services: Iterable[Service], ports: Iterable[Port]) -> tuple[Bac
         for port in service.ports:
             target = target_number(known, port.target)
             if target is not None:
-                found.append(Backend(service.key, port.number, target, is_http(port, target), port.name))
+                http = port.protocol == "TCP" and is_http(port, target)
+                found.append(
+                    Backend(
+                        service.key, port.number, target, http, port.name, port.protocol, service.sticky_s
+                    )
+                )
     return tuple(found)
 
 
@@ -392,6 +433,9 @@ def written_of(release: Release) -> Written:
         implied=any(one.key == workload.key and is_implied(one, workload) for one in release.services),
         neighbours=tuple(unplaced(one) for one in release.neighbours),
         manifest=release.manifest,
+        ingresses=tuple(replace(one, position=None) for one in release.ingresses),
+        policies=tuple(replace(one, position=None) for one in release.policies),
+        aliases=release.aliases,
     )
 
 
@@ -439,20 +483,25 @@ def make_order(
     """An order of what was noted of a release.
 
     A VM is ready when it listens on every port that one of its own Services asks for; the deployment's own
-    service, which has all declared ports, counts only where there is no other. What other files say
-    cannot keep a VM from being ready. Where the number of VMs follows what they do, it says nothing of what
-    was ordered.
+    service, which has all declared ports, counts only where there is no other. What other files say cannot
+    keep a VM from being ready, and nobody can see who waits for UDP. Where the number of VMs follows what
+    they do, it says nothing of what was ordered.
     """
     key = f"{namespace}/{name}"
     services = services_of(key, written, attached)
-    backends = backends_of(services, written.ports)
+    backends = backends_of([one for one in services if not one.headless], written.ports)
     public = tuple(sorted(service.key for service in services if service.public))
-    own = backends_of(written.services, written.ports)
+    # Where machines that are not ready are to be found, what they serve may need that to begin.
+    asking = [one for one in written.services if not (one.headless and one.unready)]
+    own = [one for one in backends_of(asking, written.ports) if one.protocol == "TCP"]
     counted = [backend for backend in own if backend.service != key] or own
     number = None if policy.scaling else replicas
     parts: list[object] = [machine.fingerprint, number, [asdict(backend) for backend in backends], public]
     parts += [written.labels, [asdict(port) for port in written.ports], [asdict(one) for one in services]]
     parts.append(asdict(policy))
+    parts += [asdict(one) for one in written.ingresses]
+    parts += [asdict(one) for one in written.policies]
+    parts += [asdict(one) for one in written.aliases]
     return Order(
         name=name,
         namespace=namespace,
@@ -461,8 +510,15 @@ def make_order(
         backends=backends,
         ready_ports=tuple(sorted({backend.target for backend in counted})),
         announced=tuple(
-            Announced(service.key, port.number, is_http(port, port.target), port.name)
+            Announced(
+                service.key,
+                port.number,
+                port.protocol == "TCP" and is_http(port, port.target),
+                port.name,
+                port.protocol,
+            )
             for service in written.neighbours
+            if not service.headless
             for port in service.ports
         ),
         public=public,
@@ -492,14 +548,17 @@ def node_port_clashes(desired: Desired, order: Order) -> list[tuple[Service, str
 
 def _node_port_clashes(after: Desired, order: Order) -> Iterator[tuple[Service, str]]:
     holders = {
-        port.host_port: (record.key, port.number) for record in after.services for port in record.ports
+        (port.host_port, port.protocol): (record.key, port.number)
+        for record in after.services
+        for port in record.ports
     }
     for service in services_of(order.key, order.written, order.attached):
         for port in service.ports:
-            holder = holders.get(port.node_port) if port.node_port else None
+            holder = holders.get((port.node_port, port.protocol)) if port.node_port else None
             if holder and holder != (service.key, port.number):
                 where = f"port {port.node_port} of 127.0.0.1"
-                yield service, f"service `{service.name}`: {where} is that of service {holder[0]}"
+                whose = "the Ingresses" if holder[0] == INGRESS else f"service {holder[0]}"
+                yield service, f"service `{service.name}`: {where} is that of {whose}"
 
 
 def node_ports(order: Order) -> frozenset[int]:
@@ -534,7 +593,7 @@ def _admitted(desired: Desired, order: Order, taken: frozenset[int], now: str) -
     )
     deployments = tuple(sorted((*others, wanted), key=lambda one: one.key))
     public = {backend.service: backend.service in order.public for backend in order.backends}
-    return Desired(deployments, _records(desired, deployments, public, taken))
+    return _joined(desired, deployments, order.written, public, taken)
 
 
 def ordered_replicas(order: Order, old: Wanted | None) -> int:
@@ -552,7 +611,7 @@ def scale(desired: Desired, key: str, replicas: int) -> Desired:
 def remove(desired: Desired, key: str) -> Desired:
     """The desired state without this deployment, and without services that nothing stands behind."""
     deployments = tuple(one for one in desired.deployments if one.key != key)
-    return Desired(deployments, _records(desired, deployments, {}, frozenset()))
+    return _joined(desired, deployments)
 
 
 def go_back(
@@ -601,34 +660,75 @@ def _with_past(wanted: Wanted) -> tuple[Wanted, ...]:
 
 def _with(desired: Desired, wanted: Wanted) -> Desired:
     deployments = tuple(wanted if one.key == wanted.key else one for one in desired.deployments)
-    return Desired(deployments, _records(desired, deployments, {}, frozenset()))
+    before = desired.deployment(wanted.key)
+    changed = before is not None and before.written != wanted.written
+    return _joined(desired, deployments, wanted.written if changed else None)
+
+
+def _joined(
+    before: Desired,
+    deployments: tuple[Wanted, ...],
+    newest: Written | None = None,
+    public: Mapping[str, bool] = NOTHING_PUBLIC,
+    taken: frozenset[int] = frozenset(),
+) -> Desired:
+    """These deployments with what comes with them. `newest` are the words that count before all others."""
+    latest, all_of_them = newest or Written(), [one.written for one in deployments]
+    ingresses = _latest(
+        *(latest.ingresses, before.ingresses), (each for one in all_of_them for each in one.ingresses)
+    )
+    return Desired(
+        deployments,
+        _records(before, deployments, ingresses, public, taken),
+        ingresses,
+        _latest(latest.policies, before.policies, (each for one in all_of_them for each in one.policies)),
+        _latest(latest.aliases, before.aliases, (each for one in all_of_them for each in one.aliases)),
+    )
+
+
+def _latest(
+    newest: tuple[Keyed, ...], before: tuple[Keyed, ...], found: Iterable[Keyed]
+) -> tuple[Keyed, ...]:
+    """Those that are found in any deployment, by key, each as it was said last."""
+    those: dict[str, Keyed] = {}
+    for one in found:
+        those[one.key] = one
+    for one in (*before, *newest):
+        if one.key in those:
+            those[one.key] = one
+    return tuple(those[key] for key in sorted(those))
 
 
 def _records(
     desired: Desired,
     deployments: tuple[Wanted, ...],
+    ingresses: tuple[Ingress, ...],
     public: Mapping[str, bool],
     taken: frozenset[int],
 ) -> tuple[ServiceRecord, ...]:
     """The services that something stands behind or waits for, with address and ports as they had them."""
     old = {record.key: record for record in desired.services}
     used = {record.index for record in desired.services}
-    wanted: dict[str, dict[int, Backend | Announced]] = {}
+    wanted: dict[str, dict[Place, Backend | Announced]] = {}
     for one in deployments:
         for announced in one.announced:
-            wanted.setdefault(announced.service, {}).setdefault(announced.number, announced)
+            place = (announced.number, announced.protocol)
+            wanted.setdefault(announced.service, {}).setdefault(place, announced)
         for backend in one.backends:
-            wanted.setdefault(backend.service, {})[backend.number] = backend
+            wanted.setdefault(backend.service, {})[backend.number, backend.protocol] = backend
+    if ingresses:
+        numbers = (80, 443) if any(one.tls for one in ingresses) else (80,)
+        wanted[INGRESS] = {(number, "TCP"): Announced(INGRESS, number, http=True) for number in numbers}
     published = _published(desired, deployments, wanted, taken)
     records = []
-    for key, numbers in sorted(wanted.items()):
+    for key, places in sorted(wanted.items()):
         namespace, name = key.split("/")
         before = old.get(key)
         index = before.index if before else _free_index(used, MAX_DEPLOYMENTS, "services")
         used.add(index)
         ports = tuple(
-            Published(number, published[key, number], port.http, port.name)
-            for number, port in sorted(numbers.items())
+            Published(place[0], published[key, place], port.http, port.name, place[1])
+            for place, port in sorted(places.items())
         )
         is_public = public.get(key, before.public if before else False)
         records.append(ServiceRecord(name, namespace, index, is_public, ports))
@@ -638,39 +738,47 @@ def _records(
 def _published(
     desired: Desired,
     deployments: Iterable[Wanted],
-    wanted: Mapping[str, Iterable[int]],
+    wanted: Mapping[str, Iterable[Place]],
     taken: frozenset[int],
-) -> Mapping[tuple[str, int], int]:
+) -> Mapping[tuple[str, Place], int]:
     """The host's port of each service port: the node port that is given, else as before, else a free one.
 
     None moves for another's node port: that one stays as it was, or gets a free port.
     """
-    had = {(one.key, port.number): port.host_port for one in desired.services for port in one.ports}
-    places = [(key, number) for key, numbers in sorted(wanted.items()) for number in sorted(numbers)]
+    had = {
+        (one.key, (port.number, port.protocol)): port.host_port
+        for one in desired.services
+        for port in one.ports
+    }
+    places = [(key, place) for key, numbers in sorted(wanted.items()) for place in sorted(numbers)]
     given = _given_node_ports(deployments)
-    found: dict[tuple[str, int], int] = {}
-    used: set[int] = set()
-    for source in ({place: had[place] for place in had if place not in given}, given, had):
+    found: dict[tuple[str, Place], int] = {}
+    used: set[tuple[int, model.Protocol]] = set()
+    for source in ({one: had[one] for one in had if one not in given}, given, had):
         # Who has its node port already comes before who would like to have it.
-        for place in sorted(places, key=lambda one: source.get(one) != had.get(one)):
-            if place in source and place not in found and source[place] not in used:
-                found[place] = source[place]
-                used.add(source[place])
-    used.update(had.values(), given.values(), taken)
-    for place in places:
-        if place not in found:
-            found[place] = free_port(f"{place[0]}:{place[1]}", used)
-            used.add(found[place])
+        for one in sorted(places, key=lambda one: source.get(one) != had.get(one)):
+            protocol = one[1][1]
+            if one in source and one not in found and (source[one], protocol) not in used:
+                found[one] = source[one]
+                used.add((source[one], protocol))
+    numbers_used = {*had.values(), *given.values(), *taken, *(number for number, _ in used)}
+    for one in places:
+        if one not in found:
+            key, (number, protocol) = one
+            found[one] = free_port(f"{key}:{number}{'' if protocol == 'TCP' else '/udp'}", numbers_used)
+            numbers_used.add(found[one])
     return found
 
 
-def _given_node_ports(deployments: Iterable[Wanted]) -> Mapping[tuple[str, int], int]:
+def _given_node_ports(deployments: Iterable[Wanted]) -> Mapping[tuple[str, Place], int]:
     """By service and port. What a service's own deployments say of it counts before what others do."""
     known = tuple(deployments)
     beside = [service for one in known for service in one.written.neighbours]
     own = [service for one in known for service in services_of(one.key, one.written, one.attached)]
     given = {
-        (service.key, port.number): port.node_port for service in (*beside, *own) for port in service.ports
+        (service.key, (port.number, port.protocol)): port.node_port
+        for service in (*beside, *own)
+        for port in service.ports
     }
     return {place: number for place, number in given.items() if number}
 

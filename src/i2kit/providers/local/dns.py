@@ -7,7 +7,7 @@ and NAME.i2kit.internal for people. The formats are dnsmasq(8)'s.
 from collections.abc import Sequence
 from pathlib import Path
 
-from i2kit.providers.local.desired import GATEWAY, ServiceRecord, Wanted, address, mac
+from i2kit.providers.local.desired import GATEWAY, INGRESS, ServiceRecord, Wanted, address, mac
 
 ZONE = "i2kit.internal"
 CLUSTER_ZONE = "cluster.local"
@@ -51,10 +51,15 @@ def configuration(*, hosts: Path, leases: Path, dhcp_hosts: Path) -> str:
     )
 
 
-def host_lines(services: Sequence[ServiceRecord], machines: Sequence[tuple[str, str, str]]) -> str:
-    """The hosts file: services at their addresses, then VMs as (address, id, namespace)."""
+def host_lines(
+    services: Sequence[ServiceRecord], machines: Sequence[tuple[str, str, str]], hosts: Sequence[str] = ()
+) -> str:
+    """The hosts file: services at their addresses, Ingresses' hosts, VMs as (address, id, namespace)."""
     lines = []
     for service in services:
+        if service.key == INGRESS:
+            lines += [f"{service.vip} {host}" for host in hosts]
+            continue
         name, namespace = service.name, service.namespace
         names = [
             f"{name}.{namespace}.svc.{CLUSTER_ZONE}",

@@ -15,9 +15,17 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from i2kit.errors import OperationError
-from i2kit.providers.local import desired, dns, haproxy, network, processes
+from i2kit.providers.local import desired, dns, haproxy, ingress, network, processes
 from i2kit.providers.local.balancer import Balancer
-from i2kit.providers.local.desired import Backend, Desired, Published, Wanted
+from i2kit.providers.local.desired import (
+    INGRESS,
+    Backend,
+    Desired,
+    Published,
+    ServiceRecord,
+    Wanted,
+    services_of,
+)
 from i2kit.providers.local.layout import Layout
 from i2kit.providers.local.machine import Vm
 from i2kit.providers.local.programs import spawn
@@ -64,6 +72,8 @@ class Exposure:
         self._dnsmasq: subprocess.Popen[bytes] | None = None
         self._listeners: dict[tuple[str, int], socket.socket] = {}
         self._slots: dict[str, int] = {}
+        self._routed: frozenset[tuple[str, int]] = frozenset()
+        """The service ports that Ingresses lead to and that would be balanced by connections otherwise."""
         self._stopped: set[int] = set()
         self.unpublished: set[int] = set()
         """Promised ports of the host that another program has at the moment."""
@@ -101,16 +111,20 @@ class Exposure:
     def balance(self, wanted: Desired, vms: Collection[Vm]) -> None:
         """Have HAProxy serve what there is. Which slots are on is told by `switch` while it runs."""
         self._slots = {one.key: self._slots_of(one, vms) for one in wanted.deployments}
+        self._routed = _routed(wanted)
         frontends = tuple(self._frontends(wanted, vms))
         bare = (
             replace(one, servers=tuple(replace(server, on=False) for server in one.servers))
             for one in frontends
         )
+        gate = self._gate(wanted)
         text, shape = (
-            haproxy.render(tuple(some), stats_fd=self._balancer.stats_fd, check=self._in_namespace)
+            haproxy.render(tuple(some), stats_fd=self._balancer.stats_fd, check=self._in_namespace, gate=gate)
             for some in (frontends, bare)
         )
-        self._balancer.configure(text, shape, sorted(fd for one in frontends for fd in one.listeners))
+        listeners = [fd for one in frontends for fd in one.listeners]
+        listeners += [*gate.http, *gate.https] if gate else []
+        self._balancer.configure(text, shape, sorted(listeners))
 
     def _slots_of(self, wanted: Wanted, vms: Collection[Vm]) -> int:
         used = (vm.slot + 1 for vm in vms if vm.key == wanted.key)
@@ -119,16 +133,68 @@ class Exposure:
 
     def _frontends(self, wanted: Desired, vms: Collection[Vm]) -> Iterator[haproxy.Frontend]:
         for record in wanted.services:
-            for port in record.ports:
-                keys = [("host", port.host_port), (record.vip, port.number)]
-                listeners = tuple(self._listeners[key].fileno() for key in keys if key in self._listeners)
+            for port in _by_connections(record):
                 servers = tuple(self._servers(wanted.deployments, record.key, port, vms))
-                yield haproxy.Frontend(_frontend_name(record.key, port.number), port.http, listeners, servers)
+                yield haproxy.Frontend(
+                    _frontend_name(record.key, port.number),
+                    port.http,
+                    self._listeners_of(record, port.number),
+                    servers,
+                    _sticky_s(wanted, record.key, port.number),
+                )
+        for service, number in sorted(self._routed):
+            behind = [(one, each) for one in wanted.deployments for each in routed_backends(one)]
+            servers = tuple(
+                server
+                for one, backend in behind
+                if (backend.service, backend.number) == (service, number)
+                for server in self._slot_servers(one, backend, vms)
+            )
+            sticky_s = _sticky_s(wanted, service, number)
+            yield haproxy.Frontend(_routed_name(service, number), True, (), servers, sticky_s)
         for one in wanted.deployments:
-            if not one.backends and one.machine.health_port:
+            if not _balanced(one) and one.machine.health_port:
                 backend = Backend("", 0, one.machine.health_port, http=True)
                 servers = tuple(self._slot_servers(one, backend, vms))
-                yield haproxy.Frontend(_backends_of(one)[0], http=True, listeners=(), servers=servers)
+                yield haproxy.Frontend(_health_name(one), http=True, listeners=(), servers=servers)
+
+    def _listeners_of(self, record: ServiceRecord, number: int) -> tuple[int, ...]:
+        """Those of a service port, on the host and in the network of the VMs."""
+        published = [("host", one.host_port) for one in record.ports if one.number == number]
+        keys = [*published, (record.vip, number)]
+        return tuple(self._listeners[key].fileno() for key in keys if key in self._listeners)
+
+    def _gate(self, wanted: Desired) -> haproxy.Gate | None:
+        """What all Ingresses share."""
+        record = next((one for one in wanted.services if one.key == INGRESS), None)
+        if record is None:
+            return None
+        requests = {(one.key, port.number) for one in wanted.services for port in one.ports if port.http}
+
+        def backend(target: ingress.Target | None) -> str:
+            if target is None:
+                return haproxy.NOBODY
+            where = (target.service, target.number)
+            if where in requests:
+                return _frontend_name(*where)
+            return _routed_name(*where) if where in self._routed else haproxy.NOTHING
+
+        hosts = tuple(
+            haproxy.Host(
+                site.host,
+                tuple(haproxy.Rule(route.path, route.exact, backend(to)) for route, to in site.routes),
+                backend(site.default),
+                site.secure,
+            )
+            for site in ingress.sites(wanted)
+        )
+        ports = dict(ingress.record_ports(wanted))
+        return haproxy.Gate(
+            self._listeners_of(record, 80),
+            self._listeners_of(record, 443),
+            ports.get(443, 0),
+            hosts,
+        )
 
     def _servers(
         self, deployments: Iterable[Wanted], service: str, port: Published, vms: Collection[Vm]
@@ -136,7 +202,7 @@ class Exposure:
         """The slots behind a service port, of all deployments that it leads to."""
         for one in deployments:
             for backend in one.backends:
-                if (backend.service, backend.number) == (service, port.number):
+                if (backend.service, backend.number, backend.protocol) == (service, port.number, "TCP"):
                     yield from self._slot_servers(one, backend, vms)
 
     def _slot_servers(
@@ -164,7 +230,9 @@ class Exposure:
         machines = [(one.address, one.id, one.key.split("/")[0]) for one in vms]
         slots = [(one, self._slots_of(one, vms)) for one in wanted.deployments]
         self._layout.dhcp_hosts.write_text(dns.dhcp_lines(slots))
-        self._layout.hosts.write_text(dns.host_lines(wanted.services, machines))
+        self._layout.hosts.write_text(
+            dns.host_lines(wanted.services, machines, ingress.names(wanted.ingresses))
+        )
         if self._dnsmasq is not None:
             os.kill(self._dnsmasq.pid, signal.SIGHUP)
             return
@@ -191,7 +259,7 @@ class Exposure:
 
     def switch(self, wanted: Wanted | None, vm: Vm, *, on: bool) -> None:
         """Send requests to this VM from now on, or none."""
-        for backend in _backends_of(wanted):
+        for backend in self._backends_of(wanted):
             if on:
                 self._balancer.switch_on(backend, server_name(vm.key, vm.slot))
             else:
@@ -199,8 +267,20 @@ class Exposure:
 
     def drain(self, wanted: Wanted | None, vm: Vm) -> None:
         """Send nothing new to this VM; what runs may finish."""
-        for backend in _backends_of(wanted):
+        for backend in self._backends_of(wanted):
             self._balancer.drain(backend, server_name(vm.key, vm.slot))
+
+    def _backends_of(self, wanted: Wanted | None) -> list[str]:
+        """What HAProxy calls the backends with a deployment's slots: one to look after them at least."""
+        if wanted is None:
+            return []
+        served = [_frontend_name(one.service, one.number) for one in _balanced(wanted)]
+        routed = [
+            _routed_name(one.service, one.number)
+            for one in routed_backends(wanted)
+            if (one.service, one.number) in self._routed
+        ]
+        return [*(served or ([_health_name(wanted)] if wanted.machine.health_port else [])), *routed]
 
     def busy(self) -> frozenset[str] | None:
         """The `server_name`s with requests in flight; None while it may be any of them.
@@ -237,12 +317,47 @@ def server_name(key: str, slot: int) -> str:
     return f"{key.replace('/', ':')}:{slot}"
 
 
-def _backends_of(wanted: Wanted | None) -> list[str]:
-    """What HAProxy calls the backends with a deployment's slots: one to look after them at least."""
-    if wanted is None:
-        return []
-    names = [_frontend_name(one.service, one.number) for one in wanted.backends]
-    return names or ([f"{wanted.key.replace('/', ':')}:health"] if wanted.machine.health_port else [])
+def routed_backends(wanted: Wanted) -> tuple[Backend, ...]:
+    """The ports of a deployment's VMs that Ingresses can lead to, by service port."""
+    services = services_of(wanted.key, wanted.written, wanted.attached)
+    found = desired.backends_of(services, wanted.written.ports)
+    return tuple(replace(one, http=True) for one in found if one.protocol == "TCP")
+
+
+def _routed(wanted: Desired) -> frozenset[tuple[str, int]]:
+    """The service ports that Ingresses lead to and that have no backend for requests by themselves."""
+    asked = {(to.service, to.number) for site in ingress.sites(wanted) for _, to in site.routes}
+    asked |= {(site.default.service, site.default.number) for site in ingress.sites(wanted) if site.default}
+    requests = {(one.key, port.number) for one in wanted.services for port in one.ports if port.http}
+    there = {(each.service, each.number) for one in wanted.deployments for each in routed_backends(one)}
+    return frozenset((asked & there) - requests)
+
+
+def _by_connections(record: ServiceRecord) -> list[Published]:
+    """The ports of a service that have a frontend of their own."""
+    return [one for one in record.ports if one.protocol == "TCP" and record.key != INGRESS]
+
+
+def _balanced(wanted: Wanted) -> list[Backend]:
+    """Where HAProxy sends connections: it knows nothing of UDP."""
+    return [one for one in wanted.backends if one.protocol == "TCP"]
+
+
+def _sticky_s(wanted: Desired, service: str, number: int) -> int | None:
+    """For how long a caller of this service port comes back to the same VM."""
+    services = (
+        each for one in wanted.deployments for each in services_of(one.key, one.written, one.attached)
+    )
+    found = (one.sticky_s for one in services if one.key == service and one.sticky_s)
+    return next(found, None)
+
+
+def _health_name(wanted: Wanted) -> str:
+    return f"{wanted.key.replace('/', ':')}:health"
+
+
+def _routed_name(service: str, number: int) -> str:
+    return f"{_frontend_name(service, number)}:http"
 
 
 def _frontend_name(service: str, number: int) -> str:

@@ -7,9 +7,10 @@ are there. Out: an Order. Also what `history` shows.
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Literal
+from urllib.parse import quote
 
 from i2kit.errors import InputError, OperationError, Position, Problem
-from i2kit.model import Release, Revision, Service
+from i2kit.model import Ingress, Release, Revision, Service
 from i2kit.providers import Front, Rollback, Scale
 from i2kit.providers.local import desired
 from i2kit.providers.local.desired import (
@@ -21,6 +22,9 @@ from i2kit.providers.local.desired import (
     order_of,
     ordered_replicas,
 )
+
+LONGEST_PATH = 900
+"""A line of HAProxy's configuration has 2048 characters, in which a path comes twice."""
 
 Change = Rollback | Scale | Front
 
@@ -36,6 +40,7 @@ def order_for(state: Desired, key: str, wanted: Release | Change, kept: Collecti
         most = wanted.workload.scaling.most if wanted.workload.scaling else order.replicas
         _check_number(key, most, wanted.workload.position)
         _check_node_ports(state, order, wanted.services)
+        _check_ingresses(wanted.ingresses)
         return order
     now = running(state, key)
     match wanted:
@@ -67,6 +72,20 @@ def _check_node_ports(state: Desired, order: Order, services: Iterable[Service])
         Problem(problem, places.get(service.key), desired.ANOTHER_NODE_PORT)
         for service, problem in desired.node_port_clashes(state, order)
     ]:
+        raise InputError(problems)
+
+
+def _check_ingresses(ingresses: Iterable[Ingress]) -> None:
+    """Refuse what cannot be had here."""
+    problems = []
+    for ingress in ingresses:
+        if ingress.tls:
+            problem = f"Ingress `{ingress.name}`: provider local cannot end TLS yet"
+            problems.append(Problem(problem, ingress.position, "leave `tls` out"))
+        if any(len(quote(route.path)) > LONGEST_PATH for route in ingress.routes):
+            problem = f"Ingress `{ingress.name}`: a path has more than {LONGEST_PATH} characters"
+            problems.append(Problem(problem, ingress.position, "give a shorter one"))
+    if problems:
         raise InputError(problems)
 
 

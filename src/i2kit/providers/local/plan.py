@@ -3,7 +3,7 @@
 Pure: no I/O, no clock; time comes in as an argument.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 from i2kit.model import Deployment, Release
 from i2kit.providers import Action, Front, Plan, Rollback
 from i2kit.providers.local import orders
-from i2kit.providers.local.desired import Desired, Order, Policy, Wanted, in_front
+from i2kit.providers.local.desired import Desired, HasKey, Order, Policy, Wanted, Written, in_front
 
 FIRST_RETRY_S = 0.0
 """A VM that ends is replaced at once; one that ends again soon waits, doubling, up to MOST_RETRY_S."""
@@ -62,20 +62,20 @@ def plan(
     if not same_number:
         actions.append(Action("scale", key, f"{found.replicas_wanted} → {vms(order.replicas)}"))
     now = noted.deployment(key)
-    differences = _differences(found, order, now.policy if now else order.policy)
+    before = now.written if now else order.written
+    differences = _differences(found, order, now.policy if now else order.policy, before)
     if not actions or isinstance(wanted, Front):
         actions.append(Action("change", key, differences or "services"))
     return Plan(key, wanted, found, tuple(actions), prepared=prepared)
 
 
-def _differences(found: Deployment, order: Order, policy: Policy) -> str:
-    """What changes beside machines and their number: services that were written, labels, the policy."""
-    before = {service.key: service for service in found.services}
-    after = {one.key: one for one in in_front(order.key, order.written, order.attached)}
+def _differences(found: Deployment, order: Order, policy: Policy, written: Written) -> str:
+    """What changes beside machines and their number: what was written around them, labels, the policy."""
     words = [
-        *(f"service {key} comes" for key in after.keys() - before.keys()),
-        *(f"service {key} changes" for key in after.keys() & before.keys() if after[key] != before[key]),
-        *(f"service {key} goes" for key in before.keys() - after.keys()),
+        *_changed("service", found.services, in_front(order.key, order.written, order.attached)),
+        *_changed("Ingress", written.ingresses, order.written.ingresses),
+        *_changed("NetworkPolicy", written.policies, order.written.policies),
+        *_changed("name", written.aliases, order.written.aliases),
     ]
     labels = ["the labels change"] if found.labels != order.written.labels else []
     others = [
@@ -89,6 +89,14 @@ def _differences(found: Deployment, order: Order, policy: Policy) -> str:
         if before != after
     ]
     return ", ".join([*labels, *sorted(words), *others])
+
+
+def _changed(kind: str, before: Iterable[HasKey], after: Iterable[HasKey]) -> Iterator[str]:
+    """What comes, changes and goes, in words."""
+    old, new = {one.key: one for one in before}, {one.key: one for one in after}
+    yield from (f"{kind} {key} comes" for key in new.keys() - old.keys())
+    yield from (f"{kind} {key} changes" for key in new.keys() & old.keys() if new[key] != old[key])
+    yield from (f"{kind} {key} goes" for key in old.keys() - new.keys())
 
 
 def vms(count: int) -> str:
