@@ -248,7 +248,6 @@ def test_the_selector_must_match_the_template(selector: str, message: str | None
         ("{apiVersion: apps/v1, kind: deployment}", "a.yml:1:29: kind: `deployment` is not a known kind\n  hint: did you mean `Deployment`?"),
         ("{apiVersion: v1, kind: Banana}", "a.yml:1:24: kind: `Banana` is not a known kind\n  hint: i2kit deploys Deployments and Services"),
         ("{apiVersion: serving.knative.dev/v1, kind: Service}", "a.yml:1:44: kind: `Service` of serving.knative.dev is a custom resource, and there is no controller that would act on it\n  hint: leave this document out"),
-        ("{apiVersion: apps/v1, kind: StatefulSet}", "a.yml:1:29: kind: StatefulSet is not supported yet\n  hint: use a Deployment if the pods keep no data"),
         ("{apiVersion: apps/v1, kind: DaemonSet}", "a.yml:1:29: kind: DaemonSet is not possible: there are no nodes\n  hint: use a Deployment with replicas"),
         ("{apiVersion: v1, kind: ConfigMap}", "a.yml:1:24: kind: ConfigMap is not supported yet\n  hint: give the values in `env`, or put the files into the image"),
         ("{apiVersion: extensions/v1beta1, kind: Ingress}", "a.yml:1:40: kind: Ingress is not supported yet\n  hint: use a Service of type LoadBalancer"),

@@ -58,7 +58,7 @@ kind: RoleBinding
 metadata: {name: rights}
 subjects: [{kind: ServiceAccount, name: default}]
 """
-STATEFUL = WEB.replace("Deployment", "StatefulSet")
+DAEMONS = WEB.replace("Deployment", "DaemonSet")
 NATIVE = "name: web\ncontainers: {web: {image: nginx}}\n"
 BROKEN = "name: web\ncontainers: {web: [}\n"
 HELM = "kind: Deployment\nmetadata: {name: {{ .Values.name }}}\n"
@@ -177,9 +177,9 @@ CASES: dict[str, tuple[dict[str, str], list[str]]] = {
         ],
     ),
     "a kind that is refused keeps what is about it": (
-        {"a.yml": STATEFUL, "b.yml": NAMED},
+        {"a.yml": DAEMONS, "b.yml": NAMED},
         [
-            "a.yml StatefulSet web refused\n  a.yml:2:7 kind: StatefulSet is not supported yet\n"
+            "a.yml DaemonSet web refused\n  a.yml:2:7 kind: DaemonSet is not possible: there are no nodes\n"
             f"  b.yml:4:14 {NAMED_IS_LATER}"
         ],
     ),
@@ -214,7 +214,7 @@ CASES: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "lists": (
         {"a.json": '{"apiVersion": "v1", "kind": "PodList", "items": [{"metadata": {"name": "p"}}]}'},
-        ["a.json Pod p refused\n  a.json:1:51 kind: Pod is not supported yet"],
+        ["a.json Pod p refused\n  a.json:1:51 : `spec` is missing"],
     ),
 }
 

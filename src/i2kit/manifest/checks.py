@@ -33,6 +33,7 @@ def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Finding], ...]:
         if (problem := _leads_somewhere(found, reading, log))
     ]
     _unique_node_ports(reading.services, log)
+    _named(reading, log)
     grants = {grant.account: grant.binding for grant in reading.grants}
     for account in reading.accounts:
         if binding := grants.get(account.key):
@@ -78,6 +79,23 @@ def _unique_node_ports(services: Iterable[FoundService], log: Log) -> None:
                 message = f"{port.node_port} is given twice; the first is at {first[port.node_port]}"
                 log.problem(place, "spec.ports.nodePort", message, "leave one of them out")
             first.setdefault(port.node_port, place)
+
+
+def _named(reading: Reading, log: Log) -> None:
+    """Machines of a stateful workload have names only below a headless Service."""
+    headless = {found.service.key for found in reading.services if found.service.headless}
+    others = {found.service.key for found in reading.services} - headless
+    for one in reading.domains:
+        if one.service in headless:
+            continue
+        name = one.service.rpartition("/")[2]
+        why = (
+            f"service `{name}` is not headless"
+            if one.service in others
+            else f"there is no service `{name}` here"
+        )
+        message = f"{why}, so names such as {one.workload}-0.{name} do not exist"
+        log.warn(one.position, one.path, message)
 
 
 def _leads_somewhere(found: FoundService, reading: Reading, log: Log) -> Finding | None:

@@ -3,13 +3,22 @@
 Nothing is computed here either.
 """
 
-from i2kit.manifest import names
-from i2kit.manifest.fields import CONTAINER_FIELDS, GRACE, POD, POD_LATER, POD_SECURITY, PORT_FIELDS
+from i2kit.manifest import names, workload_fields
+from i2kit.manifest.fields import CONTAINER_FIELDS, GRACE, POD_LATER, POD_SECURITY, PORT_FIELDS
+from i2kit.manifest.meta_fields import (
+    DOCUMENT_METADATA,
+    META,
+    METADATA,
+    NAMED,
+    OTHER_NAME,
+    ROLLOUT,
+    SELECTOR,
+    TEMPLATE,
+    document,
+)
 from i2kit.manifest.scalars import (
-    INT32,
     Anything,
     Choice,
-    CountOrPercent,
     Flag,
     NumberOrName,
     Text,
@@ -41,140 +50,19 @@ from i2kit.manifest.table import (
     warned,
 )
 
-_BOOKKEEPING = tuple(
-    silent(name, "written by the API server")
-    for name in (
-        "uid",
-        "resourceVersion",
-        "generation",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "managedFields",
-        "selfLink",
-        "ownerReferences",
-        "finalizers",
-    )
-)
-_NO_GENERATED_NAME = refused(
-    "generateName", "is not possible: names must stay the same from one deploy to the next", "use name"
-)
-_META = (
-    accepted("namespace", NAME, "groups names; part of the DNS name (default: `default`)"),
-    silent("labels", "nothing selects by them; the pods' labels count", LABELS),
-    _NO_GENERATED_NAME,
-    *_BOOKKEEPING,
-)
-_NAME = accepted(
-    "name", NAME, "unique in its namespace, and the DNS name", required=True, hint="such as name: web"
-)
-_NOTES = silent("annotations", "notes for other tools", NOTES)
-METADATA = Object("Metadata", (_NAME, *_META, _NOTES))
-_OTHER_NAME = accepted(
-    "name", Text(names.dns_name, names.DNS_NAME, 253, "DNS name"), "unique in its namespace", required=True
-)
-DOCUMENT_METADATA = Object("DocumentMetadata", (_OTHER_NAME, *_META, _NOTES))
-POD_METADATA = Object(
-    "PodMetadata",
-    (
-        accepted("labels", LABELS, "labels of the pods: what Services select by"),
-        silent("annotations", "notes for other tools", NOTES),
-        silent("name", "pods are named after the deployment", Text()),
-        silent("namespace", "pods are in the deployment's namespace", Text()),
-        silent("generateName", "pods are named after the deployment", Text()),
-        *_BOOKKEEPING,
-    ),
-)
-EXPRESSION = Object(
-    "Expression",
-    (
-        accepted("key", Text(names.label_key), "label", required=True),
-        accepted(
-            "operator", Choice(("In", "NotIn", "Exists", "DoesNotExist")), "how to compare", required=True
-        ),
-        accepted("values", ListOf(Text(names.label_value)), "what In and NotIn compare with"),
-    ),
-)
-SELECTOR = Object(
-    "Selector",
-    (
-        accepted("matchLabels", LABELS, "labels that the pods must have"),
-        accepted("matchExpressions", ListOf(EXPRESSION), "conditions that the pods' labels must meet"),
-    ),
-    others=refused("", "is not a known field", "write matchLabels: {app: NAME}"),
-    hint="write matchLabels: {app: NAME}",
-)
-TEMPLATE = Object(
-    "PodTemplate",
-    (
-        accepted("metadata", POD_METADATA, "the pods' labels"),
-        accepted("spec", POD, "the pod", required=True),
-    ),
-)
-ROLLING_UPDATE = Object(
-    "RollingUpdate",
-    (
-        accepted(
-            "maxSurge",
-            CountOrPercent(),
-            "how many machines more than the replicas there may be meanwhile; rounded up (default: 25%)",
-        ),
-        accepted(
-            "maxUnavailable",
-            CountOrPercent(100),
-            "how many of the replicas may be missing meanwhile; rounded down (default: 25%)",
-        ),
-    ),
-)
-STRATEGY = Object(
-    "Strategy",
-    (
-        accepted(
-            "type",
-            Choice(("RollingUpdate", "Recreate")),
-            "Recreate: the old machines go before the first new one starts (default: RollingUpdate)",
-        ),
-        accepted("rollingUpdate", ROLLING_UPDATE, "how many machines are replaced at once"),
-    ),
-)
-_ROLLOUT = (
-    accepted("strategy", STRATEGY, "how an update replaces the machines"),
-    accepted(
-        "minReadySeconds",
-        Whole(0, INT32),
-        "how long a new machine must have been ready before an old one goes (default: 0)",
-    ),
-    accepted(
-        "progressDeadlineSeconds",
-        Whole(0, INT32),
-        "an update that comes no further for this long has failed, and what served before serves on"
-        " (default: 600)",
-    ),
-)
 DEPLOYMENT_SPEC = Object(
     "DeploymentSpec",
     (
         accepted("replicas", REPLICAS, "how many machines run the pod (default: 1)"),
         accepted("selector", SELECTOR, "which pods belong to it; must match the template's labels"),
         accepted("template", TEMPLATE, "the pod", required=True),
-        *_ROLLOUT,
+        *ROLLOUT,
         silent("revisionHistoryLimit", "ten revisions are kept", Whole(0, 2**31 - 1)),
         refused("paused", "is not possible: a deploy is done when it returns", "leave it out", False),
         refused("rollbackTo", "is not possible in a manifest", "use i2kit rollback"),
     ),
 )
-DEPLOYMENT = Object(
-    "Deployment",
-    (
-        accepted(
-            "apiVersion", Text(), "apps/v1 (or apps/v1beta2, apps/v1beta1, extensions/v1beta1)", required=True
-        ),
-        accepted("kind", Text(), "Deployment", required=True),
-        accepted("metadata", METADATA, "name, namespace, labels", required=True),
-        accepted("spec", DEPLOYMENT_SPEC, "what should run", required=True),
-        silent("status", "written by the API server"),
-    ),
-)
+DEPLOYMENT = document("Deployment", DEPLOYMENT_VERSIONS, METADATA, DEPLOYMENT_SPEC, "what should run")
 
 _INTERNAL = "use type: ClusterIP for a Service that is not public"
 AWS_INTERNAL = "service.beta.kubernetes.io/aws-load-balancer-internal"
@@ -196,7 +84,7 @@ SERVICE_NOTES = Object(
     others=silent("", "notes for other tools", Text(null=True)),
 )
 SERVICE_METADATA = Object(
-    "ServiceMetadata", (_NAME, *_META, accepted("annotations", SERVICE_NOTES, "its parts decide"))
+    "ServiceMetadata", (NAMED, *META, accepted("annotations", SERVICE_NOTES, "its parts decide"))
 )
 SERVICE_PORT = Object(
     "ServicePort",
@@ -273,8 +161,8 @@ _IN_NOTES = "is not supported: autoscaling/v2 has a field for it"
 AUTOSCALER_V1_METADATA = Object(
     "AutoscalerV1Metadata",
     (
-        _OTHER_NAME,
-        *_META,
+        OTHER_NAME,
+        *META,
         accepted(
             "annotations",
             Object(
@@ -355,7 +243,7 @@ NATIVE_CONTAINER = Object(
 NATIVE = Object(
     "Manifest",
     (
-        _NAME,
+        NAMED,
         accepted("namespace", NAME, "groups names; part of the DNS name (default: `default`)"),
         accepted("labels", LABELS, "labels of the pods, beside `app: NAME`: what Services select by"),
         silent("annotations", "notes for other tools", NOTES),
@@ -373,7 +261,7 @@ NATIVE = Object(
             required=True,
             hint="write containers: {NAME: {image: IMAGE}}",
         ),
-        *_ROLLOUT,
+        *ROLLOUT,
         GRACE,
         accepted("autoscaling", AUTOSCALING, "lets the number of replicas follow how busy they are"),
         *POD_LATER,
@@ -385,7 +273,6 @@ NATIVE = Object(
 )
 
 MESHES = "there is no controller that would act on it"
-BARE = "write a Deployment around its pod"
 KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
     (("v1",), silent("Namespace", "a namespace is there once something is in it")),
     (("v1",), silent("ServiceAccount", "there is no Kubernetes API to log in to")),
@@ -407,7 +294,7 @@ KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
             "there is no Kubernetes API (but a deployment that uses what it grants is refused)",
         ),
     ),
-    (("storage.k8s.io/v1",), silent("StorageClass", "there are no volumes yet")),
+    (("storage.k8s.io/v1",), silent("StorageClass", "the provider has its own kinds of disks")),
     (("networking.k8s.io/v1",), silent("IngressClass", "there are no Ingresses yet")),
     (
         ("policy/v1", "policy/v1beta1"),
@@ -435,15 +322,6 @@ KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
         later("NetworkPolicy", "deploy without it only if every deployment may talk to every other"),
     ),
     (
-        ("apps/v1", "apps/v1beta2", "apps/v1beta1"),
-        later("StatefulSet", "use a Deployment if the pods keep no data"),
-    ),
-    (("v1",), later("Pod", BARE)),
-    (("apps/v1", "apps/v1beta2", "extensions/v1beta1"), later("ReplicaSet", BARE)),
-    (("v1",), later("ReplicationController", BARE)),
-    (("batch/v1",), later("Job", "a Deployment runs until it is destroyed")),
-    (("batch/v1", "batch/v1beta1"), later("CronJob", "a Deployment runs until it is destroyed")),
-    (
         ("apps/v1", "apps/v1beta2", "extensions/v1beta1"),
         refused("DaemonSet", "is not possible: there are no nodes", "use a Deployment with replicas"),
     ),
@@ -470,6 +348,12 @@ Shapes = tuple[tuple[tuple[str, ...], Object], ...]
 
 SHAPES: dict[str, Shapes] = {
     "Deployment": ((DEPLOYMENT_VERSIONS, DEPLOYMENT),),
+    "StatefulSet": ((workload_fields.STATEFUL_VERSIONS, workload_fields.STATEFUL),),
+    "ReplicaSet": ((workload_fields.REPLICA_SET_VERSIONS, workload_fields.REPLICA_SET),),
+    "ReplicationController": ((("v1",), workload_fields.CONTROLLER),),
+    "Pod": ((("v1",), workload_fields.BARE),),
+    "Job": ((("batch/v1",), workload_fields.JOB),),
+    "CronJob": ((workload_fields.CRON_JOB_VERSIONS, workload_fields.CRON_JOB),),
     "Service": ((("v1",), SERVICE),),
     "HorizontalPodAutoscaler": AUTOSCALERS,
 }

@@ -6,7 +6,7 @@ anything that needs another document; that is `checks`. Pure.
 
 from collections.abc import Callable, Iterator
 
-from i2kit.manifest import kinds, scaling, services, workloads
+from i2kit.manifest import jobs, kinds, scaling, services, workloads
 from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.places import shown
 from i2kit.manifest.reading import Grant, Reading
@@ -178,6 +178,12 @@ def _grants(kind: str, node: MappingNode) -> Iterator[Grant]:
 
 _READERS: dict[str, Callable[[Record, str, Reading, Log], None]] = {
     "Deployment": workloads.deployment,
+    "StatefulSet": workloads.stateful_set,
+    "ReplicaSet": workloads.replica_set,
+    "ReplicationController": workloads.replica_set,
+    "Pod": workloads.bare_pod,
+    "Job": jobs.job,
+    "CronJob": jobs.cron_job,
     "Service": services.service,
     "HorizontalPodAutoscaler": _autoscaler,
 }

@@ -242,3 +242,30 @@ def sysctl(text: str) -> Complaint | None:
         return None
     message = f"`{shown(text)}` is not a pod's to set: to Kubernetes it is the whole node's"
     return message, "a container with privileged: true can set it, since its machine is its own"
+
+
+def class_name(text: str) -> Complaint | None:
+    """The name of a storage class; the empty text is the class of no class."""
+    return dns_name(text) if text else None
+
+
+def schedule(text: str) -> Complaint | None:
+    """The times at which something begins, as cron has them."""
+    from i2kit import cron  # only a CronJob needs it
+
+    try:
+        cron.parse(text)
+    except cron.CronError as error:
+        return placeholder(text) or (str(error), error.hint)
+    return None
+
+
+def time_zone(text: str) -> Complaint | None:
+    """The name of a time zone."""
+    from i2kit import cron  # only a CronJob needs it
+
+    try:
+        cron.zone(text)
+    except cron.CronError as error:
+        return placeholder(text) or (str(error), error.hint)
+    return None

@@ -58,6 +58,16 @@ class Needs:
     """What a workload needs of other documents. Nothing yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """The Service of this key, below whose name the machines of a workload have names of their own."""
+
+    service: str
+    workload: str
+    position: Position
+    path: str
+
+
 @dataclass(slots=True)
 class Reading:
     """What the documents said. `complete` is False once a document with pods could not be read.
@@ -75,6 +85,7 @@ class Reading:
     ingresses: list[Ingress] = field(default_factory=list)
     policies: list[NetworkPolicy] = field(default_factory=list)
     aliases: list[Alias] = field(default_factory=list)
+    domains: list[Domain] = field(default_factory=list)
     unsized: set[str] = field(default_factory=set)
     complete: bool = True
 
