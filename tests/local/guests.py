@@ -15,7 +15,12 @@ class Guest:
         log, self._log = socket.socketpair()
         process = subprocess.Popen(["true"])
         process.wait()
-        self.vm = Vm(id, "default/web", 0, machine, "", "10.77.1.1", process, ours, log, log_path, {})
+        console, self._console = socket.socketpair()
+        console.setblocking(False)
+        self.vm = Vm(
+            *(id, "default/web", 0, machine, "", "10.77.1.1", process, ours, log, log_path),
+            *(console, log_path.with_name("console.log"), {}),
+        )
 
     def says(self, *lines: str) -> tuple[str, str]:
         """What is shown of it afterwards: its state, and why."""
@@ -23,6 +28,12 @@ class Guest:
         self.vm.hear()
         return self.vm.shown_state, self.vm.detail
 
+    def says_on_its_console(self, text: bytes) -> None:
+        """All of it arrives, however much."""
+        for start in range(0, len(text), 1 << 14):
+            self._console.sendall(text[start : start + (1 << 14)])
+            self.vm.keep_console()
+
     def end(self) -> None:
-        for one in (self._control, self._log, self.vm.control, self.vm.log):
+        for one in (self._control, self._log, self._console, self.vm.control, self.vm.log, self.vm.console):
             one.close()

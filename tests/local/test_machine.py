@@ -84,3 +84,21 @@ def test_the_last_lines_are_those_of_the_container_that_failed(guest: Guest) -> 
     assert guest.vm.last_lines(2) == ["sidecar still here"] * 2
     guest.says("exited web 7 1")
     assert guest.vm.last_lines(2) == ["web giving up"]
+
+
+def test_what_a_guest_says_on_its_console_has_a_bound_and_is_read_beyond_it(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "MOST_CONSOLE_BYTES", 1 << 20)
+    guest.says_on_its_console(b"x" * (3 << 20))
+    assert guest.vm.console_path.stat().st_size == 1 << 20
+
+
+def test_the_last_words_of_a_numbered_vm_are_not_those_of_the_one_before(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("2026-01-01T00:00:00.000Z web earlier\n")
+    guest = Guest(tmp_path / "log", id="web-0")
+    assert guest.vm.last_lines(5) == []
+    with (tmp_path / "log").open("a") as file:
+        file.write("2026-01-01T00:00:01.000Z web now\n")
+    assert guest.vm.last_lines(5) == ["web now"]
+    guest.end()

@@ -253,3 +253,71 @@ def test_the_plan_in_words() -> None:
 
 def test_retries_wait_longer_and_longer_but_not_for_ever() -> None:
     assert [plan.retry_delay_s(count) for count in (1, 2, 3, 4, 20)] == [0, 1, 2, 4, 30]
+
+
+def numbered(replicas: int = 3) -> Wanted:
+    one = release(replicas=replicas)
+    one = replace(one, workload=replace(one.workload, stateful=True))
+    return admit(Desired(), order_of(one)).deployments[0]
+
+
+def in_order(running: list[Running], replicas: int = 3, waits: dict[int, float] | None = None) -> list[Step]:
+    goal = numbered(replicas)
+    named = {"new": goal.machine.fingerprint, "old": OLD}
+    mine = [replace(one, machine=named[one.id.split("-")[0]]) for one in running]
+    return list(next_steps(goal, mine, waits or {}, now=100.0))
+
+
+def test_numbered_vms_come_one_after_the_other_once_those_before_are_available() -> None:
+    assert in_order([]) == [Start(0)]
+    assert in_order([new(0, "starting")]) == []
+    assert in_order([new(0, available=False)]) == []
+    assert in_order([new(0)]) == [Start(1)]
+    assert in_order([new(0), new(2)]) == [Start(1)], "a killed one comes back in its place"
+    assert in_order([new(0), new(2)], waits={1: 101.0}) == []
+    assert in_order([new(0), new(1), new(2)]) == []
+
+
+def test_numbered_vms_are_replaced_from_the_last_and_wait_for_each() -> None:
+    assert in_order([old(0), old(1), old(2)]) == [Drain("old-2")]
+    assert in_order([old(0), old(1), old(2, "draining")]) == []
+    assert in_order([old(0), old(1)]) == [Start(2)]
+    assert in_order([old(0), old(1), new(2, "starting")]) == []
+    assert in_order([old(0), old(1), new(2)]) == [Drain("old-1")]
+    assert in_order([old(0, "starting"), old(1), new(2)]) == [Kill("old-0")]
+    assert in_order([old(0, "starting"), old(1, "starting")]) == [Kill("old-0"), Kill("old-1")]
+
+
+def test_the_last_of_numbered_vms_goes_first_also_where_others_are_not_ready() -> None:
+    assert in_order([new(0), new(1), new(2)], replicas=1) == [Drain("new-2")]
+    assert in_order([new(0), new(1), new(2, "draining")], replicas=1) == []
+    assert in_order([new(0, available=False), new(1)], replicas=1) == [Drain("new-1")]
+    assert in_order([new(0), new(1, "starting")], replicas=1) == [Kill("new-1")]
+
+
+def test_numbered_vms_come_to_what_is_wanted_and_no_number_is_ever_there_twice() -> None:
+    random = Random(5)
+    for _ in range(300):
+        goal = numbered(random.randint(0, 5))
+        running: list[Running] = [
+            vm(f"old{slot}", slot, OLD, random.choice(["ready", "starting"]), None)
+            for slot in range(random.randint(0, 5))
+        ]
+        for turn in range(200):
+            for step in next_steps(goal, running, {}, float(turn)):
+                if isinstance(step, Start):
+                    assert step.slot not in {one.slot for one in running}
+                    fresh = Running(f"new{turn}", step.slot, goal.machine.fingerprint, "starting")
+                    running.append(fresh)
+                else:
+                    running = [
+                        replace(one, state="draining") if one.id == step.id else one for one in running
+                    ]
+            one = random.choice(running) if running else None
+            if one and one.state == "draining":
+                running.remove(one)
+            elif one and one.state == "starting":
+                running[running.index(one)] = replace(one, state="ready", available=True)
+            elif one and turn < 50 and random.random() < 0.2:
+                running.remove(one)  # killed
+        assert is_complete(goal, running)

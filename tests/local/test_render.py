@@ -102,9 +102,10 @@ def test_qemu_arguments(network: str) -> None:
         "web-0a1b2",
         replace(machine, root="/odd,path/root.erofs"),
         net,
-        vm.Channels(10, 11, Path("/s/console.log")),
+        vm.Channels(10, 11, 12),
         accelerator="tcg",
         userdata=Path("/r/web-0a1b2.user-data") if network == "user" else None,
+        drives=[vm.Drive(13, "disk0"), vm.Drive(14, "secrets", read_only=True)] if network == "user" else (),
     )
     golden(f"local/qemu-{network}.txt", "\n".join(words) + "\n")
 
@@ -113,9 +114,8 @@ def test_a_sandbox_shows_qemu_only_what_it_names() -> None:
     words = vm.sandboxed(
         ["qemu", "-x"],
         reads=["/store/kernel"],
-        writes=["/logs/console.log"],
         devices=["/dev/kvm"],
         own_network=True,
     )
     golden("local/sandbox.txt", "\n".join(words) + "\n")
-    assert "--unshare-net" not in vm.sandboxed([], reads=(), writes=(), devices=(), own_network=False)
+    assert "--unshare-net" not in vm.sandboxed([], reads=(), devices=(), own_network=False)

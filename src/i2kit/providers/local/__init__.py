@@ -16,13 +16,14 @@ say.
 
 import heapq
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from i2kit import events
-from i2kit.errors import NotReadyError, OperationError, RolloutError
+from i2kit.errors import InputError, NotReadyError, OperationError, Problem, RolloutError
 from i2kit.events import Finished, Note, Progress, Replicas, Started, Warned, Watcher
 from i2kit.model import (
     Architecture,
@@ -30,15 +31,19 @@ from i2kit.model import (
     Endpoint,
     Instance,
     PlacedImage,
+    Release,
     Revision,
     Service,
     Workload,
+    secrets_text,
 )
 from i2kit.plain import value_of
 from i2kit.providers import Plan, Wanted
-from i2kit.providers.local import desired, orders, plan
+from i2kit.providers.local import claims, desired, orders, plan, secretsets, volumes
+from i2kit.providers.local.claims import KeptVolume
 from i2kit.providers.local.client import Client
 from i2kit.providers.local.kept import kept, missing
+from i2kit.providers.local.layout import Layout
 from i2kit.settings import Settings
 
 GONE_S = 30.0
@@ -85,33 +90,59 @@ class LocalProvider:
         return "amd64"
 
     def plan(self, key: str, wanted: Wanted | None, found: Deployment | None) -> Plan:
-        """Compare wanted with found. Reads what is noted of the revisions."""
+        """Compare wanted with found. Reads what is noted of the revisions, and what is kept of data."""
         noted = self._client.noted()
-        return plan.plan(key, wanted, found, noted, kept(noted.deployment(key)))
+        here, _ = self._here(key, wanted)
+        before = kept(noted.deployment(key))
+        return plan.plan(key, wanted, found, noted, before, here, volumes=self.volumes)
+
+    def _here(self, key: str, wanted: Wanted | None) -> tuple[orders.Here, Mapping[str, str]]:
+        """What is on this machine; also the set of secrets that is wanted by its name, where it is new."""
+        layout = self._client.layout
+        disks = volumes.found(layout)
+        if not isinstance(wanted, Release) or not wanted.workload.secrets:
+            return orders.Here(disks), {}
+        text = _secrets_text(wanted)
+        name = secretsets.name_of(layout, key, text)
+        if name is not None:
+            return orders.Here(disks, name), {}
+        name = secretsets.new_name()
+        return orders.Here(disks, name), {name: text}
 
     def apply(self, plan: Plan, watch: Watcher) -> Deployment | None:
         """Make the plan true and wait until it is."""
         with self._client.alone(watch):
             if plan.wanted is None:
-                self._remove(plan.key, watch)
+                self._remove(plan.key, plan.prepared, watch)
                 return None
             self._client.deployments(watch)  # brings back the others first
             noted = self._client.noted()
             before = noted.deployment(plan.key)
-            order = orders.order_for(noted, plan.key, plan.prepared or plan.wanted, kept(before))
+            wanted = plan.prepared or plan.wanted
+            here, new_secrets = self._here(plan.key, wanted)
+            order = orders.order_for(noted, plan.key, wanted, kept(before), here)
             _check_that_it_fits(order)
+            if short := _short_of_room(self._client.layout, order, here):
+                watch(Warned(short))
             if failed := _failed_before(order, before):
                 watch(Note(failed))
             self._client.start(order.machine, watch)
-            revision = self._client.order(order)
+            revision = self._client.order(order, new_secrets)
         return self._wait(order, revision, watch)
 
-    def _remove(self, key: str, watch: Watcher) -> None:
+    def _remove(self, key: str, disks: Sequence[KeptVolume], watch: Watcher) -> None:
+        """End a deployment, and once its machines are gone remove these disks."""
         found = self._client.deployments(watch)
         if any(_key(data) == key for data in found):
             watch(Started(key, f"removing {key}"))
             self._client.ask({"do": "remove", "key": key})
             watch(Finished(key, "removed"))
+        while self._client.is_leaving(key):
+            time.sleep(0.1)
+        if disks:
+            watch(Started(key, f"removing {len(disks)} volume(s) of {key}"))
+            volumes.remove(self._client.layout, disks)
+            watch(Finished(key, "volumes removed"))
 
     def _wait(self, order: desired.Order, revision: int, watch: Watcher) -> Deployment:
         """Until every replica is available and no other machine runs. Ended before that, nothing changes."""
@@ -190,7 +221,10 @@ class LocalProvider:
         namespace, name = key.split("/")
         folder = self._client.layout.deployment_logs(namespace, name)
         only: str | None = None
-        if replica is not None:
+        noted = self._client.noted().deployment(key)
+        if replica is not None and noted and noted.machine.stateful and replica < noted.replicas:
+            only = desired.instance_of(noted, replica, "")
+        elif replica is not None:
             found = self.observe(key)
             living = found.instances if found else ()
             if replica >= len(living):
@@ -246,6 +280,39 @@ def _failed_before(order: desired.Order, now: desired.Wanted | None) -> str:
     return f"revision {last.revision} was the same and failed, it is tried again: {last.reason}"
 
 
+def _secrets_text(release: Release) -> str:
+    """What the machines are told of their secrets."""
+    workload = release.workload
+    mine = [one for one in release.secrets if one.namespace == workload.namespace]
+    try:
+        return secrets_text(workload.secrets, mine)
+    except KeyError as error:
+        secret, name = error.args[0]
+        problem = f"{workload.key} needs the key `{name}` of secret `{secret}`, which has no value"
+        raise InputError([Problem(problem, workload.position, "give it with --secret")]) from error
+
+
+def _short_of_room(layout: Layout, order: desired.Order, here: orders.Here) -> str:
+    """What to know where the disks of all its VMs may come to need more room than there is."""
+    there = {one.key: one.size_bytes for one in here.volumes}
+    new = 0
+    for disk in order.machine.disks:
+        for slot in range(order.replicas if disk.each else 1):
+            claim = f"{order.namespace}/{claims.claim_of(disk, order.name, slot)}"
+            new += max(0, disk.size_bytes - there.get(claim, 0))
+    new += order.machine.scratch_bytes * order.replicas
+    if not new:
+        return ""
+    layout.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    free = shutil.disk_usage(layout.state_dir).free
+    if new <= free:
+        return ""
+    return (
+        f"the new disks of {order.key} may grow to {new >> 20} MiB as they are written to,"
+        f" and {layout.state_dir} has {free >> 20} MiB free"
+    )
+
+
 def _check_that_it_fits(order: desired.Order) -> None:
     """Refuse a VM that this machine can never hold."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -290,6 +357,7 @@ def _deployment(data: Mapping[str, Any]) -> Deployment:
         fingerprint=data["fingerprint"],
         machine=data["machine"],
         containers=tuple(data["containers"]),
+        volumes=tuple(data["volumes"]),
         labels=tuple((name, value) for name, value in data["labels"]),
         services=tuple(value_of(Service, one) for one in data["services"]),
     )

@@ -173,9 +173,17 @@ def _try_kvm(machine: Machine) -> str:
     """
     ours, theirs = socket.socketpair()
     log, log_theirs = socket.socketpair()
-    with ours, theirs, log, log_theirs, tempfile.TemporaryDirectory(prefix="i2kit-kvm-") as folder:
-        console = Path(folder) / "console.log"
-        channels = vm.Channels(theirs.fileno(), log_theirs.fileno(), console)
+    console, console_theirs = socket.socketpair()
+    with (
+        ours,
+        theirs,
+        log,
+        log_theirs,
+        console,
+        console_theirs,
+        tempfile.TemporaryDirectory(prefix="i2kit-kvm-") as folder,
+    ):
+        channels = vm.Channels(theirs.fileno(), log_theirs.fileno(), console_theirs.fileno())
         net = vm.UserNetwork((), "52:54:00:4d:00:01")
         userdata = Path(folder) / "user-data"
         userdata.write_text("hostname=trial\n")
@@ -186,7 +194,7 @@ def _try_kvm(machine: Machine) -> str:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            pass_fds=(theirs.fileno(), log_theirs.fileno()),
+            pass_fds=(channels.control_fd, channels.log_fd, channels.console_fd),
         )
         theirs.close()
         try:

@@ -47,13 +47,15 @@ class Changes:
     def begin(self, wanted: Wanted, *, restoring: bool = False) -> None:
         """Watch a change from now on. After a restart nothing runs: what served last does so again first."""
         self.stuck.pop(wanted.key, None)
-        base = wanted.base(kept(wanted)) if restoring and not wanted.policy.strategy.recreate else None
+        # Where a new VM only comes once the old one is gone, its disks may have been the new one's already.
+        in_place = wanted.policy.strategy.recreate or wanted.machine.stateful or wanted.machine.disks
+        base = wanted.base(kept(wanted)) if restoring and not in_place else None
         goal = replace(base, policy=wanted.policy) if base else wanted
         mine = [one for one in self._vms.values() if one.key == wanted.key]
         self._changes[wanted.key] = Change(
             goal,
             old=sum(one.machine != goal.machine.fingerprint for one in mine),
-            crashed_before={one.id: one.failures for one in mine},
+            crashed_before={one.handle: one.failures for one in mine},
             best=rollout.Reached(time.monotonic()),
             restoring=base is not None,
         )
@@ -74,7 +76,7 @@ class Changes:
         """The VMs of a deployment, as decisions see them."""
         least_s = wanted.policy.min_ready_s
         return [
-            plan.Running(one.id, one.slot, one.machine, one.state, one.is_available(least_s))
+            plan.Running(one.handle, one.slot, one.machine, one.state, one.is_available(least_s))
             for one in self._vms.values()
             if one.key == wanted.key
         ]
@@ -132,7 +134,7 @@ class Changes:
             if one.key == goal.key and one.machine == goal.machine.fingerprint and one.state != "draining"
         ]
         for one in new:
-            crashes = one.failures - change.crashed_before.get(one.id, 0)
+            crashes = one.failures - change.crashed_before.get(one.handle, 0)
             unsettled = not goal.served or one.state != "ready"
             if one.broken or (crashes >= rollout.MOST_FAILURES and unsettled):
                 return story(one)

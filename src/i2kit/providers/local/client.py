@@ -66,10 +66,20 @@ class Client:
         """One question, one answer; ConnectionError when no supervisor runs."""
         return control.ask(self.layout.control, request)
 
-    def order(self, order: desired.Order) -> int:
-        """Hand in what should run from now on; the number of its revision."""
-        revision: int = self.ask({"do": "apply", "order": asdict(order)})["revision"]
+    def order(self, order: desired.Order, secrets: Mapping[str, str]) -> int:
+        """Hand in what should run from now on, with the sets of secrets that are new, by their names; the
+        number of its revision.
+        """
+        request = {"do": "apply", "order": asdict(order), "secrets": dict(secrets)}
+        revision: int = self.ask(request)["revision"]
         return revision
+
+    def is_leaving(self, key: str) -> bool:
+        """Whether VMs of a deployment that was removed have not ended yet."""
+        try:
+            return key in self.ask({"do": "status"})["leaving"]
+        except ConnectionError:
+            return False
 
     def noted(self) -> desired.Desired:
         """What should run, as the supervisor wrote it down; nothing where that cannot be read."""

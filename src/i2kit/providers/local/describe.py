@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from i2kit.providers.local import ingress
+from i2kit.providers.local import claims, ingress
 from i2kit.providers.local.desired import INGRESS, Desired, ServiceRecord, Wanted, in_front
 from i2kit.providers.local.machine import Vm
 
@@ -58,6 +58,7 @@ def deployment(
         "wanted": wanted.replicas,
         "ready": sum(one.state == "ready" for one in mine),
         "detail": detail,
+        "volumes": claims.names(wanted),
         "instances": [instance(one) for one in mine],
     }
 

@@ -14,6 +14,7 @@ from i2kit import model
 from i2kit.errors import OperationError
 from i2kit.model import (
     Alias,
+    Claim,
     Container,
     Ingress,
     NetworkPolicy,
@@ -21,6 +22,7 @@ from i2kit.model import (
     Port,
     Release,
     Scaling,
+    Scratch,
     Service,
     ServicePort,
     Strategy,
@@ -62,6 +64,7 @@ KEPT_REVISIONS = 10
 """How many earlier revisions of a deployment can be gone back to."""
 
 DEFAULT_CONTAINER_MEMORY_BYTES = 128 << 20
+DEFAULT_SCRATCH_BYTES = 1 << 30
 DEFAULT_STRATEGY = Strategy()
 ANOTHER_NODE_PORT = "give another nodePort, or none"
 
@@ -79,6 +82,16 @@ class HasKey(Protocol):
 Keyed = TypeVar("Keyed", bound=HasKey)
 Place = tuple[int, model.Protocol]
 """A port of a service: TCP and UDP may have the same number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A disk that outlives VMs, for the volume of this name; see model.Claim."""
+
+    volume: str
+    claim: str
+    size_bytes: int
+    each: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +114,13 @@ class Machine:
     """Where it answers `/ready`; None for a guest of before, which does not."""
     facts: Pairs = ()
     """Workload.facts."""
+    disks: tuple[Disk, ...] = ()
+    scratch_bytes: int = 0
+    """Of the disk for empty volumes, which goes with the VM; 0 for none."""
+    secrets: str = ""
+    """The name of its set of secrets; none for a VM that is told none."""
+    stateful: bool = False
+    """Whether VMs are numbered by their slots, and replaced one by one; Workload.stateful."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +255,8 @@ class Wanted:
     @property
     def bounds(self) -> tuple[int, int]:
         """How many VMs there may be beyond `replicas`, and how many of them may be missing in an update."""
+        if self.machine.stateful or (self.machine.disks and not self.policy.strategy.recreate):
+            return 0, 1
         surge, unavailable = self.policy.strategy.bounds(self.replicas)
         return min(surge, MAX_SLOTS - self.replicas), unavailable
 
@@ -311,8 +333,17 @@ def mac(wanted: Wanted, slot: int) -> str:
     return f"52:54:00:4d:{wanted.index:02x}:{slot + 1:02x}"
 
 
-def machine_of(release: Release) -> Machine:
+def instance_of(wanted: Wanted, slot: int, unique: str) -> str:
+    """The name of a VM in this slot: of a stateful deployment NAME-SLOT, else one that no other ever has."""
+    if wanted.machine.stateful:
+        return f"{wanted.name[:59]}-{slot}"
+    return f"{wanted.name[:57]}-{unique}"
+
+
+def machine_of(release: Release, secrets: str = "") -> Machine:
     """The VM that a release's pod runs in: sizes from the containers' requests and limits.
+
+    `secrets` is the name of the set with the values of its secrets.
 
     A container counts with the larger of its memory request and limit, 128 MiB if it has neither;
     the image's own need comes on top. CPUs are whole, at least one.
@@ -328,7 +359,20 @@ def machine_of(release: Release) -> Machine:
     memory = -(-memory // (2 << 20)) * (2 << 20)
     cpus = max(1, -(-cpu_millis // 1000))
     facts = release.workload.facts
-    text = json.dumps([release.image.id, memory, cpus, *([facts] if facts else [])])
+    disks, scratch_bytes = disks_of(release.workload), scratch_of(release.workload)
+    more = {
+        name: value
+        for name, value in (
+            ("disks", [asdict(one) for one in disks]),
+            ("scratch", scratch_bytes),
+            ("secrets", secrets),
+            ("stateful", release.workload.stateful),
+        )
+        if value
+    }
+    text = json.dumps(
+        [release.image.id, memory, cpus, *([facts] if facts else []), *([more] if more else [])]
+    )
     return Machine(
         fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
         image=release.image.id,
@@ -342,7 +386,39 @@ def machine_of(release: Release) -> Machine:
         grace_s=release.workload.grace_s,
         health_port=release.workload.health_port,
         facts=facts,
+        disks=disks,
+        scratch_bytes=scratch_bytes,
+        secrets=secrets,
+        stateful=release.workload.stateful,
     )
+
+
+def disks_of(workload: Workload) -> tuple[Disk, ...]:
+    """The disks that outlive its VMs."""
+    claims = ((one.name, one.source) for one in workload.volumes)
+    return tuple(
+        Disk(name, claim.name, claim.size_bytes, claim.each)
+        for name, claim in claims
+        if isinstance(claim, Claim)
+    )
+
+
+def scratch_of(workload: Workload) -> int:
+    """How large a disk the empty volumes of a VM need that are not in memory."""
+    sources = (one.source for one in workload.volumes)
+    return sum(
+        one.limit_bytes or DEFAULT_SCRATCH_BYTES
+        for one in sources
+        if isinstance(one, Scratch) and not one.memory
+    )
+
+
+def secret_sets(desired: "Desired") -> Mapping[str, frozenset[str]]:
+    """The sets of secrets that each deployment, by key, needs for what runs or can be gone back to."""
+    return {
+        one.key: frozenset(each.machine.secrets for each in (one, *one.past) if each.machine.secrets)
+        for one in desired.deployments
+    }
 
 
 def policy_of(workload: Workload) -> Policy:
@@ -455,15 +531,18 @@ def is_implied(service: Service, workload: Workload) -> bool:
     )
 
 
-def order_of(release: Release, attached: Iterable[Service] = ()) -> Order:
-    """What a release means on this machine, with these services of other files in front."""
+def order_of(release: Release, attached: Iterable[Service] = (), secrets: str = "") -> Order:
+    """What a release means on this machine, with these services of other files in front.
+
+    `secrets` is the name of the set with the values of its secrets.
+    """
     workload = release.workload
     scaling = workload.scaling
     order = make_order(
         workload.name,
         workload.namespace,
         scaling.start(workload.replicas) if scaling else workload.replicas,
-        machine_of(release),
+        machine_of(release, secrets),
         written_of(release),
         tuple(unplaced(one) for one in attached),
         policy_of(workload),

@@ -28,6 +28,14 @@ class Layout:
         return self.state_dir / "logs"
 
     @property
+    def volumes(self) -> Path:
+        return self.state_dir / "volumes"
+
+    @property
+    def secrets(self) -> Path:
+        return self.state_dir / "secrets"
+
+    @property
     def control(self) -> Path:
         return self.run_dir / "control.sock"
 
@@ -84,8 +92,8 @@ class Layout:
             *(self.watcher_lock, self.keeper_lock),
         )
 
-    def userdata(self, instance: str) -> Path:
-        return self.run_dir / f"{instance}.user-data"
+    def userdata(self, namespace: str, instance: str) -> Path:
+        return self.run_dir / f"{namespace}.{instance}.user-data"
 
     def deployment_logs(self, namespace: str, name: str) -> Path:
         return self.logs / namespace / name

@@ -19,6 +19,9 @@ from typing import BinaryIO, Literal
 MOST_LOG_BYTES = 8 << 20
 """A VM's log file starts anew past this; one older file is kept."""
 
+MOST_CONSOLE_BYTES = 4 << 20
+"""What a guest says on its console may have no end."""
+
 LONGEST_LINE_BYTES = 64 << 10
 
 UNPRINTABLE = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
@@ -54,9 +57,13 @@ class Vm:
     control: socket.socket
     log: socket.socket
     log_path: Path
+    console: socket.socket
+    console_path: Path
     forwards: dict[int, int]
     """Guest port → port on the host's loopback address, in QEMU's user network."""
 
+    claims: tuple[str, ...] = ()
+    """The claims in its namespace whose disks it has."""
     grace_s: int = 30
     """How long it has to finish its requests and to end."""
     health_port: int | None = None
@@ -97,6 +104,17 @@ class Vm:
     _heard: bytes = b""
     _logged: bytes = b""
     _file: BinaryIO | None = None
+    _logged_from: int = 0
+    """Where its part of the log begins: a VM of the same name may have been before it."""
+
+    def __post_init__(self) -> None:
+        with contextlib.suppress(OSError):
+            self._logged_from = self.log_path.stat().st_size
+
+    @property
+    def handle(self) -> str:
+        """What it is known by here: VMs of two namespaces may have one id."""
+        return f"{self.key}/{self.id}"
 
     def hear(self) -> bool:
         """Take in what the guest said on its control channel; True if readiness changed."""
@@ -205,6 +223,18 @@ class Vm:
         self._write(lines)
         return True
 
+    def keep_console(self) -> bool:
+        """Write what the kernel and QEMU said to the console's file; False when the channel is closed."""
+        try:
+            chunk = self.console.recv(1 << 16)
+        except BlockingIOError:
+            return True
+        except OSError:
+            chunk = b""
+        with contextlib.suppress(OSError), self.console_path.open("ab") as file:
+            file.write(chunk[: max(0, MOST_CONSOLE_BYTES - file.tell())])
+        return bool(chunk)
+
     def _write(self, lines: list[bytes]) -> None:
         if not lines:
             return
@@ -218,19 +248,21 @@ class Vm:
             if self._file.tell() > MOST_LOG_BYTES:
                 self._file.close()
                 self.log_path.replace(self.log_path.with_suffix(".log.1"))
-                self._file = None
+                self._file, self._logged_from = None, 0
 
     def close(self) -> None:
         """The process is gone: keep the last words, give the descriptors back."""
-        while self.keep_log():
-            try:
-                if not self.log.recv(1, socket.MSG_PEEK):
-                    continue
-            except OSError:
-                break
+        for channel, keep in ((self.log, self.keep_log), (self.console, self.keep_console)):
+            while keep():
+                try:
+                    if not channel.recv(1, socket.MSG_PEEK):
+                        continue
+                except OSError:
+                    break
         self.hear()
         self.control.close()
         self.log.close()
+        self.console.close()
         if self._file:
             self._file.close()
 
@@ -238,7 +270,7 @@ class Vm:
         """The end of the log, without the time; of the container that failed, where it said anything."""
         try:
             with self.log_path.open("rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - (64 << 10)))
+                file.seek(max(self._logged_from, os.fstat(file.fileno()).st_size - (64 << 10)))
                 lines = [line.partition(" ")[2] for line in file.read().decode(errors="replace").splitlines()]
         except OSError:
             return []

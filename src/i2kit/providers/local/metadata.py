@@ -9,13 +9,14 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105 (the header's name)
 TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
 
+SECRETS_PATH = "/latest/i2kit/secrets"
 MOST_CONNECTIONS = 8
 """At a time, from one address."""
 
@@ -28,10 +29,13 @@ class Subject:
     address: str
     image: str
     userdata: str
+    secrets: str = field(default="", repr=False)
+    """What it is told of its secrets; for itself alone, and not in any list of what there is."""
 
     def answers(self) -> Mapping[str, str]:
         """Path → text."""
         return {
+            **({SECRETS_PATH: self.secrets} if self.secrets else {}),
             "/latest/user-data": self.userdata,
             "/latest/meta-data/": "ami-id\nhostname\ninstance-id\nlocal-hostname\nlocal-ipv4",
             "/latest/meta-data/ami-id": self.image,
@@ -45,7 +49,7 @@ class Subject:
 class MetadataServer:
     """Serves on a thread of its own until the process ends. `tell` and `forget` may be called any time."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, port: int = 80) -> None:
         self._subjects: dict[str, Subject] = {}
         self._tokens: dict[str, str] = {}
         outer = self
@@ -53,7 +57,7 @@ class MetadataServer:
         class Handler(_Handler):
             server_of = outer
 
-        self._server = _Server((address, 80), Handler)
+        self._server = _Server((address, port), Handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def tell(self, subject: Subject) -> None:

@@ -5,17 +5,19 @@ are there. Out: an Order. Also what `history` shows.
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote
 
 from i2kit.errors import InputError, OperationError, Position, Problem
-from i2kit.model import Ingress, Release, Revision, Service
+from i2kit.model import Claim, Ingress, Release, Revision, Service, Workload
 from i2kit.providers import Front, Rollback, Scale
-from i2kit.providers.local import desired
+from i2kit.providers.local import claims, desired
+from i2kit.providers.local.claims import KeptVolume
 from i2kit.providers.local.desired import (
     MAX_REPLICAS,
     Desired,
+    Disk,
     Order,
     Wanted,
     in_front,
@@ -29,16 +31,33 @@ LONGEST_PATH = 900
 Change = Rollback | Scale | Front
 
 
-def order_for(state: Desired, key: str, wanted: Release | Change, kept: Collection[int]) -> Order:
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What is on this machine beside what is noted: the claims' disks.
+
+    `secrets` is the name of the set that has just the secrets of what is wanted, kept already or not.
+    """
+
+    volumes: tuple[KeptVolume, ...] = ()
+    secrets: str = ""
+
+
+NOTHING_HERE = Here()
+
+
+def order_for(
+    state: Desired, key: str, wanted: Release | Change, kept: Collection[int], here: Here = NOTHING_HERE
+) -> Order:
     """The order that makes it so. `kept` are the revisions whose machine images are there.
 
     Raises InputError for what cannot be had here, OperationError for what is not noted.
     """
     if isinstance(wanted, Release):
-        order = order_of(wanted, attached_to(state, wanted))
+        order = order_of(wanted, attached_to(state, wanted), here.secrets)
         order = replace(order, replicas=ordered_replicas(order, state.deployment(key)))
         most = wanted.workload.scaling.most if wanted.workload.scaling else order.replicas
         _check_number(key, most, wanted.workload.position)
+        _check_disks(state, order, most, wanted.workload, here)
         _check_node_ports(state, order, wanted.services)
         _check_ingresses(wanted.ingresses)
         return order
@@ -47,6 +66,7 @@ def order_for(state: Desired, key: str, wanted: Release | Change, kept: Collecti
         case Scale(replicas):
             _check_number(key, replicas)
             _check_scaling(now, replicas)
+            _check_shared(key, now.machine.disks, replicas)
             return again(now, replace(now, replicas=replicas))
         case Rollback(to):
             then = revision(now, to, kept)
@@ -64,6 +84,51 @@ def _check_number(key: str, replicas: int, position: Position | None = None) -> 
     if replicas > MAX_REPLICAS:
         problem = f"{key} may have {MAX_REPLICAS} replicas on one machine, not {replicas}"
         raise InputError([Problem(problem, position, "split it into several deployments")])
+
+
+def _check_disks(state: Desired, order: Order, most: int, workload: Workload, here: Here) -> None:
+    """Refuse disks that cannot be had here, or would be another deployment's or of two VMs."""
+    disks, place = order.machine.disks, workload.position
+    problems = [
+        Problem(
+            f"volume `{one.name}` of {order.key} is the cloud's disk {one.source.source}, not this machine's",
+            place,
+            "deploy it there, or leave that disk out",
+        )
+        for one in workload.volumes
+        if isinstance(one.source, Claim) and one.source.source
+    ]
+    problems += [
+        Problem(f"claim `{claim}` of {order.key} is {other}'s, which runs", place, claims.ANOTHER_NAME)
+        for claim, other in claims.clashes(state, order.key, disks)
+    ]
+    problems += [
+        Problem(
+            f"volume {one.claim} of {order.key} has {one.size_bytes} bytes, and none is ever made smaller",
+            place,
+            f"ask for as much; or give the data up with `i2kit destroy --volumes {order.name}`",
+        )
+        for one in claims.too_small(order.key, disks, here.volumes)
+    ]
+    if problems:
+        raise InputError(problems)
+    _check_shared(order.key, disks, most, place)
+
+
+def _check_shared(key: str, disks: Iterable[Disk], replicas: int, position: Position | None = None) -> None:
+    """Refuse one disk for several VMs."""
+    names = [disk.claim for disk in disks if not disk.each]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    problems = [
+        Problem(f"{key} has claim `{name}` in two of its volumes", position, "mount one volume twice")
+        for name in twice
+    ]
+    if replicas > 1 and names:
+        problem = f"{key} has one disk, claim `{names[0]}`, and cannot have {replicas} replicas"
+        hint = "a StatefulSet with volumeClaimTemplates has one for each replica"
+        problems.append(Problem(problem, position, hint))
+    if problems:
+        raise InputError(problems)
 
 
 def _check_node_ports(state: Desired, order: Order, services: Iterable[Service]) -> None:

@@ -11,6 +11,7 @@ from typing import Literal
 from i2kit.model import Deployment, Release
 from i2kit.providers import Action, Front, Plan, Rollback
 from i2kit.providers.local import orders
+from i2kit.providers.local.claims import KeptVolume
 from i2kit.providers.local.desired import Desired, HasKey, Order, Policy, Wanted, Written, in_front
 
 FIRST_RETRY_S = 0.0
@@ -28,16 +29,19 @@ def plan(
     found: Deployment | None,
     noted: Desired = NOTHING,
     kept: Collection[int] = (),
+    here: orders.Here = orders.NOTHING_HERE,
+    *,
+    volumes: bool = False,
 ) -> Plan:
     """The changes that a command makes, in words; without `wanted` it is a destroy.
 
     `noted` is what should run here, `kept` are the deployment's revisions whose machine images are there.
+    With `volumes` what goes away takes its disks with it, also those of one that is gone.
     Raises InputError for what cannot be had here, OperationError for a revision that cannot be gone back to.
     """
     if wanted is None:
-        gone = (Action("remove", key, vms(found.replicas_wanted)),) if found else ()
-        return Plan(key, None, found, gone)
-    order = orders.order_for(noted, key, wanted, kept)
+        return _removal(key, found, tuple(one for one in here.volumes if one.deployment == key), volumes)
+    order = orders.order_for(noted, key, wanted, kept, here)
     prepared = None
     if isinstance(wanted, Rollback):
         # The number that is told is the number that is applied, whatever happens between.
@@ -50,13 +54,7 @@ def plan(
         return Plan(key, wanted, found, (), prepared=prepared)
     actions = []
     if found.machine != order.machine.fingerprint:
-        now = noted.deployment(key)
-        if found.image != order.machine.image:
-            reason = f"image {short(found.image)} → {short(order.machine.image)}"
-        elif now and now.machine.facts != order.machine.facts:
-            reason = "its containers read other fields of the pod"
-        else:
-            reason = "other memory or CPUs"
+        reason = _why_replaced(found, noted.deployment(key), order)
         back = f", back to revision {prepared.to}" if prepared else ""
         actions.append(Action("replace", key, reason + back))
     if not same_number:
@@ -67,6 +65,32 @@ def plan(
     if not actions or isinstance(wanted, Front):
         actions.append(Action("change", key, differences or "services"))
     return Plan(key, wanted, found, tuple(actions), prepared=prepared)
+
+
+def _removal(key: str, found: Deployment | None, mine: Sequence[KeptVolume], volumes: bool) -> Plan:
+    """What goes away, and which disks do not."""
+    actions = [Action("remove", key, vms(found.replicas_wanted))] if found else []
+    if volumes:
+        actions += [Action("remove", f"volume {one.key}", "with all its data") for one in mine]
+        return Plan(key, None, found, tuple(actions), prepared=tuple(mine))
+    kept = ", ".join(one.path for one in mine)
+    notes = (f"the data of {key} is kept: {kept} (`--volumes` removes it)",) if mine else ()
+    return Plan(key, None, found, tuple(actions), notes=notes, prepared=())
+
+
+def _why_replaced(found: Deployment, now: Wanted | None, order: Order) -> str:
+    """Why every VM is replaced by another."""
+    after = order.machine
+    reasons = [f"image {short(found.image)} → {short(after.image)}"] if found.image != after.image else []
+    if now:
+        before = now.machine
+        if before.secrets != after.secrets:
+            reasons.append("secrets changed")
+        if (before.disks, before.scratch_bytes) != (after.disks, after.scratch_bytes):
+            reasons.append("other disks")
+        if not reasons and before.facts != after.facts:
+            reasons.append("its containers read other fields of the pod")
+    return ", ".join(reasons) or "other memory or CPUs"
 
 
 def _differences(found: Deployment, order: Order, policy: Policy, written: Written) -> str:
@@ -158,6 +182,8 @@ def next_steps(
     """
     if wanted is None:
         return [Kill(one.id) for one in running]
+    if wanted.machine.stateful:
+        return _ordered_steps(wanted, running, not_before, now)
     alive = [one for one in running if one.state != "draining"]
     current = [one for one in alive if one.machine == wanted.machine.fingerprint]
     old = [one for one in alive if one.machine != wanted.machine.fingerprint]
@@ -179,6 +205,32 @@ def next_steps(
     occupied = {one.slot for one in running}
     free = (slot for slot in range(wanted.slots) if slot not in occupied and not_before.get(slot, 0.0) <= now)
     return [*steps, *(Start(slot) for slot in islice(free, max(0, missing)))]
+
+
+def _ordered_steps(
+    wanted: Wanted, running: Sequence[Running], not_before: Mapping[int, float], now: float
+) -> Sequence[Step]:
+    """The same for numbered VMs, as Kubernetes' OrderedReady: a VM comes once those of lower numbers are
+    available, and goes, the highest number first, once all others are. Old ones that do not serve go at once.
+    """
+    alive = [one for one in running if one.state != "draining"]
+    old = [one for one in alive if not _is_current(one, wanted) and one.slot < wanted.replicas]
+    useless = [one for one in old if one.state != "ready"]
+    if useless:
+        return [Kill(one.id) for one in useless]
+    of_slot = {one.slot: one for one in running}
+    for slot in range(wanted.replicas):
+        one = of_slot.get(slot)
+        if one is None:
+            return [Start(slot)] if not_before.get(slot, 0.0) <= now else []
+        if not one.available:
+            break
+    beyond = [one for one in alive if one.slot >= wanted.replicas]
+    leaving = max(beyond or old, key=lambda one: one.slot, default=None)
+    others = all(one.available for one in alive if one is not leaving)
+    if leaving is None or len(alive) < len(running) or not (others or beyond):
+        return []
+    return [Drain(leaving.id) if leaving.state == "ready" else Kill(leaving.id)]
 
 
 def _is_current(one: Running, wanted: Wanted) -> bool:

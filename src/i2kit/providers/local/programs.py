@@ -7,14 +7,10 @@ import subprocess
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
 
 from i2kit.process import require, run, which
 from i2kit.providers.local import vm
 from i2kit.providers.local.desired import Machine
-
-MOST_CONSOLE_BYTES = 4 << 20
-"""The console's file is the only one that QEMU writes, and what a guest says there may have no end."""
 
 
 @cache
@@ -29,7 +25,7 @@ def can_sandbox() -> bool:
     qemu = which("qemu-system-x86_64")
     if which("bwrap") is None or qemu is None or not qemu.is_relative_to("/usr"):
         return False
-    trial = vm.sandboxed(["true"], reads=(), writes=(), devices=(), own_network=False)
+    trial = vm.sandboxed(["true"], reads=(), devices=(), own_network=False)
     return run(trial, check=False).status == 0
 
 
@@ -48,32 +44,27 @@ def spawn_vm(
     fds: Sequence[int],
     machine: Machine,
     *,
-    console: Path,
+    console_fd: int,
     userdata: Path | None,
     kvm: bool,
     own_network: bool,
 ) -> subprocess.Popen[bytes]:
-    """Start QEMU, shut in as far as this machine allows; what it complains of goes to `console`."""
+    """Start QEMU, shut in as far as this machine allows; what it complains of goes to the console."""
     require(words[0])
-    console.touch()
     confined = vm.confined(words, privileged=can_drop_privileges())
     if can_sandbox():
         confined = vm.sandboxed(
             words,
             reads=[path for path in (machine.kernel, machine.initrd, machine.root, userdata) if path],
-            writes=[console],
             devices=["/dev/kvm"] if kvm else [],
             own_network=own_network,
         )
     elif own_network:
         confined = ["unshare", "--net", *confined]
-    with console.open("ab") as said:
-        return _start(["prlimit", f"--fsize={MOST_CONSOLE_BYTES}", *confined], fds, said)
+    return _start(confined, fds, console_fd)
 
 
-def _start(
-    command: Sequence[str], fds: Sequence[int], stderr: BinaryIO | None = None
-) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], fds: Sequence[int], stderr: int | None = None) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -81,6 +72,4 @@ def _start(
         stderr=stderr,
         pass_fds=fds,
         cwd="/",
-        # Python ignores SIGXFSZ, and so do they then: a write past the limit fails, it does not kill.
-        restore_signals=False,
     )

@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -26,6 +26,7 @@ from typing import Any, Literal, cast
 from i2kit.errors import I2kitError, OperationError
 from i2kit.process import SEARCH_PATH
 from i2kit.providers.local import (
+    claims,
     control,
     describe,
     desired,
@@ -34,8 +35,10 @@ from i2kit.providers.local import (
     processes,
     rollout,
     scaling,
+    secretsets,
     userdata,
     vm,
+    volumes,
 )
 from i2kit.providers.local.changes import Changes, story
 from i2kit.providers.local.desired import Desired, Wanted
@@ -178,14 +181,21 @@ class Supervisor:
             return Desired()
 
     def _save(self, wanted: Desired) -> None:
-        """Written aside, synced and renamed before anything is done about it."""
+        """Written aside, synced and renamed before anything is done about it. Secrets that only what was
+        before needs go then.
+        """
+        self._write(wanted)
+        self._desired = wanted
+        with contextlib.suppress(OSError):
+            secretsets.forget_others(self._layout, desired.secret_sets(wanted))
+
+    def _write(self, wanted: Desired) -> None:
         path = self._layout.desired
         aside = path.with_suffix(".new")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not wanted.deployments:
                 path.unlink(missing_ok=True)
-                self._desired = wanted
                 return
             with aside.open("w") as file:
                 file.write(desired.to_json(wanted))
@@ -203,7 +213,6 @@ class Supervisor:
                 f"cannot write {path}: {error.strerror}",
                 hint="nothing was changed; free some space, then try again",
             ) from error
-        self._desired = wanted
 
     # ---- orders
 
@@ -238,8 +247,8 @@ class Supervisor:
     def _answer(self, text: bytes) -> dict[str, Any]:
         try:
             match json.loads(text):
-                case {"do": "apply", "order": dict() as order}:
-                    return {"revision": self._admit(desired.order_from_data(order))}
+                case {"do": "apply", "order": dict() as order, "secrets": dict() as given}:
+                    return {"revision": self._admit(desired.order_from_data(order), given)}
                 case {"do": "remove", "key": str() as key}:
                     self._remove(key)
                     return {}
@@ -249,7 +258,9 @@ class Supervisor:
                 case {"do": "status"}:
                     self._judge()
                     found = [self._describe(one) for one in self._desired.deployments]
-                    return {"protocol": control.PROTOCOL, "deployments": found}
+                    keys = {one.key for one in self._desired.deployments}
+                    leaving = sorted({one.key for one in self._vms.values()} - keys)
+                    return {"protocol": control.PROTOCOL, "deployments": found, "leaving": leaving}
                 case _:
                     return {"error": "the supervisor does not know this request"}
         except I2kitError as error:
@@ -269,10 +280,12 @@ class Supervisor:
             stuck=self._changes.stuck.get(wanted.key, ""),
         )
 
-    def _admit(self, order: desired.Order) -> int:
-        """Take an order in; which revision it is. Ports that others use are passed over as long as they were
-        neither promised nor given.
+    def _admit(self, order: desired.Order, given: Mapping[str, str]) -> int:
+        """Take an order in, with the sets of secrets that are new by their names; which revision it is.
+
+        Ports that others use are passed over as long as they were neither promised nor given.
         """
+        claims.check(self._desired, order)
         promised = {port.host_port for record in self._desired.services for port in record.ports}
         promised |= desired.node_ports(order)
         taken: set[int] = set()
@@ -287,6 +300,8 @@ class Supervisor:
             if not busy:
                 break
             taken |= busy
+        for name, secret in given.items():
+            secretsets.keep(self._layout, order.key, name, secret)
         self._save(wanted)
         self._may_end = False
         self._outdate(order.key)
@@ -373,7 +388,10 @@ class Supervisor:
         wanted = self._desired.deployment(key)
         self._save(desired.remove(self._desired, key))
         for one in [one for one in self._vms.values() if one.key == key]:
-            one.kill()
+            if one.claims:
+                self._drain(one)  # what it has on its disks stays: it may finish writing
+            else:
+                one.kill()
         if wanted:
             logs = self._layout.deployment_logs(wanted.namespace, wanted.name)
             shutil.rmtree(logs, ignore_errors=True)
@@ -396,11 +414,11 @@ class Supervisor:
             waits = {slot: when for (key, slot), when in self._not_before.items() if key == wanted.key}
             for step in plan.next_steps(goal, self._changes.running(goal), waits, now):
                 match step:
-                    case plan.Start(slot):
+                    case plan.Start(slot) if not self._are_held(goal, slot):
                         self._start(goal, slot)
                     case plan.Drain(id):
                         self._drain(self._vms[id])
-                    case plan.Kill(id) if self._vms[id].served:
+                    case plan.Kill(id) if self._vms[id].served or self._vms[id].claims:
                         self._drain(self._vms[id])
                     case plan.Kill(id):
                         self._vms[id].kill()
@@ -408,12 +426,21 @@ class Supervisor:
                         self._vms[id].told_to_stop = True
         keys = {wanted.key for wanted in self._desired.deployments}
         for one in self._vms.values():
-            if one.key not in keys:
+            if one.key not in keys and one.state != "draining":
                 one.kill()
+
+    def _are_held(self, wanted: Wanted, slot: int) -> bool:
+        """Whether a VM that is about to end, as of a removed deployment, has one of its disks yet."""
+        needed = {claims.claim_of(disk, wanted.name, slot) for disk in wanted.machine.disks}
+        return any(
+            needed.intersection(one.claims)
+            for one in self._vms.values()
+            if one.key.split("/")[0] == wanted.namespace
+        )
 
     def _start(self, wanted: Wanted, slot: int) -> None:
         """Boot one VM. Failing to start QEMU counts as a VM that ended at once."""
-        instance = f"{wanted.name[:57]}-{secrets.token_hex(3)[:5]}"
+        instance = desired.instance_of(wanted, slot, secrets.token_hex(3)[:5])
         fds: list[int] = []
         try:
             one = self._boot(wanted, slot, instance, fds)
@@ -422,14 +449,15 @@ class Supervisor:
             self._count_failure(wanted.key, slot, lived_s=0.0)
             why = rollout.story(f"{instance}: {error}", ())
             self._changes.died(self._desired.deployment(wanted.key), wanted.machine.fingerprint, why)
-            self._layout.userdata(instance).unlink(missing_ok=True)
+            self._layout.userdata(wanted.namespace, instance).unlink(missing_ok=True)
             return
         finally:
             for fd in fds:
                 os.close(fd)
-        self._vms[one.id] = one
+        self._vms[one.handle] = one
         self._selector.register(one.control, selectors.EVENT_READ, lambda: self._hear(one))
         self._selector.register(one.log, selectors.EVENT_READ, lambda: self._keep_log(one))
+        self._selector.register(one.console, selectors.EVENT_READ, lambda: self._keep_console(one))
         if not self._in_namespace:
             self._try(self._publish)  # the slot's ports on the host changed
         else:
@@ -440,6 +468,10 @@ class Supervisor:
         log_path = self._layout.container_log(wanted.namespace, wanted.name, instance)
         log_path.parent.mkdir(parents=True, exist_ok=True)
         self._forget_old_logs(wanted)
+        drives = list(self._drives(wanted, slot, fds))
+        told_secrets = ""
+        if wanted.machine.secrets:
+            told_secrets = secretsets.read(self._layout, wanted.key, wanted.machine.secrets)
         text = userdata.render(wanted, instance, self._desired.services, namespace_network=self._in_namespace)
         where = desired.address(wanted, slot) if self._in_namespace else "127.0.0.1"
         forwards: dict[int, int] = {}
@@ -447,13 +479,16 @@ class Supervisor:
         net: vm.TapNetwork | vm.UserNetwork
         if self._in_namespace:
             assert self._metadata
-            self._metadata.tell(Subject(instance, where, wanted.machine.image, text))
+            self._metadata.tell(Subject(instance, where, wanted.machine.image, text, told_secrets))
             mac = desired.mac(wanted, slot)
             fds.append(network.open_tap(f"vm{wanted.index}.{slot}", mac, where))
             net = vm.TapNetwork(fds[-1], mac)
         else:
-            told = self._layout.userdata(instance)
+            told = self._layout.userdata(wanted.namespace, instance)
             told.write_text(text)
+            if told_secrets:
+                fds.append(volumes.in_memory(told_secrets))
+                drives.append(vm.Drive(fds[-1], userdata.SECRETS_SERIAL, read_only=True))
             ports = {*wanted.target_ports} | {port for port in (wanted.machine.health_port,) if port}
             forwards = {port: network.unused_port() for port in sorted(ports)}
             net = vm.UserNetwork(
@@ -461,25 +496,33 @@ class Supervisor:
             )
         control_end, control_theirs = socket.socketpair()
         log_end, log_theirs = socket.socketpair()
-        for ours in (control_end, log_end):
+        console_end, console_theirs = socket.socketpair()
+        for ours in (control_end, log_end, console_end):
             ours.setblocking(False)
-        fds += [control_theirs.detach(), log_theirs.detach()]
-        console = self._layout.console_log(wanted.namespace, wanted.name, instance)
-        channels = vm.Channels(fds[-2], fds[-1], console)
-        words = vm.argv(instance, wanted.machine, net, channels, accelerator=self._accelerator, userdata=told)
+        channels = vm.Channels(control_theirs.detach(), log_theirs.detach(), console_theirs.detach())
+        fds += [channels.control_fd, channels.log_fd, channels.console_fd]
+        words = vm.argv(
+            instance,
+            wanted.machine,
+            net,
+            channels,
+            accelerator=self._accelerator,
+            userdata=told,
+            drives=drives,
+        )
         try:
             process = spawn_vm(
                 words,
                 fds,
                 wanted.machine,
-                console=console,
+                console_fd=channels.console_fd,
                 userdata=told,
                 kvm=self._accelerator == "kvm",
                 own_network=self._in_namespace,
             )
         except (I2kitError, OSError):
-            control_end.close()
-            log_end.close()
+            for ours in (control_end, log_end, console_end):
+                ours.close()
             raise
         return Vm(
             id=instance,
@@ -492,15 +535,33 @@ class Supervisor:
             control=control_end,
             log=log_end,
             log_path=log_path,
+            console=console_end,
+            console_path=self._layout.console_log(wanted.namespace, wanted.name, instance),
+            claims=tuple(claims.claim_of(disk, wanted.name, slot) for disk in wanted.machine.disks),
             forwards=forwards,
             grace_s=wanted.machine.grace_s,
             health_port=wanted.machine.health_port,
         )
 
+    def _drives(self, wanted: Wanted, slot: int, fds: list[int]) -> Iterator[vm.Drive]:
+        """Open the disks for the VM in this slot; their descriptors are added to `fds`."""
+        for number, disk in enumerate(wanted.machine.disks):
+            claim = claims.claim_of(disk, wanted.name, slot)
+            fds.append(
+                volumes.attach(self._layout, wanted.namespace, claim, disk.size_bytes, deployment=wanted.key)
+            )
+            yield vm.Drive(fds[-1], userdata.disk_serial(number))
+        if wanted.machine.scratch_bytes:
+            fds.append(volumes.scratch(self._layout, wanted.machine.scratch_bytes))
+            yield vm.Drive(fds[-1], userdata.SCRATCH_SERIAL)
+
     def _forget_old_logs(self, wanted: Wanted) -> None:
-        """Keep the logs of living VMs and of the last few dead ones."""
+        """Keep the logs of living VMs, of numbered ones that come again, and of the last few dead ones."""
         folder = self._layout.deployment_logs(wanted.namespace, wanted.name)
-        dead = [path for path in folder.iterdir() if path.name not in self._vms]
+        living = {one.id for one in self._vms.values() if one.key == wanted.key}
+        if wanted.machine.stateful:
+            living |= {desired.instance_of(wanted, slot, "") for slot in range(wanted.replicas)}
+        dead = [path for path in folder.iterdir() if path.name not in living]
         for path in sorted(dead, key=lambda path: path.stat().st_mtime)[:-KEEP_DEAD_LOGS]:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -517,6 +578,10 @@ class Supervisor:
     def _keep_log(self, one: Vm) -> None:
         if not one.keep_log():
             self._selector.unregister(one.log)
+
+    def _keep_console(self, one: Vm) -> None:
+        if not one.keep_console():
+            self._selector.unregister(one.console)
 
     def _switch(self, one: Vm, *, on: bool) -> None:
         self._exposure.switch(self._desired.deployment(one.key), one, on=on)
@@ -615,12 +680,12 @@ class Supervisor:
             network.forget_connections(one.address)
             assert self._metadata
             self._metadata.forget(one.address)
-        for channel in (one.control, one.log):
+        for channel in (one.control, one.log, one.console):
             with contextlib.suppress(KeyError):
                 self._selector.unregister(channel)
         one.close()
-        del self._vms[one.id]
-        self._layout.userdata(one.id).unlink(missing_ok=True)
+        del self._vms[one.handle]
+        self._layout.userdata(one.key.split("/")[0], one.id).unlink(missing_ok=True)
         wanted = self._desired.deployment(one.key)
         if wanted and not asked:
             self._dead_details[one.key] = f"{one.id}: {_how(one, code)}"

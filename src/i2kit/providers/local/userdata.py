@@ -13,6 +13,15 @@ USER_NETWORK_HOST = "10.0.2.2"
 """How a guest in QEMU's user network reaches the host's loopback address."""
 
 
+SECRETS_SERIAL = "secrets"
+SCRATCH_SERIAL = "scratch"
+
+
+def disk_serial(number: int) -> str:
+    """What the guest knows the disk of Machine.disks with this index by."""
+    return f"disk{number}"
+
+
 def render(
     wanted: Wanted,
     instance: str,
@@ -28,6 +37,14 @@ def render(
     found = discovery(wanted.namespace, services, namespace_network=namespace_network)
     lines += [f"env={name}={value}" for name, value in found.items()]
     lines += told_facts(wanted.machine.facts)
+    machine = wanted.machine
+    if machine.stateful:
+        lines.append("stable=1")
+    if machine.secrets:
+        lines.append("secrets=metadata" if namespace_network else "secrets=disk")
+    lines += [f"disk={disk.volume}={disk_serial(number)}" for number, disk in enumerate(machine.disks)]
+    if machine.scratch_bytes:
+        lines.append(f"scratch={SCRATCH_SERIAL}")
     return "\n".join(lines) + "\n"
 
 

@@ -30,11 +30,20 @@ class UserNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """Connected sockets for the guest's virtio-serial ports, and where its console goes."""
+    """Connected sockets for the guest's virtio-serial ports and its console."""
 
     control_fd: int
     log_fd: int
-    console: Path
+    console_fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """A disk that is open as this file descriptor; `serial` is what the guest knows it by."""
+
+    fd: int
+    serial: str
+    read_only: bool = False
 
 
 def argv(
@@ -45,6 +54,7 @@ def argv(
     *,
     accelerator: Literal["kvm", "tcg"],
     userdata: Path | None,
+    drives: Sequence[Drive] = (),
 ) -> Sequence[str]:
     """QEMU's arguments for this VM. `userdata` is a file for machines without a metadata service."""
     words = [
@@ -67,7 +77,7 @@ def argv(
         *("-device", "virtio-rng-pci"),
         *("-device", "virtio-balloon-pci,free-page-reporting=on"),
         *("-device", "virtio-serial-pci"),
-        *("-chardev", f"file,id=console,path={_escape(str(channels.console))},append=on"),
+        *("-chardev", f"socket,id=console,fd={channels.console_fd}"),
         *("-device", "virtconsole,chardev=console"),
         *("-chardev", f"socket,id=control,fd={channels.control_fd}"),
         *("-device", "virtserialport,chardev=control,name=io.i2kit.control"),
@@ -85,6 +95,12 @@ def argv(
         # A disk, not fw_cfg: Ubuntu's kernel has no module for that.
         words += ["-drive", f"if=none,id=user-data,file={_escape(str(userdata))},format=raw,readonly=on"]
         words += ["-device", "virtio-blk-pci,drive=user-data,serial=user-data"]
+    for number, drive in enumerate(drives):
+        # As descriptors: the lock on a disk is theirs, and there is no path to it in QEMU's sandbox.
+        words += ["-add-fd", f"fd={drive.fd},set={number}"]
+        how = "readonly=on" if drive.read_only else "auto-read-only=off,discard=unmap"
+        words += ["-drive", f"if=none,id=drive{number},file=/dev/fdset/{number},format=raw,{how}"]
+        words += ["-device", f"virtio-blk-pci,drive=drive{number},serial={drive.serial}"]
     # Last, after QEMU opened what it needs: no new programs, no privileges, no old system calls.
     words += ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]
     return words
@@ -105,7 +121,6 @@ def sandboxed(
     words: Sequence[str],
     *,
     reads: Sequence[str | Path],
-    writes: Sequence[str | Path],
     devices: Sequence[str],
     own_network: bool,
 ) -> Sequence[str]:
@@ -124,8 +139,6 @@ def sandboxed(
         box += ["--dev-bind", path, path]
     for path in map(str, reads):
         box += ["--ro-bind", path, path]
-    for path in map(str, writes):
-        box += ["--bind", path, path]
     return [*box, *words]
 
 
