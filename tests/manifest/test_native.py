@@ -100,7 +100,7 @@ def with_container(rest: str) -> str:
         ("  other:\n    image: x\n    ports: [8080]\n  more:\n    image: x\n    ports: [{containerPort: 8080}]", "a.yml:10:29: containers.more.ports[0].containerPort: port 8080 is taken already by container `other`, at a.yml:7:13\n  hint: containers of a pod share one network: use another port"),
         ("    env: {A: 5}", 'a.yml:5:14: containers.web.env.A: must be text and is the number 5 to YAML\n  hint: put it in quotes: "5"'),
         ("    env: {A: yes}", 'a.yml:5:14: containers.web.env.A: must be text and is the boolean true to YAML\n  hint: put it in quotes: "yes"'),
-        ("    env: {A: {b: c}}", "a.yml:5:14: containers.web.env.A: must be text and is a mapping"),
+        ("    env: {A: {b: c}}", "a.yml:5:15: containers.web.env.A.b: is not a known field\n  hint: the fields here are value, valueFrom"),
         ("    env: [{name: A, value: b}]", "a.yml:5:10: containers.web.env: must be a mapping and is a list\n  hint: write a mapping: NAME: value"),
         ("    env: {a b: x}", "a.yml:5:11: containers.web.env: `a b` is not a variable's name: letters, digits, `_`, `-`, `.`, and no digit first\n  hint: use `a_b`"),
         ("    env: {A=b: x}", "a.yml:5:11: containers.web.env: `A=b` is not a variable's name: `=` is not allowed\n  hint: the value goes into `value`"),

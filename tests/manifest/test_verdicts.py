@@ -206,9 +206,9 @@ CASES: dict[str, tuple[dict[str, str], list[str]]] = {
         ],
     ),
     "what is no workload": (
-        {"a.yml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n", "b.yml": "- 1\n"},
+        {"a.yml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {k: '?'}\n", "b.yml": "- 1\n"},
         [
-            "a.yml Secret s refused\n  a.yml:2:7 kind: Secret is not supported yet",
+            "a.yml Secret s refused\n  a.yml:4:11 data.k: is not base64",
             "b.yml None None refused\n  b.yml:1:1 : a manifest is a mapping and this is a list",
         ],
     ),

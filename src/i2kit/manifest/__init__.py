@@ -5,9 +5,11 @@ out is the model's. Only `files` opens any; everything else is pure.
 
   files       paths → the bytes of each file
   source      bytes → documents with a place for every key and value (with jsontext, places)
-  fields, kinds, scaling_fields   the table of every field and kind: its type, its verdict, its words
+  fields, kinds, table, …_fields   the table of every field and kind: its type, its verdict, its words
   shape       how the types in the table read and describe themselves (with names, quantity)
-  native, kubernetes, pods, pod, probes, rollout, scaling     documents → model values
+  native, kubernetes, pods, config, …     documents → model values
+  given       words for Secrets that are in no file
+  resolve     workloads with what ConfigMaps and Secrets say of them
   checks      what only shows across documents
   documents, verdicts   each workload of many files by itself: does it deploy, and if not, why
   reference   the table → JSON Schema and docs/manifest.md
@@ -17,10 +19,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from i2kit.errors import InputError, Position, Problem
-from i2kit.manifest import checks, kubernetes, native, source
-from i2kit.manifest.files import STDIN, sources
+from i2kit.manifest import checks, given, kubernetes, native, source
+from i2kit.manifest.files import STDIN, held, is_customized, sources
 from i2kit.manifest.log import Log
 from i2kit.manifest.reading import Reading
+from i2kit.manifest.resolve import Beside, resolve
 from i2kit.model import Manifest
 
 if TYPE_CHECKING:
@@ -29,14 +32,21 @@ if TYPE_CHECKING:
 __all__ = ["STDIN", "check", "parse", "read", "schema", "texts"]
 
 
-def read(paths: Sequence[str], stdin: bytes | None = None, *, others: bool = False) -> Manifest:
+def read(
+    paths: Sequence[str], stdin: bytes | None = None, *, others: bool = False, secrets: Sequence[str] = ()
+) -> Manifest:
     """Read files, folders (the .yml, .yaml and .json directly in them, by name) and `-` as one manifest.
 
     `stdin` is what stands for `-`. Raises InputError with every problem of every file. Where `others` run
     that a Service may be meant for, one that selects nothing here is none of these: see Manifest.lonely.
+    `secrets` are words `[NAMESPACE/]NAME[:KEY]=FILE` for the Secrets that are in none of the files.
     """
+    wrong: list[Problem] = []
+    words = given.words(secrets, wrong)
+    beside = [given.Given(word, found) for word in words if (found := held(word.path, wrong)) is not None]
+    known = Beside(beside, customized=is_customized)
     unreadable: list[Problem] = []
-    return _parse(sources(paths, stdin, unreadable), unreadable, others=others)
+    return _parse(sources(paths, stdin, unreadable), unreadable, known, wrong, others=others)
 
 
 def texts(paths: Sequence[str], stdin: bytes | None = None) -> tuple[tuple[str, str], ...]:
@@ -58,7 +68,7 @@ def texts(paths: Sequence[str], stdin: bytes | None = None) -> tuple[tuple[str, 
 
 def parse(contents: Sequence[tuple[str, bytes]]) -> Manifest:
     """The manifest that files (name, contents) make together. Raises InputError with every problem."""
-    return _parse(contents, ())
+    return _parse(contents, (), Beside(), ())
 
 
 def check(paths: Sequence[str], stdin: bytes | None = None) -> "tuple[Judgement, ...]":
@@ -79,10 +89,16 @@ def schema() -> dict[str, Any]:
 
 
 def _parse(
-    contents: Iterable[tuple[str, bytes]], unreadable: Iterable[Problem], *, others: bool = False
+    contents: Iterable[tuple[str, bytes]],
+    unreadable: Iterable[Problem],
+    beside: Beside,
+    wrong: Iterable[Problem],
+    *,
+    others: bool = False,
 ) -> Manifest:
     """The manifest that the files make. Those that are `unreadable` are known once all were asked for."""
     log, reading = Log(), Reading()
+    log.add(wrong)
     order: dict[str, int] = {}
     count = 0
     for name, data in contents:
@@ -100,6 +116,7 @@ def _parse(
     log.add(cannot_be_read)
     reading.complete = reading.complete and not cannot_be_read
     lonely = checks.whole(reading, log)
+    secrets = () if log.full else resolve(reading, beside, log)
     for _, one in () if others or log.full else lonely:
         log.problem(one.position, one.path, one.reason, one.hint)
     if not log.problems and not reading.workloads and not lonely:
@@ -118,6 +135,7 @@ def _parse(
         ingresses=tuple(reading.ingresses),
         policies=tuple(reading.policies),
         aliases=tuple(reading.aliases),
+        secrets=secrets,
     )
 
 

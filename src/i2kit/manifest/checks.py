@@ -24,6 +24,9 @@ def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Finding], ...]:
         ((workload.name, workload.key, workload.position) for workload in reading.workloads),
         log,
     )
+    for kind in ("ConfigMap", "Secret"):
+        found = [one for one in reading.configs if one.kind == kind]
+        _unique(kind, ((one.name, one.key, one.position) for one in found), log)
     scaling.join(reading, log)
     services = [found.service for found in reading.services]
     _unique("service", ((service.name, service.key, service.position) for service in services), log)

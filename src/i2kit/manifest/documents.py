@@ -6,7 +6,7 @@ a document is about is taken from the text as it stands: it is known of those th
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from i2kit.errors import Position
 from i2kit.manifest import kubernetes, native, source
@@ -33,6 +33,9 @@ KINDS = {
 }
 """Where each kind of workload describes its pods."""
 
+OFFERS = ("ConfigMap", "Secret")
+"""Kinds that workloads are made of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pods:
@@ -40,6 +43,8 @@ class Pods:
 
     labels: frozenset[tuple[str, str]]
     account: str
+    uses: frozenset[tuple[str, str]] = frozenset()
+    """What it is made of, as kind and `namespace/name`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,7 @@ def _kubernetes(node: MappingNode, log: Log) -> Document:
         account = _text(_at(template, "spec", "serviceAccountName")) or "default"
         found.pods = Pods(_labels(_at(template, "metadata", "labels")), f"{found.namespace}/{account}")
     kubernetes.read_one(node, found.reading, log)
+    _add_uses(found)
     if own and kind:
         found.aim = _aim(kind, node, found)
     return found
@@ -149,7 +155,18 @@ def _native(node: Node, log: Log) -> Document:
         labels.setdefault("app", found.name or "")
         found.pods = Pods(frozenset(labels.items()), f"{found.namespace}/")
     native.read(node, found.reading, log)
+    _add_uses(found)
     return found
+
+
+def _add_uses(document: Document) -> None:
+    if document.pods:
+        uses = frozenset(
+            (one.kind, f"{document.namespace}/{one.name}")
+            for needs in document.reading.needs
+            for one in (*needs.references, *needs.logins)
+        )
+        document.pods = replace(document.pods, uses=uses)
 
 
 def _aim(kind: str, node: MappingNode, document: Document) -> Aim | None:

@@ -46,12 +46,8 @@ class Pod:
         return tuple(sorted(self.used.items()))
 
 
-def value(variable: Record, source: Record, holder: Record, pod: Pod, log: Log) -> str:
-    """The text for a variable's `valueFrom`; empty where it is wrong, which is in the log by then."""
-    if not source.places:
-        log.problem(source.position, variable.at("valueFrom"), "is empty", "write value: VALUE")
-    elif variable.text("value"):
-        log.problem(source.position, variable.at("valueFrom"), "cannot be beside `value`", "leave one out")
+def value(source: Record, holder: Record, pod: Pod, log: Log) -> str:
+    """The text for the `valueFrom` of a variable; empty where it is wrong, which is in the log by then."""
     if one := source.record("fieldRef"):
         return _field(one, pod, log)
     if one := source.record("resourceFieldRef"):

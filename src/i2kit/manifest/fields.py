@@ -11,6 +11,7 @@ A key in no table is an error too. Fields are Kubernetes' (API reference, v1.31)
 """
 
 from i2kit.manifest import names
+from i2kit.manifest.config_fields import CONFIG_MAP_KEY_REF, ENV_FROM, SECRET_KEY_REF
 from i2kit.manifest.scalars import INT32, Choice, Flag, NumberOrName, Quantity, Text, Whole
 from i2kit.manifest.shape import ListOf, Object
 from i2kit.manifest.table import (
@@ -59,7 +60,6 @@ RESOURCES = Object(
     ),
 )
 
-_PLAIN_VALUE = "give the value with `value` for now"
 _NO_PROFILES = "is not possible: there is no node that holds profiles"
 SECCOMP = Object(
     "SeccompProfile",
@@ -296,7 +296,7 @@ CONTAINER_FIELDS = (
         " connections)",
     ),
     later("lifecycle"),
-    later("envFrom", "give the variables in `env`"),
+    ENV_FROM,
     later("volumeMounts", "put the files into the image, or read them from variables"),
     refused("volumeDevices", "is not possible: there are no block volumes yet"),
     accepted("securityContext", CONTAINER_SECURITY, "its parts decide"),
@@ -355,11 +355,15 @@ RESOURCE_FIELD_REF = Object(
 VALUE_FROM = Object(
     "ValueFrom",
     (
-        later("secretKeyRef", _PLAIN_VALUE),
-        later("configMapKeyRef", _PLAIN_VALUE),
+        accepted("configMapKeyRef", CONFIG_MAP_KEY_REF, "a value of a ConfigMap"),
+        accepted(
+            "secretKeyRef",
+            SECRET_KEY_REF,
+            "a value of a Secret: each machine is told it when it starts, and no image holds it",
+        ),
         accepted("fieldRef", FIELD_REF, "a field of the pod, as each machine has it"),
         accepted("resourceFieldRef", RESOURCE_FIELD_REF, "what a container asks for or may use"),
-        later("fileKeyRef", _PLAIN_VALUE),
+        later("fileKeyRef"),
     ),
 )
 VARIABLE = Object(

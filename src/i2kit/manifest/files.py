@@ -139,6 +139,31 @@ def contents(file: str, stdin: bytes | None) -> bytes:
         raise _unreadable(file, error) from error
 
 
+def held(path: str, problems: list[Problem]) -> bytes | dict[str, bytes] | None:
+    """The bytes of a file, or those of all files in a folder by their names; None where it cannot be read."""
+    try:
+        if not Path(path).is_dir():
+            return contents(path, None)
+        # Kubernetes keeps what it mounts twice, once in a folder that begins with two dots.
+        files = sorted(file for file in Path(path).iterdir() if not file.name.startswith(".."))
+        return {file.name: contents(str(file), None) for file in files if file.is_file()}
+    except InputError as error:
+        problems.extend(error.problems)
+    except OSError as error:
+        problems.extend(_unreadable(path, error).problems)
+    return None
+
+
+def is_customized(file: str) -> bool:
+    """Whether something beside a file, or above it, says that kustomize makes the manifests."""
+    folder = Path(file).parent
+    return any(
+        (place / name).is_file()
+        for place in (folder, folder.parent, folder.parent.parent)
+        for name in ("kustomization.yaml", "kustomization.yml", "Kustomization")
+    )
+
+
 def _unreadable(path: str, error: OSError) -> InputError:
     reason = error.strerror or str(error)
     words = reason[:1].lower() + reason[1:]

@@ -3,8 +3,8 @@
 Nothing is computed here either.
 """
 
-from i2kit.manifest import names, workload_fields
-from i2kit.manifest.fields import CONTAINER_FIELDS, GRACE, POD_LATER, POD_SECURITY, PORT_FIELDS
+from i2kit.manifest import config_fields, names, workload_fields
+from i2kit.manifest.fields import CONTAINER_FIELDS, GRACE, POD_LATER, POD_SECURITY, PORT_FIELDS, VALUE_FROM
 from i2kit.manifest.meta_fields import (
     DOCUMENT_METADATA,
     META,
@@ -220,15 +220,44 @@ AUTOSCALERS: tuple[tuple[tuple[str, ...], Object], ...] = (
 """Each version has words of its own."""
 
 
+def _config(kind: str, fields: tuple[Field, ...]) -> Object:
+    return Object(
+        kind,
+        (
+            accepted("apiVersion", Text(), "v1", required=True),
+            accepted("kind", Text(), kind, required=True),
+            accepted("metadata", DOCUMENT_METADATA, "name and namespace", required=True),
+            *fields,
+        ),
+    )
+
+
+CONFIG_MAP = _config("ConfigMap", config_fields.CONFIG_MAP)
+SECRET = _config("Secret", config_fields.SECRET)
+
+
 # The i2kit manifest: the same words made shorter, maps instead of lists of named things.
 NATIVE_PORT = Object("Port", PORT_FIELDS)
+NATIVE_VARIABLE = Object(
+    "ManifestVariable",
+    (
+        accepted("value", VALUE, "its value"),
+        accepted("valueFrom", VALUE_FROM, "its parts decide"),
+    ),
+    hint="write NAME: value, or NAME: {valueFrom: …}",
+)
 NATIVE_CONTAINER = Object(
     "ManifestContainer",
     (
         *CONTAINER_FIELDS[:3],
         accepted(
             "env",
-            MapOf(VALUE, names.variable, names.VARIABLE, hint="write a mapping: NAME: value"),
+            MapOf(
+                Either(VALUE, NATIVE_VARIABLE, "value"),
+                names.variable,
+                names.VARIABLE,
+                hint="write a mapping: NAME: value",
+            ),
             "environment, on top of the image's; `$(NAME)` is a variable before it, `$$` a dollar",
         ),
         accepted(
@@ -309,8 +338,6 @@ KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
     (("monitoring.coreos.com/v1",), warned("ServiceMonitor", f"has no effect: {MESHES}")),
     (("monitoring.coreos.com/v1",), warned("PodMonitor", f"has no effect: {MESHES}")),
     (("monitoring.coreos.com/v1",), warned("PrometheusRule", f"has no effect: {MESHES}")),
-    (("v1",), later("ConfigMap", "give the values in `env`, or put the files into the image")),
-    (("v1",), later("Secret", "give the values in `env` for now")),
     (("v1",), later("PersistentVolumeClaim", "data does not outlive a machine yet")),
     (("v1",), later("PersistentVolume", "data does not outlive a machine yet")),
     (
@@ -356,6 +383,8 @@ SHAPES: dict[str, Shapes] = {
     "CronJob": ((workload_fields.CRON_JOB_VERSIONS, workload_fields.CRON_JOB),),
     "Service": ((("v1",), SERVICE),),
     "HorizontalPodAutoscaler": AUTOSCALERS,
+    "ConfigMap": ((("v1",), CONFIG_MAP),),
+    "Secret": ((("v1",), SECRET),),
 }
 """The documents that are read: by kind, what the apiVersions look like."""
 

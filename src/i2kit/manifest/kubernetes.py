@@ -6,7 +6,7 @@ anything that needs another document; that is `checks`. Pure.
 
 from collections.abc import Callable, Iterator
 
-from i2kit.manifest import jobs, kinds, scaling, services, workloads
+from i2kit.manifest import config, jobs, kinds, scaling, services, workloads
 from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.places import shown
 from i2kit.manifest.reading import Grant, Reading
@@ -186,5 +186,7 @@ _READERS: dict[str, Callable[[Record, str, Reading, Log], None]] = {
     "CronJob": jobs.cron_job,
     "Service": services.service,
     "HorizontalPodAutoscaler": _autoscaler,
+    "ConfigMap": config.config_map,
+    "Secret": config.secret,
 }
 """Who reads a kind: its record, its apiVersion."""

@@ -50,7 +50,7 @@ class Log:
         for one in problems:
             self.problem(one.position, "", one.message, one.hint)
 
-    def warn(self, position: Position, path: str, message: str, *, kind: str | None = None) -> None:
+    def warn(self, position: Position | None, path: str, message: str, *, kind: str | None = None) -> None:
         """Something has no effect that the user should know. Of one `kind` (the path) the first is shown."""
         kind = re.sub(r"\[\d+\]", "[]", path) if kind is None else kind
         first, count = self._warned.get((kind, message), (None, 0))

@@ -29,6 +29,7 @@ LABEL_KEY = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za
 INSTANCE_TYPE = r"[a-z0-9-]+\.[a-z0-9-]+"
 CERTIFICATE = r"arn:aws[a-z-]*:(acm|iam):[a-z0-9-]*:\d{12}:.+"
 VARIABLE = r"[-._A-Za-z][-._A-Za-z0-9]*"
+CONFIG_KEY = r"[-._A-Za-z0-9]+"
 HEADER = r"[-A-Za-z0-9]+"
 SYSCTL = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 HOST = r"[-._A-Za-z0-9]+|[.0-9A-Fa-f]*:[.:0-9A-Fa-f]*"
@@ -138,6 +139,23 @@ def variable(text: str) -> Complaint | None:
         f"`{shown(text)}` is not a variable's name: letters, digits, `_`, `-`, `.`, and no digit first",
         hint,
     )
+
+
+def prefix(text: str) -> Complaint | None:
+    """What is put before the names of variables; may be empty."""
+    return variable(text) if text else None
+
+
+def config_key(text: str) -> Complaint | None:
+    """A key of a ConfigMap or a Secret, which can be the name of a file."""
+    if re.fullmatch(CONFIG_KEY, text) and len(text) <= 253 and text != "." and not text.startswith(".."):
+        return None
+    if not text:
+        return "a key is empty", None
+    if len(text) > 253:
+        return f"`{shown(text)}` has {len(text)} characters and a key may have 253", None
+    hint = "only letters, digits, `-`, `_` and `.`, and no `..` first"
+    return placeholder(text) or (f"`{shown(text)}` is not a key that can be the name of a file", hint)
 
 
 def image(text: str) -> Complaint | None:

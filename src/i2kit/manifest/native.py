@@ -3,14 +3,14 @@
 In: one document. Out: a Workload, gathered in a Reading. Pure.
 """
 
+from dataclasses import replace
 from pathlib import PurePath
 
-from i2kit.manifest import kinds, pod, rollout, scaling, security
+from i2kit.manifest import kinds, pods, rollout, scaling
 from i2kit.manifest.log import Log
-from i2kit.manifest.reading import Needs, Reading
+from i2kit.manifest.reading import Reading
 from i2kit.manifest.shape import Record
 from i2kit.manifest.source import MappingNode, Node, described
-from i2kit.model import Workload
 
 
 def read(node: Node, reading: Reading, log: Log) -> None:
@@ -22,39 +22,33 @@ def read(node: Node, reading: Reading, log: Log) -> None:
     if record.is_wrong("labels"):
         reading.complete = False
     name = record.text("name") or ""
-    containers: dict[str, Record] = dict(record.items("containers"))
-    names = {id(holder): key for key, holder in containers.items()}
-    pod.check_ports(list(containers.values()), lambda holder: names[id(holder)], log)
-    security.check_root(containers.values(), record, log)
-    replicas = record.whole("replicas")
     namespace = record.text("namespace") or "default"
-    if any(map(pod.is_unsized, containers.values())):
-        reading.unsized.add(f"{namespace}/{name}")
+    head = pods.Head(
+        name=name,
+        namespace=namespace,
+        labels=tuple({"app": name, **dict(record.pairs("labels"))}.items()),
+        annotations=dict(record.pairs("annotations")),
+        account="default",
+        position=record.place("name"),
+    )
+    found = pods.assemble(head, record, reading, log)
+    replicas = record.whole("replicas")
     if scaler := record.record("autoscaling"):
         place = record.place("autoscaling"), scaler.path
         reading.scalers.append(scaling.found(scaler, f"{namespace}/{name}", place, log))
     min_ready_s, deadline_s = rollout.times(record, log)
     reading.add(
-        Workload(
-            name=name,
-            namespace=namespace,
-            labels=tuple({"app": name, **dict(record.pairs("labels"))}.items()),
+        replace(
+            found.workload,
             replicas=1 if replicas is None else replicas,
-            containers=tuple(
-                pod.container(holder, key, holder.items("env"), record, log)
-                for key, holder in containers.items()
-            ),
             public=record.flag("public") or False,
             certificate=record.text("certificate"),
             instance_type=record.text("instanceType"),
             strategy=rollout.strategy(record, log),
             min_ready_s=min_ready_s,
             progress_deadline_s=deadline_s,
-            grace_s=rollout.grace(record),
-            sysctls=security.sysctls(record, log),
-            position=record.place("name"),
         ),
-        Needs(),
+        found.needs,
     )
 
 

@@ -17,14 +17,13 @@ SMALLEST_MEMORY_LIMIT_BYTES = 6 * 2**20
 """What runc and containerd ask for at least: below, the runtime itself does not fit into the cgroup."""
 
 
-def container(record: Record, name: str, env: Sequence[tuple[str, str]], pod: Record, log: Log) -> Container:
-    """One container of a pod; `env` is as written, also where a name stands twice."""
+def container(record: Record, name: str, pod: Record, log: Log) -> Container:
+    """One container of a pod, without its environment, of which other documents say a part."""
     return Container(
         name=name,
         image=record.text("image") or "",
         command=_words(record, "command"),
         args=_words(record, "args"),
-        env=tuple(env),
         working_dir=record.text("workingDir"),
         ports=_ports(record, log),
         resources=_resources(record, log),

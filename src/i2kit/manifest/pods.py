@@ -1,18 +1,19 @@
-"""A pod template of Kubernetes, whatever kind of document it is in: the part of a Workload that is the pod.
+"""A pod, in either form of a manifest and in any kind of document: the part of a Workload that it is.
 
 In: the records of a document's metadata, of the template's metadata and of the pod's spec. Out: a Found,
 whose workload the caller completes with what its own kind says. Pure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from i2kit.errors import Position
 from i2kit.manifest import downward, pod, rollout, security
 from i2kit.manifest.log import Log
 from i2kit.manifest.reading import Account, Needs, Reading
-from i2kit.manifest.shape import Record
-from i2kit.model import Volume, Workload
+from i2kit.manifest.shape import Record, named
+from i2kit.manifest.variables import variables
+from i2kit.model import Pairs, Volume, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,18 @@ class Found:
 
     workload: Workload
     needs: Needs
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a pod is called, and what is written on it."""
+
+    name: str
+    namespace: str
+    labels: Pairs
+    annotations: Mapping[str, str]
+    account: str
+    position: Position
 
 
 def read(
@@ -38,33 +51,45 @@ def read(
     """
     if head and head.is_wrong("labels"):
         reading.complete = False
-    name, namespace = metadata.text("name") or "", metadata.text("namespace") or "default"
-    containers: tuple[Record, ...] = body.items("containers")
-    _check_names(containers, log)
-    pod.check_ports(containers, lambda holder: holder.text("name") or "", log)
-    security.check_root(containers, body, log)
+    namespace = metadata.text("namespace") or "default"
     account = body.text("serviceAccountName") or body.text("serviceAccount") or "default"
     reading.accounts.append(
         Account(f"{namespace}/{account}", body.place("serviceAccountName"), body.at("serviceAccountName"))
     )
-    if any(map(pod.is_unsized, containers)):
-        reading.unsized.add(f"{namespace}/{name}")
-    known = downward.Pod(
-        namespace=namespace,
-        account=account,
-        labels=dict(head.pairs("labels")) if head else {},
-        annotations=dict(head.pairs("annotations")) if head else {},
-        containers={holder.text("name") or "": holder for holder in containers},
-    )
-    read_containers = tuple(
-        pod.container(holder, holder.text("name") or "", _env(holder, known, log), body, log)
-        for holder in containers
-    )
-    workload = Workload(
-        name=name,
+    of_pod = Head(
+        name=metadata.text("name") or "",
         namespace=namespace,
         labels=head.pairs("labels") if head else (),
-        containers=read_containers,
+        annotations=dict(head.pairs("annotations")) if head else {},
+        account=account,
+        position=metadata.place("name"),
+    )
+    return assemble(of_pod, body, reading, log, claims=claims)
+
+
+def assemble(head: Head, body: Record, reading: Reading, log: Log, *, claims: Sequence[Volume] = ()) -> Found:
+    """The pod that `body` describes: a pod's spec, or an i2kit manifest."""
+    containers = named(body, "containers")
+    records = [holder for _, holder in containers]
+    names = {id(holder): name for name, holder in containers}
+    _check_names(containers, log)
+    pod.check_ports(records, lambda holder: names[id(holder)], log)
+    security.check_root(records, body, log)
+    if any(map(pod.is_unsized, records)):
+        reading.unsized.add(f"{head.namespace}/{head.name}")
+    known = downward.Pod(
+        namespace=head.namespace,
+        account=head.account,
+        labels=dict(head.labels),
+        annotations=head.annotations,
+        containers=dict(containers),
+    )
+    needs = Needs(tuple(variables(holder, known, log) for holder in records))
+    workload = Workload(
+        name=head.name,
+        namespace=head.namespace,
+        labels=head.labels,
+        containers=tuple(pod.container(holder, name, body, log) for name, holder in containers),
         hosts=tuple(
             (alias.text("ip") or "", " ".join(alias.items("hostnames")))
             for alias in body.items("hostAliases")
@@ -75,9 +100,9 @@ def read(
         grace_s=rollout.grace(body),
         sysctls=security.sysctls(body, log),
         volumes=tuple(claims),
-        position=metadata.place("name"),
+        position=head.position,
     )
-    return Found(workload, Needs())
+    return Found(workload, needs)
 
 
 def _instance_type(nodes: Record | None) -> str | None:
@@ -86,29 +111,11 @@ def _instance_type(nodes: Record | None) -> str | None:
     return next((found for word in words if nodes and (found := nodes.text(word))), None)
 
 
-def _env(holder: Record, known: downward.Pod, log: Log) -> Sequence[tuple[str, str]]:
-    env = []
+def _check_names(containers: Sequence[tuple[str, Record]], log: Log) -> None:
     first: dict[str, Position] = {}
-    for variable in holder.items("env"):
-        name = variable.text("name")
-        if name is None:
-            continue
+    for name, holder in containers:
         if name in first:
-            message = f"`{name}` is given twice and the last counts; the first is at {first[name]}"
-            log.warn(variable.place("name"), variable.at("name"), message)
-        first.setdefault(name, variable.place("name"))
-        source = variable.record("valueFrom")
-        given = downward.value(variable, source, holder, known, log) if source else variable.text("value")
-        env.append((name, given or ""))
-    return env
-
-
-def _check_names(containers: Sequence[Record], log: Log) -> None:
-    first: dict[str, Position] = {}
-    for holder in containers:
-        name = holder.text("name")
-        if name is not None and name in first:
             message = f"`{name}` is given twice; the first is at {first[name]}"
             log.problem(holder.place("name"), holder.at("name"), message, "give each container its own name")
-        elif name is not None:
+        elif name:
             first[name] = holder.place("name")

@@ -1,6 +1,8 @@
 """What the documents said so far: values, and what checks across documents need beside them. Pure."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from i2kit.errors import Position
 from i2kit.model import Alias, Ingress, Metric, NetworkPolicy, Scaling, Service, Workload
@@ -53,9 +55,73 @@ class FoundScaler:
     followed: tuple[Followed, ...]
 
 
+ConfigKind = Literal["ConfigMap", "Secret"]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a ConfigMap or a Secret holds, by its keys; `binary` are those of no text.
+
+    It is `whole` if nothing that it holds was wrong.
+    """
+
+    kind: ConfigKind
+    namespace: str
+    name: str
+    values: Mapping[str, bytes] = field(repr=False)
+    binary: frozenset[str] = frozenset()
+    whole: bool = True
+    position: Position | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A ConfigMap or a Secret that is needed, and where its name is written."""
+
+    kind: ConfigKind
+    name: str
+    position: Position
+    path: str
+    key: str | None = None
+    """The one key of it; None for all."""
+    optional: bool = False
+    key_position: Position | None = None
+    key_path: str = ""
+
+    @property
+    def key_place(self) -> tuple[Position, str]:
+        """Where the key is written, or else the name."""
+        return self.key_position or self.position, self.key_path or self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Variables:
+    """A container's environment as written: `every` has prefixes and what each key is a variable of."""
+
+    every: tuple[tuple[str, Reference], ...] = ()
+    each: tuple[tuple[str, str | Reference], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a workload needs of other documents. Nothing yet."""
+    """What a workload is made of that other documents say.
+
+    `variables` are those of each container, first of the ones that come first.
+    """
+
+    variables: tuple[Variables, ...] = ()
+    logins: tuple[Reference, ...] = ()
+
+    @property
+    def references(self) -> Iterator[Reference]:
+        """All ConfigMaps and Secrets that it is made of."""
+        for one in self.variables:
+            yield from (reference for _, reference in one.every)
+            yield from (value for _, value in one.each if isinstance(value, Reference))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +142,7 @@ class Reading:
     """
 
     workloads: list[Workload] = field(default_factory=list)
+    configs: list[Config] = field(default_factory=list)
     needs: list[Needs] = field(default_factory=list)
     """Of each workload."""
     services: list[FoundService] = field(default_factory=list)

@@ -6,7 +6,7 @@ disagree. Pure.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from i2kit.manifest import names, quantity
@@ -73,6 +73,64 @@ class Text:
 
     def words(self) -> str:
         return self.means
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """A value that must not be seen, wherever a record of it is shown."""
+
+    value: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """Text that no message may quote, read as Opaque."""
+
+    def read(self, node: Node, path: str, log: Log) -> Opaque | None:
+        if isinstance(node, ScalarNode) and node.value is None:
+            return Opaque(b"")
+        if isinstance(node, ScalarNode) and isinstance(node.value, str):
+            return Opaque(node.value.encode(errors="surrogatepass"))
+        hint = "put it in quotes" if isinstance(node, ScalarNode) else None
+        log.problem(node.position, path, f"must be text and is {_without_value(node)}", hint)
+        return None
+
+    def schema(self, definitions: Definitions) -> Schema:
+        return {"type": ["string", "null"]}
+
+    def words(self) -> str:
+        return "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """Bytes in base64 (RFC 4648, section 4, with line breaks), read as Opaque; no message quotes it."""
+
+    def read(self, node: Node, path: str, log: Log) -> Opaque | None:
+        text = Hidden().read(node, path, log)
+        if text is None:
+            return None
+        import binascii  # only Secrets need it
+
+        try:
+            return Opaque(binascii.a2b_base64(text.value.translate(None, b"\r\n"), strict_mode=True))
+        except binascii.Error:
+            hint = "`base64 -w0 FILE` writes it; a Secret takes plain text in stringData"
+            log.problem(node.position, path, "is not base64", hint)
+        return None
+
+    def schema(self, definitions: Definitions) -> Schema:
+        return {"type": ["string", "null"], "pattern": "^[A-Za-z0-9+/\\r\\n]*={0,2}[\\r\\n]*$"}
+
+    def words(self) -> str:
+        return "base64"
+
+
+def _without_value(node: Node) -> str:
+    """What a value is, without telling it."""
+    if not isinstance(node, ScalarNode):
+        return described(node)
+    return "a boolean to YAML" if isinstance(node.value, bool) else "a number to YAML"
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,13 @@ class Record:
         return self.items(name)
 
 
+def named(record: Record, field_name: str) -> tuple[tuple[str, Record], ...]:
+    """The records of a list by what each says is its `name`, or of a mapping by their keys."""
+    return tuple(
+        (one.text("name") or "", one) if isinstance(one, Record) else one for one in record.items(field_name)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ListOf:
     """A list, read as a tuple without the items that were wrong."""

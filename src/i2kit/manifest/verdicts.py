@@ -19,6 +19,7 @@ from i2kit.manifest.documents import Aim, Document, Naming, Selecting
 from i2kit.manifest.files import File
 from i2kit.manifest.log import Finding, Log
 from i2kit.manifest.reading import Reading
+from i2kit.manifest.resolve import Beside, resolve
 
 Verdict = Literal["deploys", "warns", "refused"]
 
@@ -123,6 +124,9 @@ def _compare(one: _Read) -> None:
 
 
 def _names(reading: Reading) -> Iterator[tuple[str, str, Position]]:
+    for config in reading.configs:
+        if config.position:
+            yield config.kind, config.key, config.position
     for kind, found in (
         ("deployment", reading.workloads),
         ("service", [one.service for one in reading.services]),
@@ -143,15 +147,32 @@ class _About:
         self._memo: dict[tuple[Hashable, Aim], list[Document]] = {}
         self._found: dict[int, list[Document]] = defaultdict(list)
         self._lost: set[int] = set()
+        self._offered: dict[Hashable, Document] = {}
+        """By place, kind and key: the first."""
+        self._used: set[int] = set()
         everything = [document for one in read for document in one.documents]
         for document in everything:
             self._enter(document)
         self._join(document for document in everything if document.pods is None)
+        for document in everything:
+            self._used.update(id(one) for one in self.used_by(document))
 
     def about(self, workload: Document) -> Sequence[Document]:
         """The documents that are about a workload, those of its own file first."""
         found = self._found[id(workload)]
         return sorted(found, key=lambda one: one.file != workload.file)
+
+    def used_by(self, workload: Document) -> list[Document]:
+        """The documents that a workload is made of: of each name the nearest."""
+        found: list[Document] = []
+        for use in sorted(workload.pods.uses if workload.pods else ()):
+            places = self._near[workload.file]
+            nearest = (one for near in places if (one := self._offered.get((near, *use))))
+            found.extend(one for one in [next(nearest, None)] if one)
+        return found
+
+    def is_used(self, document: Document) -> bool:
+        return id(document) in self._used
 
     def leads_nowhere(self, document: Document) -> bool:
         return id(document) in self._lost
@@ -164,6 +185,8 @@ class _About:
                 self._workloads[near, document.namespace].append(document)
                 for label in pods.labels:
                     self._workloads[near, document.namespace, label].append(document)
+            elif document.kind in documents.OFFERS:
+                self._offered.setdefault((near, document.kind, document.key), document)
             elif document.kind == "Service":
                 self._services[near, document.key].append(document)
 
@@ -218,9 +241,10 @@ def _of_file(one: _Read, about: _About) -> Iterator[Judgement]:
     others = []
     for document in one.documents:
         if document.pods:
-            findings = [*document.log.findings, *_of_others(document, about.about(document)), *ends]
+            others_ = _of_others(document, about.about(document), about.used_by(document))
+            findings = [*document.log.findings, *others_, *ends]
             yield Judgement(document.file, document.kind, document.name, _ordered(document.file, findings))
-        elif document.aim is None or about.leads_nowhere(document):
+        elif (document.aim is None and not about.is_used(document)) or about.leads_nowhere(document):
             log = Log()
             if one.whole:
                 _alone(document, log)
@@ -231,12 +255,14 @@ def _of_file(one: _Read, about: _About) -> Iterator[Judgement]:
         yield Judgement(one.file.name, None, None, found)
 
 
-def _of_others(workload: Document, others: Sequence[Document]) -> Iterator[Finding]:
-    """What is wrong in documents about a workload, and between it and them.
+def _of_others(workload: Document, others: Sequence[Document], used: Sequence[Document]) -> Iterator[Finding]:
+    """What is wrong in documents about a workload and in those that it is made of, and between it and them.
 
     Those of one file are looked at together; what two files have in common is no problem.
     """
     by_file: dict[str, list[Document]] = {workload.file: []}
+    for one in used:
+        yield from one.log.findings
     for other in others:
         yield from other.log.findings
         by_file.setdefault(other.file, []).append(other)
@@ -255,6 +281,15 @@ def _of_others(workload: Document, others: Sequence[Document]) -> Iterator[Findi
         log = Log(MAX_PER_DOCUMENT)
         checks.whole(reading, log)
         yield from log.findings
+    made_of = Reading(
+        workloads=list(mine.workloads),
+        needs=list(mine.needs),
+        configs=[each for one in used for each in one.reading.configs],
+        complete=mine.complete and all(one.reading.complete for one in used),
+    )
+    log = Log(MAX_PER_DOCUMENT)
+    resolve(made_of, Beside(demanded=False, customized=files.is_customized), log)
+    yield from log.findings
 
 
 def _alone(document: Document, log: Log) -> None:

@@ -1,0 +1,271 @@
+"""Workloads made whole: what they need of ConfigMaps and Secrets, once all documents are there.
+
+In: what was read, and the Secrets that were given beside. Out: the workloads with their environments, the
+values of the Secrets that are needed, and problems in the log. The order of documents does not matter. Pure.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from i2kit.errors import Position
+from i2kit.manifest import names
+from i2kit.manifest.given import Given, Wanted, values
+from i2kit.manifest.log import Log, did_you_mean
+from i2kit.manifest.reading import Config, ConfigKind, Needs, Reading, Reference, Variables
+from i2kit.model import Container, Pairs, SecretKey, SecretValue, Workload, field_word, secret_field
+
+_LOGIN_KEYS = (".dockerconfigjson", ".dockercfg")
+_TLS_KEYS = ("tls.crt", "tls.key")
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is known beside the documents.
+
+    Secrets that are missing are `demanded`, or else told as what a deploy will need. `customized` says of a
+    file whether kustomize makes the manifests there.
+    """
+
+    given: Sequence[Given] = ()
+    demanded: bool = True
+    customized: Callable[[str], bool] = lambda file: False
+
+
+def resolve(reading: Reading, beside: Beside, log: Log) -> tuple[SecretValue, ...]:
+    """Complete the workloads of the reading. Gives what the Secrets that they need hold."""
+    known = _Known(reading, beside, log)
+    reading.workloads[:] = [
+        _Resolver(workload.namespace, known, log).workload(workload, needs)
+        for workload, needs in zip(reading.workloads, reading.needs, strict=True)
+    ]
+    for ingress in reading.ingresses:
+        for _, secret in ingress.tls:
+            if ingress.position:
+                for key in _TLS_KEYS:
+                    place = Reference("Secret", secret, ingress.position, "spec.tls.secretName", key)
+                    known.value(ingress.namespace, place)
+    known.tell()
+    return known.used()
+
+
+@dataclass(slots=True)
+class _Missing:
+    position: Position
+    path: str
+    keys: dict[str, None] = field(default_factory=dict)
+    there: Position | None = None
+    """Where the Secret is that lacks them."""
+
+
+class _Known:
+    """ConfigMaps and Secrets by namespace and name, and which values of them were asked for."""
+
+    def __init__(self, reading: Reading, beside: Beside, log: Log) -> None:
+        self._reading, self._beside, self._log = reading, beside, log
+        self._configs: dict[tuple[ConfigKind, str, str], Config] = {}
+        for one in reading.configs:
+            self._configs.setdefault((one.kind, one.namespace, one.name), one)
+        for (namespace, name), held in values(beside.given, _wanted(reading), log).items():
+            key: tuple[ConfigKind, str, str] = ("Secret", namespace, name)
+            before = self._configs.get(key)
+            merged = {**(before.values if before else {}), **held}
+            self._configs[key] = (
+                replace(before, values=merged) if before else Config("Secret", namespace, name, merged)
+            )
+        self._used: dict[tuple[str, str, str], bytes] = {}
+        self._missing: dict[tuple[str, str], _Missing] = {}
+
+    def config(self, namespace: str, reference: Reference) -> Config | None:
+        """What is referred to; where it is missing and has to be there, that is told."""
+        found = self._configs.get((reference.kind, namespace, reference.name))
+        if found is None and not reference.optional:
+            if reference.kind == "Secret":
+                self._lacks(namespace, reference, None)
+            else:
+                self._no_config_map(namespace, reference)
+        return found
+
+    def value(self, namespace: str, reference: Reference) -> bytes | None:
+        """The value of one key; where it is missing and has to be there, that is told."""
+        found, key = self.config(namespace, reference), reference.key
+        if found is None or key is None:
+            return None
+        if key not in found.values:
+            if not reference.optional and found.whole:
+                if found.kind == "Secret":
+                    self._lacks(namespace, reference, found.position)
+                else:
+                    self._no_key(found, reference)
+            return None
+        if found.kind == "Secret":
+            self.use(namespace, reference.name, key)
+        return found.values[key]
+
+    def use(self, namespace: str, secret: str, key: str) -> None:
+        """Remember that a value is needed."""
+        held = self._configs["Secret", namespace, secret].values[key]
+        self._used.setdefault((namespace, secret, key), held)
+
+    def login(self, namespace: str, reference: Reference) -> None:
+        """A Secret with the password of a registry, which the user may have instead."""
+        found = self._configs.get(("Secret", namespace, reference.name))
+        keys = [key for key in _LOGIN_KEYS if found and key in found.values]
+        for key in keys[:1]:
+            self.use(namespace, reference.name, key)
+        if not keys and (found is None or found.whole):
+            message = f"Secret `{reference.name}` is in none of these files: what docker login left is used"
+            if found:
+                message = f"Secret `{reference.name}` has no {_LOGIN_KEYS[0]}: what docker login left is used"
+            self._log.warn(reference.position, reference.path, message)
+
+    def used(self) -> tuple[SecretValue, ...]:
+        """All values that were asked for."""
+        return tuple(SecretValue(*at, value) for at, value in sorted(self._used.items()))
+
+    def tell(self) -> None:
+        """Say which Secrets are missing, each once."""
+        if not self._reading.complete:
+            return
+        for (namespace, name), one in self._missing.items():
+            keys = ", ".join(f"`{key}`" for key in one.keys)
+            holder = f"{namespace}/{name}" if namespace != "default" else name
+            if len(one.keys) > 1 or one.there:
+                words = " ".join(f"--secret {holder}:{key}=FILE" for key in one.keys)
+            else:
+                words = f"--secret {holder}=FILE"
+            if one.there:
+                message = f"Secret `{name}` (at {one.there}) has no key {keys}"
+            else:
+                message = f"Secret `{name}` is in none of these files"
+                message += f"; needed of it: {keys}" if one.keys else ""
+            if self._beside.demanded:
+                self._log.problem(one.position, one.path, message, f"give it with {words}")
+            else:
+                self._log.warn(one.position, one.path, f"{message}; to deploy, give it with {words}")
+
+    def _lacks(self, namespace: str, reference: Reference, there: Position | None) -> None:
+        place = reference.key_place if there else (reference.position, reference.path)
+        one = self._missing.setdefault((namespace, reference.name), _Missing(*place, there=there))
+        if reference.key is not None:
+            one.keys[reference.key] = None
+
+    def _no_config_map(self, namespace: str, reference: Reference) -> None:
+        if not self._reading.complete or self._log.full:
+            return
+        name = reference.name
+        others = [one for one in self._reading.configs if one.kind == "ConfigMap"]
+        elsewhere = next((one.namespace for one in others if one.name == name), None)
+        near = did_you_mean(name, [one.name for one in others if one.namespace == namespace][:100])
+        if elsewhere:
+            hint = f"the one at hand is in namespace `{elsewhere}`"
+        elif self._beside.customized(reference.position.file):
+            hint = "kustomize may make it: kustomize build DIR | i2kit deploy -f -"
+        else:
+            hint = near or "give its file too, with another -f"
+        message = f"there is no ConfigMap `{name}` in namespace `{namespace}` of these files"
+        self._log.problem(reference.position, reference.path, message, hint)
+
+    def _no_key(self, config: Config, reference: Reference) -> None:
+        key = reference.key or ""
+        hint = did_you_mean(key, list(config.values)[:100])
+        if hint is None and config.values:
+            hint = f"its keys: {', '.join(sorted(config.values)[:10])}"
+        message = f"ConfigMap `{config.name}` has no key `{key}`"
+        self._log.problem(*reference.key_place, message, hint)
+
+
+def _wanted(reading: Reading) -> Mapping[tuple[str, str], Wanted]:
+    """What is needed of each Secret."""
+    keys: dict[tuple[str, str], set[str]] = defaultdict(set)
+    every: set[tuple[str, str]] = set()
+    for workload, needs in zip(reading.workloads, reading.needs, strict=True):
+        for one in needs.references:
+            at = workload.namespace, one.name
+            if one.kind == "Secret" and one.key is None:
+                every.add(at)
+                keys[at] |= set()
+            elif one.kind == "Secret" and one.key is not None:
+                keys[at].add(one.key)
+        for one in needs.logins:
+            keys[workload.namespace, one.name].add(_LOGIN_KEYS[0])
+    for ingress in reading.ingresses:
+        for _, secret in ingress.tls:
+            keys[ingress.namespace, secret] |= set(_TLS_KEYS)
+    return {at: Wanted(frozenset(found), at in every) for at, found in keys.items()}
+
+
+class _Resolver:
+    """Completes one workload."""
+
+    def __init__(self, namespace: str, known: _Known, log: Log) -> None:
+        self._namespace, self._known, self._log = namespace, known, log
+        self._secrets: dict[SecretKey, None] = {}
+
+    def workload(self, workload: Workload, needs: Needs) -> Workload:
+        every = (*workload.init, *workload.containers)
+        completed = [
+            replace(container, env=self._env(variables, container))
+            for container, variables in zip(every, needs.variables, strict=True)
+        ]
+        for one in needs.logins:
+            self._known.login(self._namespace, one)
+        count = len(workload.init)
+        return replace(
+            workload,
+            init=tuple(completed[:count]),
+            containers=tuple(completed[count:]),
+            secrets=tuple(sorted(self._secrets, key=lambda one: (one.secret, one.key))),
+            logins=tuple(dict.fromkeys(one.name for one in needs.logins)),
+        )
+
+    def _env(self, variables: Variables, container: Container) -> Pairs:
+        found: dict[str, str] = {}
+        for prefix, reference in variables.every:
+            found.update(self._every(prefix, reference))
+        return (*found.items(), *self._each(variables.each))
+
+    def _every(self, prefix: str, reference: Reference) -> Iterator[tuple[str, str]]:
+        """A variable for each key; those that cannot be variables are left out, as in Kubernetes."""
+        config = self._known.config(self._namespace, reference)
+        if config is None:
+            return
+        strange = []
+        for key in config.values.keys() - config.binary:
+            if names.variable(prefix + key):
+                strange.append(key)
+        for key in config.values:
+            if key in strange or key in config.binary:
+                continue
+            one = replace(reference, key=key)
+            value = self._known.value(self._namespace, one)
+            if value is not None:
+                yield prefix + key, self._word(one, key, value)
+        if strange:
+            keys = ", ".join(f"`{key}`" for key in sorted(strange)[:5])
+            message = f"these keys of {config.kind} `{config.name}` cannot be names of variables: {keys}"
+            self._log.warn(reference.position, reference.path, message)
+
+    def _each(self, pairs: Iterable[tuple[str, str | Reference]]) -> Iterator[tuple[str, str]]:
+        for name, value in pairs:
+            if isinstance(value, str):
+                yield name, value
+            elif value.key is not None and (held := self._known.value(self._namespace, value)) is not None:
+                yield name, self._word(value, value.key, held)
+
+    def _word(self, reference: Reference, key: str, value: bytes) -> str:
+        """What stands in the image for a value; that of a ConfigMap itself, with nothing in it expanded."""
+        if b"\0" in value:
+            message = f"the value of `{key}` of {reference.kind} `{reference.name}` has a NUL character in it"
+            hint = "no variable can hold one: mount it as a file"
+            self._log.problem(*reference.key_place, message, hint)
+            return ""
+        if reference.kind == "Secret":
+            self._secrets[SecretKey(reference.name, key)] = None
+            return field_word(secret_field(reference.name, key))
+        try:
+            return value.decode().replace("$", "$$")
+        except UnicodeDecodeError:
+            message = f"the value of `{key}` of ConfigMap `{reference.name}` is no text"
+            self._log.problem(*reference.key_place, message, "mount it as a file")
+            return ""
