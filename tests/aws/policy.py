@@ -274,6 +274,11 @@ def _of_groups(action: str, params: Params, tags: Tags) -> Iterator[Request]:
     yield Request(action, f"arn:aws:autoscaling:{HERE}:autoScalingGroup:*:autoScalingGroupName/{name}")
 
 
+def _of_parameters(action: str, params: Params, tags: Tags) -> Iterator[Request]:
+    for name in params.get("Names") or [params.get("Path") or params["Name"]]:
+        yield Request(action, f"arn:aws:ssm:{HERE}:parameter{name}")
+
+
 def _certificate(action: str, params: Params, tags: Tags) -> Iterator[Request]:
     yield Request(action, params["CertificateArn"])
 
@@ -288,6 +293,7 @@ RULES: Mapping[str, Rule] = {
     "ec2:GetConsoleOutput": _one("InstanceId", f"arn:aws:ec2:{HERE}:instance/"),
     "ec2:DescribeVpcAttribute": _one("VpcId", f"arn:aws:ec2:{HERE}:vpc/"),
     "logs": _of_logs,
+    "ssm": _of_parameters,
     "route53:GetHostedZone": _of_zones,
     "acm:DescribeCertificate": _certificate,
     "autoscaling:SetDesiredCapacity": _of_groups,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from i2kit.model import Amount, Metric, Port, Resources, Scaling, Strategy
+from i2kit.model import Amount, Metric, Port, Resources, Scaling, SecretKey, Strategy
 from i2kit.providers.aws.design.template import template
 from i2kit.providers.aws.place.network import network_template
 
@@ -114,6 +114,10 @@ def all_templates() -> Mapping[str, dict[str, Any]]:
             NETWORK,
             PUBLIC_ZONE,
             OPTIONS,
+        ),
+        # Where its secrets are is told, and no more than that.
+        "secrets": template(
+            release(replicas=1, secrets=(SecretKey("db", "password"),)), AMI, NETWORK, None, OPTIONS
         ),
         "network": network_template(["us-east-1b", "us-east-1a"], zone_name="i2kit.internal"),
     }

@@ -709,6 +709,14 @@ def targets_can_be_unhealthy(cloud: Cloud) -> None:
     assert states(cloud) == ["unhealthy"] * 2
 
 
+@probe
+def a_parameter_is_as_small_as_its_tier(cloud: Cloud) -> None:
+    words = {"Type": "SecureString", "Tier": "Standard"}
+    cloud.ssm.put_parameter(Name="/i2kit/a", Value="x" * 4096, **words)
+    with pytest.raises(ClientError, match="ValidationException"):
+        cloud.ssm.put_parameter(Name="/i2kit/b", Value="x" * 4097, **words)
+
+
 @pytest.mark.parametrize("holds", PROBES, ids=lambda one: one.__name__)
 def test_correction(holds: Probe, aws: Aws, as_is: Emulator) -> None:
     holds(Cloud(aws.emulator))

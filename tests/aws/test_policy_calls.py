@@ -13,7 +13,7 @@ import pytest
 
 from i2kit.errors import InputError, NotReadyError, OperationError, RolloutError
 from i2kit.events import Event, Replicas, Started, ignore
-from i2kit.model import Deployment, Metric, Release, Resources, Scaling
+from i2kit.model import Deployment, Metric, Release, Resources, Scaling, SecretKey, SecretValue
 from i2kit.providers import Front, Rollback, Scale, Wanted
 from i2kit.providers.aws import AwsProvider
 from i2kit.providers.aws.access import calls
@@ -137,6 +137,10 @@ def with_the_shared_network(cloud: Cloud) -> None:
     given_up(cloud)
     cloud.do(Front((service("front", (8080, 80, "http")),)))
     cloud.do(Rollback())
+    for value in (b"one", b"two"):
+        kept = replace(first, secrets=(SecretValue("default", "db", "password", value),))
+        told = (SecretKey("db", "password"),)
+        cloud.do(replace(kept, workload=replace(kept.workload, secrets=told)), **private)
     run = cloud.run()
     run.list(), run.history(WEB), list(run.logs(WEB, container=None, replica=None, follow=False))
     for one in run.images():

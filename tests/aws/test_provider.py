@@ -120,6 +120,7 @@ def left(aws: Aws) -> list[str]:
         *(one["StackName"] for one in stacks),
         *(one["VpcId"] for one in ec2.describe_vpcs()["Vpcs"] if not one["IsDefault"]),
         *running(aws),
+        *(one["Name"] for one in aws.client("ssm").describe_parameters()["Parameters"]),
     ]
 
 

@@ -2,11 +2,22 @@
 
 from types import ModuleType
 
-from tests.aws.emulator import autoscaling, cloudformation, ec2, elbv2, images, logs, places, route53, watched
+from tests.aws.emulator import (
+    autoscaling,
+    cloudformation,
+    ec2,
+    elbv2,
+    images,
+    logs,
+    places,
+    route53,
+    ssm,
+    watched,
+)
 
 MODULES: tuple[ModuleType, ...] = (
     *(autoscaling, cloudformation, ec2, elbv2),
-    *(images, logs, places, route53, watched),
+    *(images, logs, places, route53, ssm, watched),
 )
 
 

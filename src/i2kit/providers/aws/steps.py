@@ -42,6 +42,7 @@ from i2kit.providers.aws.design import (
     revise,
     template,
 )
+from i2kit.providers.aws.design import secrets as sets
 from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.design.revise import NEW_AMI, Place, Stand
 from i2kit.providers.aws.place import surroundings
@@ -53,6 +54,7 @@ from i2kit.providers.aws.running import (
     stacks,
     update,
 )
+from i2kit.providers.aws.running.secrets import Sets
 from i2kit.providers.aws.running.stacks import DEPLOYMENT, Order, Pace, Stack
 from i2kit.providers.aws.running.update import Update
 from i2kit.providers.aws.values import NETWORK_STACK, Ami, Architecture, Options, stack_name
@@ -325,7 +327,9 @@ class Steps:
             more = checks.problems(wanted, anywhere.network, anywhere.zone, chosen)
             raise InputError(dict.fromkeys((*error.problems, *more))) from error
         before = self.usable(there)
-        place = Place(where.network, where.zone, self.ami(wanted, chosen, before), chosen)
+        kept = Sets(self.account, key, sets.parameters(wanted))
+        told = kept.planned(before.record if before else None)
+        place = Place(where.network, where.zone, self.ami(wanted, chosen, before), chosen, told)
         after = revise.released(before, wanted, place, self.others(key), now())
         if wrong := self.problems(before, after, where, place):
             raise InputError(wrong)
@@ -346,7 +350,9 @@ class Steps:
             network, zone, notes = before.record.network, before.record.zone, ()
         same_image = before is not None and before.record.release.image.id == wanted.image.id
         found_ami = before.record.ami if before and same_image else unmade(wanted)
-        after = revise.released(before, wanted, Place(network, zone, found_ami, chosen), (), now())
+        told = ((before and before.record.secrets) or sets.NEW) if wanted.workload.secrets else ""
+        place = Place(network, zone, found_ami, chosen, told)
+        after = revise.released(before, wanted, place, (), now())
         wrong = checks.problems(after.record.whole, network, zone, after.record.options)
         if wrong:
             raise InputError(wrong)
@@ -356,6 +362,8 @@ class Steps:
             else "nothing: this machine has never seen it"
         )
         said = f"AWS cannot be reached: compared with {compared}"
+        if told and told != sets.NEW:
+            said += "; whether secrets are others now is not known"
         old = before.template if before else None
         return Plan(
             key,
@@ -422,6 +430,12 @@ class Steps:
                 hint=f"these are kept: {', '.join(kept)}" if kept else "deploy it again, from its files",
             )
         near = self.others(target.key) if target.options.addresses else ()
+        if target.secrets and target.secrets not in Sets(self.account, target.key).names():
+            raise OperationError(
+                f"{target.key} cannot go back to revision {target.revision}: its secrets are gone from "
+                "Parameter Store",
+                hint="deploy it again, from its files",
+            )
         return revise.rolled_back(before, wanted, near, now(), self.scaled_to(before))
 
     def scaled_to(self, before: Stand) -> int | None:
@@ -464,6 +478,8 @@ class Steps:
                 one = found.stand.record
                 for id_ in dict.fromkeys(each.ami.id for each in (*one.history, one)):
                     made.append(Action("remove", f"AMI {id_}", "unless another deployment needs it"))
+                if any(each.secrets for each in (*one.history, one)):
+                    made.append(Action("remove", f"secrets {sets.folder(key)}"))
             return tuple(made)
         return tuple(Action("remove", what, "an interrupted run has left it") for what in self.left(key))
 
@@ -472,6 +488,7 @@ class Steps:
         for image in upkeep.images(self.account):
             if key in image.keys and not image.used_by:
                 yield f"AMI {image.id}"
+        yield from (f"secrets {sets.path(key, id_)}" for id_ in Sets(self.account, key).names())
         kept = {id_ for one in ami.owned(self.account.images) for id_ in one.snapshots}
         with explained(f"looking for snapshots of {key}"):
             pages = self.account.ec2.get_paginator("describe_snapshots").paginate(
@@ -520,6 +537,7 @@ class Steps:
             chosen = options(wanted, self.settings, self.account.region)
             where = surroundings.look(self.account, self.settings.aws, types=types(chosen))
             published = self.published(wanted, chosen, watch)
+        kept = Sets(self.account, key, sets.parameters(wanted) if isinstance(wanted, Release) else {})
         after: Stand | None = None
         first = False
         running: Update | None = None
@@ -530,7 +548,8 @@ class Steps:
             first = before is None
             if isinstance(wanted, Release):
                 assert published and where and chosen
-                place = Place(where.network, where.zone, published, chosen)
+                told = kept.placed(before.record if before else None, watch)
+                place = Place(where.network, where.zone, published, chosen, told)
                 after = revise.released(before, wanted, place, self.others(key), now())
             elif before is None or wanted is None:
                 raise OperationError(f"{key} was removed by somebody else meanwhile")
@@ -558,13 +577,14 @@ class Steps:
             )
         except I2kitError as error:
             if published:
-                self.take_back(key, after, watch)
+                self.take_back(key, after, kept, watch)
             if isinstance(error, RolloutError) and running:
                 raise self.told(error, running) from error
             raise
         made = self.stand(stack)
         if made is None:
             raise OperationError(f"{key} was removed by somebody else meanwhile")
+        kept.tidy(made.record)
         workload = made.record.release.workload
         if first and workload.scaling and workload.scaling.least < workload.replicas:
             # A number in the template would be brought back by each update, however many there are then.
@@ -622,8 +642,8 @@ class Steps:
         seen.remember(self._folder, stack.name, stand.template)
         return observe.wait(self.account, stack, stand.record, watch, self.pace)
 
-    def take_back(self, key: str, after: Stand | None, watch: Watcher) -> None:
-        """After a failed deploy, remove the AMI that was made for it, unless something needs it.
+    def take_back(self, key: str, after: Stand | None, kept: Sets, watch: Watcher) -> None:
+        """After a failed deploy, remove AMI and secrets that were made for it, unless something needs them.
 
         Where an operation still runs, or AWS can't be reached, everything stays for the next run.
         """
@@ -632,6 +652,7 @@ class Steps:
             if found.stack and found.stack.busy:
                 return
             upkeep.forget(self.account, key, after.record if after else None, watch)
+            kept.tidy(found.stand.record if found.stand else None, own=True)
             if found.stack is None and stacks.find(self.account.cloudformation, NETWORK_STACK):
                 watch(Note(f"the shared network {NETWORK_STACK} stays; it costs nothing by itself"))
 
@@ -642,6 +663,7 @@ class Steps:
         if found.stack:
             stacks.delete(client, name, watch, pace=self.pace)
         seen.forget(self._folder, name)
+        Sets(self.account, key).remove()
         upkeep.forget(self.account, key, found.stand.record if found.stand else None, watch)
         self.remove_network(watch)
 

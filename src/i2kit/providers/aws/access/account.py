@@ -48,6 +48,10 @@ class Account:
         return self._client("cloudwatch")
 
     @cached_property
+    def ssm(self) -> Any:
+        return self._client("ssm")
+
+    @cached_property
     def logs(self) -> Any:
         return self._client("logs")
 

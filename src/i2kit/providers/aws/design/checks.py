@@ -15,7 +15,7 @@ from typing import Any
 
 from i2kit.errors import Problem
 from i2kit.model import Release, Workload
-from i2kit.providers.aws.design import instances, rollout, userdata
+from i2kit.providers.aws.design import instances, rollout, secrets, userdata
 from i2kit.providers.aws.design.balancing import Balancer, balancers
 from i2kit.providers.aws.design.instances import Need
 from i2kit.providers.aws.design.parts import dumps
@@ -86,6 +86,7 @@ def problems(release: Release, network: Network, zone: Zone | None, options: Opt
         *_of_instance_type(release, options),
         *_of_scaling(release, options),
         *_of_alarms(options),
+        *secrets.problems(release),
         *_of_sizes(release, network, zone, options),
     )
 
@@ -356,7 +357,8 @@ def _of_sizes(release: Release, network: Network, zone: Zone | None, options: Op
     workload = release.workload
     fewer = "split the deployment, or have fewer services and ports"
     own = {service.key: LONGEST_BALANCER_NAME for service in release.services}
-    told = userdata.render(release, zone, {**dict(options.addresses), **own}, options.region)
+    told_set = secrets.NEW if workload.secrets else ""
+    told = userdata.render(release, zone, {**dict(options.addresses), **own}, options.region, told_set)
     if (size := len(told.encode())) > userdata.LIMIT_BYTES:
         yield Problem(
             f"deployment `{workload.name}`: its machines would be told of services in {size:,} bytes of user "

@@ -20,6 +20,9 @@ SIZES = ("MinSize", "MaxSize", "DesiredCapacity")
 UPDATES = ("UpdatePolicy", "AutoScalingInstanceRefresh", "Preferences")
 """Where a template says how a group is updated; for people that is `updates`."""
 
+SECRETS = "secrets="
+"""How the line of user data begins that says where a machine's secrets are."""
+
 _MAX_SHOWN = 60
 
 
@@ -196,8 +199,12 @@ def _refers(value: Mapping[str, Any]) -> bool:
 def _change(was: Any, will: Any) -> Iterator[str]:
     if isinstance(was, str) and isinstance(will, str) and "\n" in was + will:
         lines, others = was.splitlines(), will.splitlines()
-        yield from (f"without {_shown(line)}" for line in lines if line not in others)
-        yield from (f"with {_shown(line)}" for line in others if line not in lines)
+        gone = [line for line in lines if line not in others]
+        new = [line for line in others if line not in lines]
+        if any(line.startswith(SECRETS) for line in (*gone, *new)):
+            yield "secrets changed"
+        yield from (f"without {_shown(line)}" for line in gone if not line.startswith(SECRETS))
+        yield from (f"with {_shown(line)}" for line in new if not line.startswith(SECRETS))
     elif isinstance(was, list) and isinstance(will, list):
         yield from (f"without {_shown(one)}" for one in was if one not in will)
         yield from (f"with {_shown(one)}" for one in will if one not in was)

@@ -82,6 +82,8 @@ class Record:
     attached: tuple[Service, ...] = ()
     implied: bool = True
     """Whether the service of the deployment's name came by itself."""
+    secrets: str = ""
+    """The set in Parameter Store that its machines read; empty where they read none."""
     history: tuple["Record", ...] = field(default=())
 
     @property
@@ -254,6 +256,7 @@ def _data(record: Record) -> Data:
         "Implied": record.implied,
         "Services": _services(release.services),
         "Attached": _services(record.attached),
+        **({"Secrets": record.secrets} if record.secrets else {}),
         # There can be many, and they are much alike.
         **({"Neighbours": _packed(near)} if near else {}),
     }
@@ -399,6 +402,7 @@ def _record(data: Mapping[str, Any]) -> Record:
         network=Network("", (), ()),
         attached=attached,
         implied=data["Implied"],
+        secrets=data.get("Secrets", ""),
     )
 
 

@@ -57,6 +57,8 @@ class Place:
     zone: Zone | None
     ami: Ami
     options: Options
+    secrets: str = ""
+    """Record.secrets."""
 
 
 def stand(one: Record) -> Stand:
@@ -126,6 +128,7 @@ def released(
         zone=place.zone,
         attached=attached,
         implied=implied,
+        secrets=place.secrets,
     )
     if before and was:
         told = {one.key: one for one in was.release.neighbours if one.key not in own}

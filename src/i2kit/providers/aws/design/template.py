@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from i2kit.model import Endpoint, Pairs, Release, Service, Workload
-from i2kit.providers.aws.design import instances, record, rollout, userdata
+from i2kit.providers.aws.design import instances, record, rollout, secrets, userdata
 from i2kit.providers.aws.design.balancing import (
     Balancer,
     Listener,
@@ -66,7 +66,8 @@ def template(
 ) -> dict[str, Any]:
     """The stack of one deployment's first revision. `checks` tells beforehand whether AWS takes it."""
     implied = record.is_implied(release)
-    return of_record(Record(1, "", release, ami, options, network, zone, implied=implied))
+    told = secrets.NEW if release.workload.secrets else ""
+    return of_record(Record(1, "", release, ami, options, network, zone, implied=implied, secrets=told))
 
 
 def of_record(one: Record) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def of_record(one: Record) -> dict[str, Any]:
     key = one.key
     resources: Data = {
         "LogGroup": log_group_resource(one),
-        "Role": role(key),
+        "Role": role(one),
         "Profile": resource("IAM::InstanceProfile", {"Roles": [ref("Role")]}),
         MACHINES: machine_security_group(found, network, whole.workload),
     }
@@ -412,7 +413,7 @@ def launch_template(one: Record, found: tuple[Balancer, ...]) -> Data:
                         ],
                     }
                 ],
-                "UserData": {"Fn::Base64": user_data(release, one.zone, options, found)},
+                "UserData": {"Fn::Base64": user_data(one, found)},
                 "TagSpecifications": [
                     {"ResourceType": kind, "Tags": named}
                     for kind in ("instance", "volume", "network-interface")
@@ -422,16 +423,15 @@ def launch_template(one: Record, found: tuple[Balancer, ...]) -> Data:
     )
 
 
-def user_data(
-    release: Release, zone: Zone | None, options: Options, found: tuple[Balancer, ...]
-) -> str | Data:
+def user_data(one: Record, found: tuple[Balancer, ...]) -> str | Data:
     """Its text, in which CloudFormation fills in the names of this stack's load balancers where needed."""
     own = {
         service.key: f"${{{balancer.id}LoadBalancer.DNSName}}"
         for balancer in found
         for service in balancer.services
     }
-    text = userdata.render(release, zone, {**dict(options.addresses), **own}, options.region)
+    told = {**dict(one.options.addresses), **own}
+    text = userdata.render(one.release, one.zone, told, one.options.region, one.secrets)
     return {"Fn::Sub": text} if "${" in text else text
 
 
@@ -560,22 +560,26 @@ def log_group_resource(one: Record) -> Data:
     )
 
 
-def role(key: str) -> Data:
-    """What a machine may do: write its logs."""
+def role(one: Record) -> Data:
+    """What a machine may do: write its logs, and read its secrets."""
     place = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}"
-    streams = f"{place}:log-group:{log_group(key)}:log-stream:*"
-    logs = {
+    streams = f"{place}:log-group:{log_group(one.key)}:log-stream:*"
+    logs: Data = {
         "Effect": "Allow",
         "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
         "Resource": {"Fn::Sub": streams},
     }
     machines = {"Service": "ec2.amazonaws.com"}
+    allowed = {"logs": logs, **({"secrets": secrets.statement(one.key)} if one.secrets else {})}
     return resource(
         "IAM::Role",
         {
             "AssumeRolePolicyDocument": policy(
                 {"Effect": "Allow", "Principal": machines, "Action": "sts:AssumeRole"}
             ),
-            "Policies": [{"PolicyName": "logs", "PolicyDocument": policy(logs)}],
+            "Policies": [
+                {"PolicyName": name, "PolicyDocument": policy(statement)}
+                for name, statement in allowed.items()
+            ],
         },
     )

@@ -8,16 +8,20 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from i2kit.model import Release, Service, told_facts
 from i2kit.providers.aws.design.balancing import leads
+from i2kit.providers.aws.design.secrets import path
 from i2kit.providers.aws.values import Zone, log_group
 
 LIMIT_BYTES = 16 << 10
 """Of EC2, before base64."""
 
 
-def render(release: Release, zone: Zone | None, addresses: Mapping[str, str], region: str) -> str:
-    """Name, where names are looked up, when it is ready, where logs go, which services there are.
+def render(
+    release: Release, zone: Zone | None, addresses: Mapping[str, str], region: str, secrets: str = ""
+) -> str:
+    """Name, where names are looked up, when it is ready, where logs and secrets are, which services it has.
 
     `addresses` are load balancers' names by the services' keys: what is told where there is no zone.
+    `secrets` is the id of a set in Parameter Store.
     """
     workload = release.workload
     lines = [f"hostname={workload.name}"]
@@ -25,6 +29,8 @@ def render(release: Release, zone: Zone | None, addresses: Mapping[str, str], re
         lines.append(f"search={workload.namespace}.{zone.name} {zone.name}")
     lines += [f"ready_port={port}" for port in ready_ports(release)]
     lines += [f"region={region}", f"log_group={log_group(workload.key)}"]
+    if secrets:
+        lines.append(f"secrets=ssm:{path(workload.key, secrets)}")
     found = discovery(workload.namespace, (*release.services, *release.neighbours), zone, addresses)
     lines += [f"env={name}={value}" for name, value in found.items()]
     lines += told_facts(workload.facts)
