@@ -271,22 +271,14 @@ def test_other_documents(document: str, message: str) -> None:
         ("  ports: [{port: 80}, {port: 81, name: b}]", "b.yml:6:11: spec.ports[0]: `name` is missing\n  hint: ports need names where there are several"),
         ("  ports: [{port: 80, name: a}, {port: 80, name: b}]", "b.yml:6:39: spec.ports[1].port: 80 is given twice; the first is at b.yml:6:18"),
         ("  ports: [{port: 80, name: a}, {port: 81, name: a}]", "b.yml:6:49: spec.ports[1].name: `a` is given twice; the first is at b.yml:6:28"),
-        ("  ports: [{port: 53, protocol: UDP}]", "b.yml:6:32: spec.ports[0].protocol: `UDP` is not supported yet\n  hint: load balancers here speak TCP"),
         ("  ports: [{port: 80, nodePort: 30080}]", "b.yml:6:32: spec.ports[0].nodePort: is only for the types NodePort and LoadBalancer\n  hint: leave it out"),
         ("  type: NodePort\n  ports: [{port: 80, nodePort: 80}]", "b.yml:7:32: spec.ports[0].nodePort: must be at least 1024 and is 80\n  hint: ports below it are the system's; Kubernetes' own are 30000 to 32767"),
         ("  type: NodePort\n  ports: [{name: a, port: 80, nodePort: 30080}, {name: b, port: 81, nodePort: 30080}]", "b.yml:7:79: spec.ports.nodePort: 30080 is given twice; the first is at b.yml:7:41\n  hint: leave one of them out"),
         ("  ports: [{port: 80}]\n  externalTrafficPolicy: Locall", "b.yml:7:26: spec.externalTrafficPolicy: `Locall` is not known\n  hint: did you mean `Local`?"),
-        ("  ports: [{port: 80}]\n  clusterIP: None", "b.yml:7:3: spec.clusterIP: is not possible: addresses are given by the provider, and headless Services are not supported yet\n  hint: leave it out"),
-        ("  ports: [{port: 80}]\n  loadBalancerSourceRanges: [10.0.0.0/8]", "b.yml:7:3: spec.loadBalancerSourceRanges: is not supported yet\n  hint: use type: ClusterIP for a Service that is not public"),
     ],
 )  # fmt: skip
 def test_one_mistake_in_a_service_is_one_message(rest: str, message: str) -> None:
     assert problem(POD, SERVICE + rest) == message
-
-
-def test_a_service_without_pods_is_refused_for_its_type_alone() -> None:
-    text = SERVICE.replace("selector: {app: web}", "type: ExternalName")
-    assert problem(POD, text + "  ports: [{port: 80}]").startswith("b.yml:5:9: spec.type: `ExternalName`")
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def with_container(rest: str) -> str:
         ("    ports: [80:80]", "a.yml:5:13: containers.web.ports[0]: must be a whole number and is the text `80:80`"),
         ("    ports: 80", "a.yml:5:12: containers.web.ports: must be a list and is the number 80\n  hint: write a list: [80]"),
         ("    ports: [{port: 80, containerPort: 80}]", "a.yml:5:14: containers.web.ports[0].port: is not a known field\n  hint: the fields here are containerPort, name, protocol"),
-        ("    ports: [{containerPort: 80, protocol: UDP}]", "a.yml:5:43: containers.web.ports[0].protocol: `UDP` is not supported yet\n  hint: load balancers here speak TCP"),
+        ("    ports: [{containerPort: 80, protocol: SCTP}]", "a.yml:5:43: containers.web.ports[0].protocol: `SCTP` is not possible: load balancers do not speak it"),
         ("    ports: [{containerPort: 80, protocol: tcp}]", "a.yml:5:43: containers.web.ports[0].protocol: `tcp` is not known\n  hint: did you mean `TCP`?"),
         ("    ports: [{containerPort: 80, name: '80'}]", 'a.yml:5:39: containers.web.ports[0].name: "80" is a number in quotes\n  hint: remove the quotes: 80'),
         ("    ports: [{containerPort: 80, name: a-very-long-port-name}]", "a.yml:5:39: containers.web.ports[0].name: `a-very-long-port-name` has 21 characters and a port's name may have 15\n  hint: use `a-very-long-por`"),

@@ -26,7 +26,7 @@ kind: Service
 metadata: {name: web}
 spec: {selector: {app: web}, ports: [{port: 80}]}
 """
-NAMED = FINE.replace("spec: {", "spec: {type: ExternalName, ")
+FIXED = FINE.replace("spec: {", "spec: {externalIPs: [192.0.2.1], ")
 NO_SUCH_PORT = FINE.replace("port: 80", "port: 80, targetPort: htpp")
 SCALER = """\
 apiVersion: autoscaling/v2
@@ -85,7 +85,7 @@ def lines(folder: Path, files: dict[str, str], *given: str) -> list[str]:
     return said
 
 
-NAMED_IS_LATER = "spec.type: `ExternalName` is not supported yet"
+NOT_GIVEN = "spec.externalIPs: is not possible: addresses are given by the provider"
 NO_HTPP = "spec.ports: deployment `web` has no port named `htpp`"
 NO_REQUESTS = "80% is of the cpu that the containers of deployment `web` request, and `web` requests none"
 
@@ -95,21 +95,21 @@ CASES: dict[str, tuple[dict[str, str], list[str]]] = {
         ["a.yml Deployment web deploys", "b.yml i2kit web deploys"],
     ),
     "a service of its file": (
-        {"a.yml": f"{WEB}---\n{NAMED}"},
-        [f"a.yml Deployment web refused\n  a.yml:14:14 {NAMED_IS_LATER}"],
+        {"a.yml": f"{WEB}---\n{FIXED}"},
+        [f"a.yml Deployment web refused\n  a.yml:14:8 {NOT_GIVEN}"],
     ),
     "a service of its folder": (
-        {"a.yml": WEB, "b.yml": NAMED, "below/c.yml": WEB},
+        {"a.yml": WEB, "b.yml": FIXED, "below/c.yml": WEB},
         [
-            f"a.yml Deployment web refused\n  b.yml:4:14 {NAMED_IS_LATER}",
+            f"a.yml Deployment web refused\n  b.yml:4:8 {NOT_GIVEN}",
             "below/c.yml Deployment web deploys",
         ],
     ),
     "a service that is at home elsewhere": (
-        {"a.yml": WEB, "b.yml": f"{WEB}---\n{NAMED}"},
+        {"a.yml": WEB, "b.yml": f"{WEB}---\n{FIXED}"},
         [
             "a.yml Deployment web deploys",
-            f"b.yml Deployment web refused\n  b.yml:14:14 {NAMED_IS_LATER}",
+            f"b.yml Deployment web refused\n  b.yml:14:8 {NOT_GIVEN}",
         ],
     ),
     "what only shows between two documents": (
@@ -177,10 +177,10 @@ CASES: dict[str, tuple[dict[str, str], list[str]]] = {
         ],
     ),
     "a kind that is refused keeps what is about it": (
-        {"a.yml": DAEMONS, "b.yml": NAMED},
+        {"a.yml": DAEMONS, "b.yml": FIXED},
         [
             "a.yml DaemonSet web refused\n  a.yml:2:7 kind: DaemonSet is not possible: there are no nodes\n"
-            f"  b.yml:4:14 {NAMED_IS_LATER}"
+            f"  b.yml:4:8 {NOT_GIVEN}"
         ],
     ),
     "files that cannot be read hide no others": (
@@ -226,11 +226,11 @@ def test_verdicts(tmp_path: Path, case: str) -> None:
 
 
 def test_what_a_deploy_reads_as_one_is_looked_at_together(tmp_path: Path) -> None:
-    files = {"apps/web.yml": WEB, "net/web.yml": NAMED, "net/deep/web.yml": WEB}
+    files = {"apps/web.yml": WEB, "net/web.yml": FIXED, "net/deep/web.yml": WEB}
     assert lines(tmp_path, files, "apps", "net")[0].startswith("apps/web.yml Deployment web refused")
     assert lines(tmp_path, files, "net", "apps/web.yml") == [
         "net/deep/web.yml Deployment web deploys",
-        f"apps/web.yml Deployment web refused\n  net/web.yml:4:14 {NAMED_IS_LATER}",
+        f"apps/web.yml Deployment web refused\n  net/web.yml:4:8 {NOT_GIVEN}",
     ]
     assert lines(tmp_path, files)[0] == "apps/web.yml Deployment web deploys"
 

@@ -9,7 +9,7 @@ from i2kit.errors import Position
 from i2kit.manifest import scaling
 from i2kit.manifest.log import Finding, Log
 from i2kit.manifest.reading import FoundService, Reading
-from i2kit.model import Pairs, Service, Workload
+from i2kit.model import Pairs, Protocol, Service, Workload
 
 MAX_DOCUMENTS = 2000
 """Deployments, Services and autoscalers: far above what is deployed at once, and pairs are looked at."""
@@ -28,8 +28,9 @@ def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Finding], ...]:
         found = [one for one in reading.configs if one.kind == kind]
         _unique(kind, ((one.name, one.key, one.position) for one in found), log)
     scaling.join(reading, log)
-    services = [found.service for found in reading.services]
-    _unique("service", ((service.name, service.key, service.position) for service in services), log)
+    services = [(found.service.name, found.service.key, found.service.position) for found in reading.services]
+    aliases = zip(reading.aliases, reading.alias_places, strict=True)
+    _unique("service", (*services, *((one.name, one.key, place) for one, place in aliases)), log)
     lonely = [
         (found.service, problem)
         for found in reading.services
@@ -73,15 +74,16 @@ def _unique(kind: str, found: Iterable[tuple[str, str, Position | None]], log: L
 
 
 def _unique_node_ports(services: Iterable[FoundService], log: Log) -> None:
-    first: dict[int, Position] = {}
+    first: dict[tuple[int, Protocol], Position] = {}
     for found in services:
         for port, place in zip(found.service.ports, found.node_ports, strict=False):
             if port.node_port is None:
                 continue
-            if port.node_port in first:
-                message = f"{port.node_port} is given twice; the first is at {first[port.node_port]}"
+            key = port.node_port, port.protocol
+            if key in first:
+                message = f"{port.node_port} is given twice; the first is at {first[key]}"
                 log.problem(place, "spec.ports.nodePort", message, "leave one of them out")
-            first.setdefault(port.node_port, place)
+            first.setdefault(key, place)
 
 
 def _named(reading: Reading, log: Log) -> None:
@@ -113,7 +115,8 @@ def _leads_somewhere(found: FoundService, reading: Reading, log: Log) -> Finding
         return Finding(message, found.selector, "spec.selector", hint)
     for port, place in zip(service.ports, found.targets, strict=True):
         for workload in selected:
-            names = [known.name for known in workload.ports if known.name]
+            same = (known for known in workload.ports if known.protocol == port.protocol)
+            names = [known.name for known in same if known.name]
             if isinstance(port.target, str) and port.target not in names:
                 message = f"deployment `{workload.name}` has no port named `{port.target}`"
                 hint = f"its named ports: {', '.join(names)}" if names else "give the port's number"

@@ -21,7 +21,7 @@ from i2kit.manifest.table import (
     NAME,
     PORT,
     PORT_NAME,
-    TCP,
+    PROTOCOL,
     VALUE,
     WORDS,
     accepted,
@@ -312,7 +312,7 @@ PORT_FIELDS = (
         hint="such as containerPort: 80",
     ),
     accepted("name", PORT_NAME, "name that a Service can use as its targetPort"),
-    accepted("protocol", TCP, "protocol"),
+    accepted("protocol", PROTOCOL, "protocol (default: TCP)"),
     silent("hostPort", "each pod has a machine of its own", PORT),
     refused("hostIP", "is not possible: a machine has one address", "leave it out"),
 )

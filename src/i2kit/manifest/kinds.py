@@ -3,7 +3,7 @@
 Nothing is computed here either.
 """
 
-from i2kit.manifest import config_fields, names, workload_fields
+from i2kit.manifest import config_fields, names, service_fields, workload_fields
 from i2kit.manifest.fields import CONTAINER_FIELDS, GRACE, POD_LATER, POD_SECURITY, PORT_FIELDS, VALUE_FROM
 from i2kit.manifest.meta_fields import (
     DOCUMENT_METADATA,
@@ -18,9 +18,7 @@ from i2kit.manifest.meta_fields import (
 )
 from i2kit.manifest.scalars import (
     Anything,
-    Choice,
     Flag,
-    NumberOrName,
     Text,
     Whole,
 )
@@ -36,12 +34,10 @@ from i2kit.manifest.table import (
     DEPLOYMENT_VERSIONS,
     INSTANCE_TYPE,
     LABELS,
-    LATER,
     NAME,
     NOTES,
     PORT,
     REPLICAS,
-    TCP,
     VALUE,
     accepted,
     later,
@@ -63,99 +59,6 @@ DEPLOYMENT_SPEC = Object(
     ),
 )
 DEPLOYMENT = document("Deployment", DEPLOYMENT_VERSIONS, METADATA, DEPLOYMENT_SPEC, "what should run")
-
-_INTERNAL = "use type: ClusterIP for a Service that is not public"
-AWS_INTERNAL = "service.beta.kubernetes.io/aws-load-balancer-internal"
-AWS_SCHEME = "service.beta.kubernetes.io/aws-load-balancer-scheme"
-SERVICE_NOTES = Object(
-    "ServiceAnnotations",
-    (
-        accepted(AWS_INTERNAL, Choice(("true", "false", "0.0.0.0/0")), "anything but `false`: not public"),
-        accepted(AWS_SCHEME, Choice(("internal", "internet-facing")), "whether it is public"),
-        *(
-            later(name, _INTERNAL)
-            for name in (
-                "service.beta.kubernetes.io/azure-load-balancer-internal",
-                "networking.gke.io/load-balancer-type",
-                "cloud.google.com/load-balancer-type",
-            )
-        ),
-    ),
-    others=silent("", "notes for other tools", Text(null=True)),
-)
-SERVICE_METADATA = Object(
-    "ServiceMetadata", (NAMED, *META, accepted("annotations", SERVICE_NOTES, "its parts decide"))
-)
-SERVICE_PORT = Object(
-    "ServicePort",
-    (
-        accepted("port", PORT, "port that callers use", required=True, hint="such as port: 80"),
-        accepted(
-            "targetPort", NumberOrName(), "port of the pods, by number or name (default: the same as port)"
-        ),
-        accepted("name", NAME, "name; needed where there are several"),
-        accepted("protocol", TCP, "protocol"),
-        silent("appProtocol", "connections are passed on as they are", Text()),
-        accepted(
-            "nodePort",
-            Whole(0, 65535),
-            "port of 127.0.0.1 that provider `local` publishes it on, from 1024 on (default: one that is"
-            " free); a cloud has no nodes, and it means nothing there",
-        ),
-    ),
-    hint="write - port: 80",
-)
-_TRAFFIC = Choice(("Cluster", "Local"))
-_NOT_YOURS = "is not possible: addresses are given by the provider"
-SERVICE_SPEC = Object(
-    "ServiceSpec",
-    (
-        accepted(
-            "type",
-            Choice(
-                ("ClusterIP", "NodePort", "LoadBalancer"),
-                (("ExternalName", LATER, "use the external name itself"),),
-            ),
-            "ClusterIP: for other pods; LoadBalancer: also for callers from outside; NodePort: as ClusterIP,"
-            " with a warning, and its nodePort counts (default: ClusterIP)",
-        ),
-        accepted("selector", LABELS, "labels of the pods that answer"),
-        accepted(
-            "ports",
-            ListOf(SERVICE_PORT, least=1, hint="a Service needs a port"),
-            "ports",
-            required=True,
-            hint="such as ports: [{port: 80}]",
-        ),
-        later("sessionAffinity", "leave it out: connections go to the machines in turn", "None"),
-        later("sessionAffinityConfig"),
-        refused("clusterIP", f"{_NOT_YOURS}, and headless Services are not supported yet", "leave it out"),
-        refused("clusterIPs", _NOT_YOURS, "leave it out"),
-        refused("externalIPs", _NOT_YOURS, "leave it out"),
-        refused("loadBalancerIP", _NOT_YOURS, "leave it out"),
-        later("loadBalancerSourceRanges", _INTERNAL),
-        warned("loadBalancerClass", "has no effect: the provider has one load balancer"),
-        later("externalName", "use the external name itself"),
-        silent("externalTrafficPolicy", "there are no nodes", _TRAFFIC),
-        silent("internalTrafficPolicy", "there are no nodes", _TRAFFIC),
-        silent("trafficDistribution", "there are no nodes"),
-        silent("allocateLoadBalancerNodePorts", "there are no nodes", Flag()),
-        silent("healthCheckNodePort", "there are no nodes"),
-        silent("publishNotReadyAddresses", "only machines that answer are used", Flag()),
-        warned("ipFamilies", "has no effect: machines have IPv4 addresses", "IPv4"),
-        warned("ipFamilyPolicy", "has no effect: machines have IPv4 addresses", "SingleStack"),
-    ),
-)
-SERVICE = Object(
-    "Service",
-    (
-        accepted("apiVersion", Text(), "v1", required=True),
-        accepted("kind", Text(), "Service", required=True),
-        accepted("metadata", SERVICE_METADATA, "name, namespace, labels", required=True),
-        accepted("spec", SERVICE_SPEC, "who answers, and where", required=True),
-        silent("status", "written by the API server"),
-    ),
-)
 
 _IN_NOTES = "is not supported: autoscaling/v2 has a field for it"
 AUTOSCALER_V1_METADATA = Object(
@@ -381,7 +284,7 @@ SHAPES: dict[str, Shapes] = {
     "Pod": ((("v1",), workload_fields.BARE),),
     "Job": ((("batch/v1",), workload_fields.JOB),),
     "CronJob": ((workload_fields.CRON_JOB_VERSIONS, workload_fields.CRON_JOB),),
-    "Service": ((("v1",), SERVICE),),
+    "Service": ((("v1",), service_fields.SERVICE),),
     "HorizontalPodAutoscaler": AUTOSCALERS,
     "ConfigMap": ((("v1",), CONFIG_MAP),),
     "Secret": ((("v1",), SECRET),),

@@ -287,3 +287,38 @@ def time_zone(text: str) -> Complaint | None:
     except cron.CronError as error:
         return placeholder(text) or (str(error), error.hint)
     return None
+
+
+def cluster_ip(text: str) -> Complaint | None:
+    """None, in words, for a headless Service; addresses are not given."""
+    if text in ("", "None"):
+        return None
+    hint = "write None for a headless Service, or leave it out"
+    return placeholder(text) or (
+        f"`{shown(text)}` is not possible: addresses are given by the provider",
+        hint,
+    )
+
+
+def external_name(text: str) -> Complaint | None:
+    """A domain name, with or without the dot of the root at its end."""
+    if not text.removesuffix("."):
+        return "is empty", "such as externalName: db.example.com"
+    if re.fullmatch(r"[0-9.]+", text):
+        return (
+            f"`{shown(text)}` is an address, and a name stands for another name only",
+            "use the address itself",
+        )
+    return dns_name(text.removesuffix("."))
+
+
+def network(text: str) -> Complaint | None:
+    """Addresses with a common beginning, such as 192.0.2.0/24."""
+    try:
+        if "/" in text:
+            ipaddress.ip_network(text.strip(), strict=False)
+            return None
+    except ValueError:
+        pass
+    hint = f"write {shown(text.strip())}/32" if address(text.strip()) is None else "such as 192.0.2.0/24"
+    return placeholder(text) or (f"`{shown(text)}` is not a network", hint)

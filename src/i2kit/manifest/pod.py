@@ -11,7 +11,7 @@ from i2kit.manifest.log import Log
 from i2kit.manifest.probes import probe
 from i2kit.manifest.security import security
 from i2kit.manifest.shape import Record
-from i2kit.model import Container, Port, Resources
+from i2kit.model import Container, Port, Protocol, Resources
 
 SMALLEST_MEMORY_LIMIT_BYTES = 6 * 2**20
 """What runc and containerd ask for at least: below, the runtime itself does not fit into the cgroup."""
@@ -46,17 +46,18 @@ def is_unsized(record: Record) -> bool:
 
 def check_ports(containers: Sequence[Record], name_of: Callable[[Record], str], log: Log) -> None:
     """The containers of a pod share one network: a port can be taken once."""
-    taken: dict[int, tuple[Record, Position]] = {}
+    taken: dict[tuple[int, Protocol], tuple[Record, Position]] = {}
     for holder in containers:
         for record in holder.items("ports"):
             number = record.whole("containerPort")
             if number is None:
                 continue
             place = record.place("containerPort")
-            if number not in taken:
-                taken[number] = (holder, place)
+            key = number, protocol(record)
+            if key not in taken:
+                taken[key] = (holder, place)
                 continue
-            other, first = taken[number]
+            other, first = taken[key]
             where = "in this container" if other is holder else f"by container `{name_of(other)}`"
             message = f"port {number} is taken already {where}, at {first}"
             hint = (
@@ -65,6 +66,11 @@ def check_ports(containers: Sequence[Record], name_of: Callable[[Record], str], 
                 else "containers of a pod share one network: use another port"
             )
             log.problem(place, record.at("containerPort"), message, hint)
+
+
+def protocol(port: Record) -> Protocol:
+    """A port's protocol, by default TCP."""
+    return "UDP" if port.text("protocol") == "UDP" else "TCP"
 
 
 def _words(record: Record, name: str) -> tuple[str, ...] | None:
@@ -85,7 +91,7 @@ def _ports(record: Record, log: Log) -> tuple[Port, ...]:
                 )
             named.setdefault(name, port.place("name"))
         if (number := port.whole("containerPort")) is not None:
-            ports.append(Port(number, name))
+            ports.append(Port(number, name, protocol(port)))
     return tuple(ports)
 
 

@@ -152,6 +152,7 @@ class Reading:
     ingresses: list[Ingress] = field(default_factory=list)
     policies: list[NetworkPolicy] = field(default_factory=list)
     aliases: list[Alias] = field(default_factory=list)
+    alias_places: list[Position] = field(default_factory=list)
     domains: list[Domain] = field(default_factory=list)
     unsized: set[str] = field(default_factory=set)
     complete: bool = True

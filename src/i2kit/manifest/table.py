@@ -46,12 +46,6 @@ LABELS = MapOf(
 NOTES = MapOf(Text(null=True))
 WORDS = ListOf(Text(names.no_nul), hint="write one item per argument: [sh, -c, …]")
 REPLICAS = Whole(0, MAX_REPLICAS, f"a deployment may have {MAX_REPLICAS} replicas: split it into several")
-TCP = Choice(
-    ("TCP",),
-    (
-        ("UDP", LATER, "load balancers here speak TCP"),
-        ("SCTP", "is not possible: load balancers do not speak it", None),
-    ),
-)
+PROTOCOL = Choice(("TCP", "UDP"), (("SCTP", "is not possible: load balancers do not speak it", None),))
 VALUE = Text(names.no_nul, null=True)
 LINUX = Choice(("linux",), (("windows", "is not possible: machines run Linux", None),))
