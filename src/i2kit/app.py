@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 from i2kit.errors import I2kitError, InputError, NotReadyError, OperationError, Problem, RolloutError
-from i2kit.events import Note, Warned, Watcher
+from i2kit.events import Note, Warned, Watcher, ignore
 from i2kit.model import (
     Alias,
     Deployment,
@@ -101,6 +101,8 @@ def deploy(
     watch: Watcher,
     dry_run: bool = False,
     stdin: IO[bytes] | None = None,
+    secrets: Sequence[str] = (),
+    accept: Sequence[str] = (),
 ) -> tuple[Outcome, ...]:
     """Make what the files say true, workload by workload in their order; with `dry_run`, only plan it,
     as exactly as the provider can tell.
@@ -109,7 +111,7 @@ def deploy(
     was touched), OperationError or RolloutError (what had been deployed before the failure stays, and was
     told to `watch`).
     """
-    manifest = read(paths, watch=watch, stdin=stdin, others=True)
+    manifest = read(paths, watch=watch, stdin=stdin, secrets=secrets, accept=accept, others=True)
     provider = load(provider_name, settings)
     provider.ask = dry_run
     fronts = in_front_of_others(manifest, provider)
@@ -145,7 +147,7 @@ def destroy(
     keys = [key_of(name) for name in names]
     services: Sequence[Service] = ()
     if paths:
-        manifest = read(paths, watch=watch, stdin=stdin, others=True)
+        manifest = read(paths, watch=ignore, stdin=stdin, others=True, secrets=None)
         keys += [workload.key for workload in manifest.workloads]
         services = manifest.services
     provider = load(provider_name, settings)
@@ -234,6 +236,8 @@ def build(
     watch: Watcher,
     output: Path | None = None,
     stdin: IO[bytes] | None = None,
+    secrets: Sequence[str] = (),
+    accept: Sequence[str] = (),
 ) -> tuple[Built, ...]:
     """Build the machine image of every workload in the form `format_`; with `output`, copy its files there.
 
@@ -246,7 +250,7 @@ def build(
     ) -> tuple[MachineImage | None, Output]:
         return image.output(workload, format_, settings=settings, sbom=sbom, builder=builder, watch=watch)
 
-    manifest = read(paths, watch=watch, stdin=stdin)
+    manifest = read(paths, watch=watch, stdin=stdin, secrets=secrets, accept=accept)
     built = []
     with building(settings, watch):
         for workload, (made, files) in of_each(manifest, step, settings=settings, watch=watch):
@@ -281,24 +285,36 @@ def build_linuxkit(
 
 
 def render_linuxkit(
-    paths: Sequence[str], *, settings: Settings, watch: Watcher, stdin: IO[bytes] | None = None
+    paths: Sequence[str],
+    *,
+    settings: Settings,
+    watch: Watcher,
+    stdin: IO[bytes] | None = None,
+    secrets: Sequence[str] = (),
+    accept: Sequence[str] = (),
 ) -> str:
     """The LinuxKit templates of all workloads as one YAML stream."""
     from i2kit import image
 
-    manifest = read(paths, watch=watch, stdin=stdin)
+    manifest = read(paths, watch=watch, stdin=stdin, secrets=secrets, accept=accept)
     with building(settings, watch):
         texts = of_each(manifest, image.render, settings=settings, watch=watch)
     return "---\n".join(text for _, text in texts)
 
 
 def render_cloudformation(
-    paths: Sequence[str], *, settings: Settings, watch: Watcher, stdin: IO[bytes] | None = None
+    paths: Sequence[str],
+    *,
+    settings: Settings,
+    watch: Watcher,
+    stdin: IO[bytes] | None = None,
+    secrets: Sequence[str] = (),
+    accept: Sequence[str] = (),
 ) -> str:
     """The CloudFormation templates of all workloads, one after the other."""
     from i2kit.providers import aws
 
-    manifest = read(paths, watch=watch, stdin=stdin)
+    manifest = read(paths, watch=watch, stdin=stdin, secrets=secrets, accept=accept)
     provider = aws.AwsProvider(settings)
     with building(settings, watch):
         return "".join(
@@ -392,14 +408,23 @@ def schema() -> dict[str, Any]:
 # --- the steps of the use cases ---------------------------------------------------------------
 
 
-def read(paths: Sequence[str], *, watch: Watcher, stdin: IO[bytes] | None, others: bool = False) -> Manifest:
+def read(
+    paths: Sequence[str],
+    *,
+    watch: Watcher,
+    stdin: IO[bytes] | None,
+    others: bool = False,
+    secrets: Sequence[str] | None = (),
+    accept: Sequence[str] = (),
+) -> Manifest:
     """Read every file and pass its warnings on; InputError carries the problems of all of them.
 
-    With `others`, services may be meant for deployments that run already.
+    With `others`, services may be meant for deployments that run already. `secrets` are what the user gives
+    beside the files, None where it makes no difference; refusals at the paths to `accept` are warnings.
     """
     from i2kit import manifest
 
-    found = manifest.read(paths, stdin=given(paths, stdin), others=others)
+    found = manifest.read(paths, stdin=given(paths, stdin), others=others, secrets=secrets)
     for warning in found.warnings:
         watch(Warned(warning))
     return found
@@ -709,6 +734,8 @@ def apply(provider: Provider, plans: Sequence[Plan], watch: Watcher) -> tuple[Ou
 def is_settled(found: Deployment) -> bool:
     """Whether all machines that should serve do, and no others are there, as in a rollout. Pure."""
     machines = found.instances
+    if found.phase in ("succeeded", "scheduled"):
+        return True
     return len(machines) == found.replicas_wanted and all(
         one.ready and one.image == found.image for one in machines
     )

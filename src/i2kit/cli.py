@@ -33,6 +33,14 @@ INTERRUPTED = 130
 READER_GONE = 128 + 13  # as a program that SIGPIPE ends
 CHANGES = 10  # of plan: something would change
 
+PHASES = {
+    "running": "runs: i2kit status shows how far it is",
+    "succeeded": "has done its work",
+    "failed": "has failed: i2kit logs shows why",
+    "scheduled": "runs at its times",
+}
+"""What is said of a job."""
+
 
 @dataclass(slots=True)
 class Tone:
@@ -74,6 +82,28 @@ def files_option(required: bool) -> Callable[[Command], Command]:
         metavar="FILE|DIR|-",
         help="A manifest, a folder of them, or - for stdin. Repeatable.",
     )
+
+
+def gaps_options(command: Command) -> Command:
+    """--secret and --accept: what the files leave open."""
+    for option in (
+        click.option(
+            "--accept",
+            multiple=True,
+            metavar="PATH",
+            help="A refused field, by its path, or kind that is left out with a warning. Repeatable.",
+        ),
+        click.option(
+            "--secret",
+            "secrets",
+            multiple=True,
+            metavar="NAME=FILE",
+            help="A Secret that is not in the files: a folder with a file for each key, a file of KEY=VALUE"
+            " lines or, as NAME:KEY=FILE, one value. NAME may begin with NAMESPACE/. Repeatable.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def place_options(command: Command) -> Command:
@@ -129,6 +159,7 @@ def cli() -> None:
 
 @cli.command()
 @files_option(required=True)
+@gaps_options
 @place_options
 @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
 @images_option
@@ -139,6 +170,8 @@ def cli() -> None:
 def deploy(
     tone: Tone,
     files: tuple[str, ...],
+    secrets: tuple[str, ...],
+    accept: tuple[str, ...],
     provider: str | None,
     env: str | None,
     dry_run: bool,
@@ -155,6 +188,7 @@ def deploy(
       i2kit deploy -f examples/nginx.yml
       i2kit deploy -f web.yml -f workers/ --dry-run
       i2kit deploy -f web.yml --provider aws
+      i2kit deploy -f shop/ --secret database=database.env --secret tls:tls.key=key.pem
       kustomize build | i2kit deploy -f - --env staging
     """
     given = settings.load(env=env, provider=provider, locked=locked, images=images)
@@ -166,6 +200,8 @@ def deploy(
             watch=watch,
             dry_run=dry_run,
             stdin=sys.stdin.buffer,
+            secrets=secrets,
+            accept=accept,
         )
     if dry_run:
         show_plans(outcomes, output)
@@ -175,6 +211,7 @@ def deploy(
 
 @cli.command()
 @files_option(required=True)
+@gaps_options
 @place_options
 @images_option
 @locked_option
@@ -184,6 +221,8 @@ def deploy(
 def plan(
     tone: Tone,
     files: tuple[str, ...],
+    secrets: tuple[str, ...],
+    accept: tuple[str, ...],
     provider: str | None,
     env: str | None,
     images: tuple[Path, ...],
@@ -210,6 +249,8 @@ def plan(
             watch=watch,
             dry_run=True,
             stdin=sys.stdin.buffer,
+            secrets=secrets,
+            accept=accept,
         )
     show_plans(outcomes, output)
     return CHANGES if any(outcome.plan.actions for outcome in outcomes) else 0
@@ -258,6 +299,8 @@ def destroy(
     for outcome in outcomes:
         if not outcome.plan.actions:
             say(tone, f"nothing named {outcome.plan.key} runs")
+        for note in outcome.plan.notes:
+            say(tone, note)
     if not outcomes:
         say(tone, "no service of these files is in front of what runs")
 
@@ -437,6 +480,7 @@ def scale(tone: Tone, name: str, replicas: int, provider: str | None, env: str |
 @cli.command()
 @click.argument("templates", nargs=-1, metavar="[TEMPLATE]...")
 @files_option(required=False)
+@gaps_options
 @click.option(
     "--format",
     "form",
@@ -476,6 +520,8 @@ def build(
     tone: Tone,
     templates: tuple[str, ...],
     files: tuple[str, ...],
+    secrets: tuple[str, ...],
+    accept: tuple[str, ...],
     form: str | None,
     directory: Path | None,
     sbom: bool | None,
@@ -521,7 +567,7 @@ def build(
         built = (
             (app.build_linuxkit(templates, format_=form, **shared),)
             if templates
-            else app.build(files, format_=form or "kernel+root", **shared)
+            else app.build(files, format_=form or "kernel+root", secrets=secrets, accept=accept, **shared)
         )
     for one in built:
         if sbom:
@@ -535,6 +581,7 @@ def build(
 
 @cli.command()
 @files_option(required=True)
+@gaps_options
 @click.option(
     "--as",
     "form",
@@ -550,6 +597,8 @@ def build(
 def render(
     tone: Tone,
     files: tuple[str, ...],
+    secrets: tuple[str, ...],
+    accept: tuple[str, ...],
     form: str,
     env: str | None,
     images: tuple[Path, ...],
@@ -571,7 +620,14 @@ def render(
     use_case = app.render_linuxkit if form == "linuxkit" else app.render_cloudformation
     given = settings.load(env=env, locked=locked, images=images)
     with told(tone) as watch:
-        text = use_case(files, settings=given, watch=watch, stdin=sys.stdin.buffer)
+        text = use_case(
+            files,
+            settings=given,
+            watch=watch,
+            stdin=sys.stdin.buffer,
+            secrets=secrets,
+            accept=accept,
+        )
     write(text)
 
 
@@ -808,6 +864,9 @@ def show_outcomes(tone: Tone, outcomes: Sequence[app.Outcome], output: str) -> N
         if not outcome.plan.actions:
             say(tone, f"{outcome.plan.key}: nothing to change")
         if outcome.deployment is None:
+            continue
+        if outcome.deployment.phase:
+            say(tone, f"{outcome.plan.key} {PHASES[outcome.deployment.phase]}")
             continue
         if not outcome.deployment.replicas_wanted:
             say(tone, f"{outcome.plan.key} has no replicas, so nothing answers")

@@ -255,7 +255,7 @@ def status(deployments: Sequence[Deployment], *, instances: bool = False) -> str
         (
             deployment.namespace,
             deployment.name,
-            f"{deployment.replicas_ready}/{deployment.replicas_wanted}",
+            deployment.phase or f"{deployment.replicas_ready}/{deployment.replicas_wanted}",
             str(deployment.revision),
             short(deployment.image),
             " ".join(endpoint.url for endpoint in deployment.endpoints),
@@ -319,6 +319,8 @@ def status_changes(before: Mapping[str, Deployment], after: Sequence[Deployment]
 def heading(deployment: Deployment) -> str:
     """A deployment in a few words."""
     ready, wanted = deployment.replicas_ready, deployment.replicas_wanted
+    if deployment.phase:
+        return f"revision {deployment.revision}, {deployment.phase}"
     return f"revision {deployment.revision}, {ready} of {wanted} ready"
 
 
@@ -349,6 +351,8 @@ def status_json(deployment: Deployment) -> dict[str, Any]:
             }
             for vm in deployment.instances
         ],
+        "phase": deployment.phase or None,
+        "volumes": list(deployment.volumes),
     }
 
 

@@ -33,18 +33,23 @@ __all__ = ["STDIN", "check", "parse", "read", "schema", "texts"]
 
 
 def read(
-    paths: Sequence[str], stdin: bytes | None = None, *, others: bool = False, secrets: Sequence[str] = ()
+    paths: Sequence[str],
+    stdin: bytes | None = None,
+    *,
+    others: bool = False,
+    secrets: Sequence[str] | None = (),
 ) -> Manifest:
     """Read files, folders (the .yml, .yaml and .json directly in them, by name) and `-` as one manifest.
 
     `stdin` is what stands for `-`. Raises InputError with every problem of every file. Where `others` run
     that a Service may be meant for, one that selects nothing here is none of these: see Manifest.lonely.
-    `secrets` are words `[NAMESPACE/]NAME[:KEY]=FILE` for the Secrets that are in none of the files.
+    `secrets` are words `[NAMESPACE/]NAME[:KEY]=FILE` for the Secrets that are in none of the files; with None
+    it is no problem that some are in none.
     """
     wrong: list[Problem] = []
-    words = given.words(secrets, wrong)
+    words = given.words(secrets or (), wrong)
     beside = [given.Given(word, found) for word in words if (found := held(word.path, wrong)) is not None]
-    known = Beside(beside, customized=is_customized)
+    known = Beside(beside, demanded=secrets is not None, customized=is_customized)
     unreadable: list[Problem] = []
     return _parse(sources(paths, stdin, unreadable), unreadable, known, wrong, others=others)
 
