@@ -43,6 +43,22 @@ SEEDS = [
           scaleTargetRef: {kind: Deployment, name: web}
           metrics: [{type: Resource, resource: {name: cpu, target: {type: AverageValue, averageValue: 250m}}}]
         """).encode(),
+    textwrap.dedent("""\
+        x-all: &all {restart: always, environment: [A, B=1], labels: {kompose.service.type: headless}}
+        services:
+          web:
+            <<: *all
+            image: nginx:${TAG:-1}
+            ports: ["8080:80", 9000-9001, {target: 53, protocol: udp}]
+            volumes: [data:/data, /tmp, {type: tmpfs, target: /run}, ./a:/b:ro]
+            depends_on: {db: {condition: service_healthy}}
+            healthcheck: {test: [CMD, a], interval: 1m30s}
+            deploy: {replicas: 2, resources: {limits: {cpus: "0.5", memory: 64m}}}
+          db: {extends: web, command: "a 'b c'", user: "1:2", networks: {n: {aliases: [d]}}, secrets: [s]}
+        volumes: {data: }
+        networks: {n: {internal: true}}
+        secrets: {s: {environment: HOME}}
+        """).encode(),
     b'{"name": "a", "containers": {"a": {"image": "b", "args": ["\\ud83d\\ude00"], "ports": [80]}}}\n',
 ]
 WORDS = rb"""&a *a *labels !x { } [ ] , # " ' % {{.x}} ${X} 0644 1e999 .nan yes null = \u spec name image"""

@@ -195,7 +195,6 @@ def test_images_must_be_filled_in(image: str, message: str) -> None:
         ("name: a\ncontainers: {B: {image: b}}", ["a.yml:2:14: containers: `B` is not a DNS label: upper case is not allowed\n  hint: use `b`"]),
         ("- a", ["a.yml:1:1: a manifest is a mapping and this is a list\n  hint: begin with name: and containers:, or with apiVersion: and kind:"]),
         ("hello", ["a.yml:1:1: a manifest is a mapping and this is the text `hello`\n  hint: begin with name: and containers:, or with apiVersion: and kind:"]),
-        ("services: {web: {image: x}}", ["a.yml:1:1: looks like a compose file, which is not supported yet\n  hint: kompose convert writes it as Kubernetes manifests"]),
         ("kernel: {image: x}\ninit: [y]\nservices: []", ["a.yml:1:1: looks like a LinuxKit template, which is no manifest\n  hint: to build it, give it without -f: i2kit build TEMPLATE"]),
         ("", ["a.yml:1:1: there are no documents in it\n  hint: a manifest begins with name: and containers:"]),
     ],

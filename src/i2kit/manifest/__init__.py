@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from i2kit.errors import InputError, Position, Problem
 from i2kit.manifest import checks, given, kubernetes, native, source
-from i2kit.manifest.files import STDIN, held, is_customized, sources
+from i2kit.manifest.around import NOTHING, Around
+from i2kit.manifest.files import STDIN, around, held, is_customized, sources
 from i2kit.manifest.log import Log
 from i2kit.manifest.reading import Reading
 from i2kit.manifest.resolve import Beside, resolve
@@ -49,7 +50,7 @@ def read(
     wrong: list[Problem] = []
     words = given.words(secrets or (), wrong)
     beside = [given.Given(word, found) for word in words if (found := held(word.path, wrong)) is not None]
-    known = Beside(beside, demanded=secrets is not None, customized=is_customized)
+    known = Beside(beside, demanded=secrets is not None, customized=is_customized, around=around())
     unreadable: list[Problem] = []
     return _parse(sources(paths, stdin, unreadable), unreadable, known, wrong, others=others)
 
@@ -71,9 +72,12 @@ def texts(paths: Sequence[str], stdin: bytes | None = None) -> tuple[tuple[str, 
     return tuple(read)
 
 
-def parse(contents: Sequence[tuple[str, bytes]]) -> Manifest:
-    """The manifest that files (name, contents) make together. Raises InputError with every problem."""
-    return _parse(contents, (), Beside(), ())
+def parse(contents: Sequence[tuple[str, bytes]], around: Around = NOTHING) -> Manifest:
+    """The manifest that files (name, contents) make together. Raises InputError with every problem.
+
+    `around` is what compose files may refer to.
+    """
+    return _parse(contents, (), Beside(around=around), ())
 
 
 def check(paths: Sequence[str], stdin: bytes | None = None) -> "tuple[Judgement, ...]":
@@ -105,18 +109,29 @@ def _parse(
     log, reading = Log(), Reading()
     log.add(wrong)
     order: dict[str, int] = {}
+    composed: list[source.MappingNode] = []
     count = 0
     for name, data in contents:
         order[name] = len(order)
         documents, problems = source.documents(name, data)
+        if any(map(native.is_compose, documents)):
+            from i2kit.manifest.compose_types import meaning  # most manifests are no compose files
+
+            documents, problems = source.documents(name, data, meaning=meaning)
         log.add(problems)
         reading.complete = reading.complete and not problems
         count += len(documents)
         for document in documents:
             if isinstance(document, source.MappingNode) and kubernetes.is_kubernetes(document):
                 kubernetes.read(document, reading, log)
+            elif native.is_compose(document):
+                composed.append(document)
             else:
                 native.read(document, reading, log)
+    if composed:
+        from i2kit.manifest import compose
+
+        compose.read(composed, reading, log, beside.around)
     cannot_be_read = tuple(unreadable)
     log.add(cannot_be_read)
     reading.complete = reading.complete and not cannot_be_read

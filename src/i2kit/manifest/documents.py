@@ -5,17 +5,22 @@ a document is about is taken from the text as it stands: it is known of those th
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from i2kit.errors import Position
-from i2kit.manifest import kubernetes, native, source
+from i2kit.manifest import compose, kubernetes, native, source
+from i2kit.manifest.around import NOTHING, Around
+from i2kit.manifest.compose_types import meaning
 from i2kit.manifest.log import Log
 from i2kit.manifest.reading import Reading
 from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode
 
 NATIVE = "i2kit"
 """The kind of an i2kit manifest, which has none."""
+
+COMPOSE = "compose"
+"""That of a service in a compose file."""
 
 MAX_DOCUMENTS = 10_000
 """Of one file: 200 times as many as the largest in common use, read in some seconds."""
@@ -87,14 +92,27 @@ class Document:
         return f"{self.namespace}/{self.name}"
 
 
-def read(name: str, data: bytes, limit: int) -> tuple[list[Document], Log, bool]:
+def read(
+    name: str, data: bytes, limit: int, around: Around = NOTHING, override: tuple[str, bytes] | None = None
+) -> tuple[list[Document], Log, bool]:
     """The documents of a file, what is wrong with it beside them, and whether it could be read to its end.
 
-    `limit` is how many problems are told of each document.
+    `limit` is how many problems are told of each document. A compose file has one for each service, read
+    with its `override` (name, contents) and what is `around` it.
     """
     loaded = source.load(name, data)
     log = Log(limit)
     found: list[Document] = []
+    if any(map(native.is_compose, loaded.documents)):
+        loaded = source.load(name, data, meaning=meaning)
+        composed = [node for node in loaded.documents if native.is_compose(node)]
+        others = tuple(node for node in loaded.documents if not native.is_compose(node))
+        if override:
+            more = source.load(*override, meaning=meaning)
+            composed.extend(node for node in more.documents if native.is_compose(node))
+            log.add((*more.problems, *([more.end] if more.end else ())))
+        found.extend(_services(composed, around, limit, log))
+        loaded = replace(loaded, documents=others)
     for node in _flattened(loaded.documents, log):
         if len(found) == MAX_DOCUMENTS:
             log.problem(node.position, "", f"more than {MAX_DOCUMENTS:,} documents in one file", "split it")
@@ -144,6 +162,21 @@ def _kubernetes(node: MappingNode, log: Log) -> Document:
     if own and kind:
         found.aim = _aim(kind, node, found)
     return found
+
+
+def _services(nodes: Sequence[MappingNode], around: Around, limit: int, log: Log) -> Iterator[Document]:
+    """The services of a compose file; what is wrong around them is wrong with each."""
+    shared = Log(limit)
+    read = compose.services(nodes, around, shared)
+    for one in read:
+        found = Document(nodes[0].position.file, one.position, COMPOSE, one.name, reading=one.reading)
+        found.log = Log(limit)
+        found.log.take(one.log)
+        found.log.take(shared)
+        found.pods = Pods(frozenset([("app", one.name)]), "default/")
+        yield found
+    if not read:
+        log.take(shared)
 
 
 def _native(node: Node, log: Log) -> Document:

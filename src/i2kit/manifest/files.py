@@ -12,12 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from i2kit.errors import InputError, Position, Problem
+from i2kit.manifest.around import Around, Kind
 from i2kit.manifest.source import MAX_BYTES
 
 STDIN = "stdin"
 """What `-` is called in positions."""
 
 _SUFFIXES = (".yml", ".yaml", ".json")
+
+_COMPOSE = re.compile(r"(?:docker-)?compose(?:[-._].*)?\.ya?ml")
+_DEFAULTS = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+"""What docker looks for in a folder, in this order; of compose files there, only the first counts."""
+
+_OVERRIDES = tuple(name.replace("compose.", "compose.override.") for name in _DEFAULTS)
 
 _OPEN = re.compile(r"/dev/stdin|(/dev|/proc/self)/fd/[0-9]+")
 """What is open already: a shell's `<(command)` is the reading end of a pipe under such a name."""
@@ -56,6 +63,8 @@ class File:
     path: str
     folder: str
     together: bool
+    override: str | None = None
+    """What is read with it, of a compose file."""
 
     @property
     def name(self) -> str:
@@ -83,15 +92,43 @@ def walk(paths: Sequence[str]) -> tuple[tuple[File, ...], tuple[Problem, ...]]:
             continue
         for folder, below, names in os.walk(path, onerror=complain):
             below[:] = sorted(name for name in below if not name.startswith("."))
+            chosen = _composed(names)
             for name in sorted(filter(_is_manifest, names)):
                 file = str(Path(folder, name))
-                if not Path(file).is_dir():
-                    found.setdefault(os.path.realpath(file), File(file, _folder(file), folder == path))
+                if Path(file).is_dir() or name in chosen[1:]:
+                    continue
+                override = str(Path(folder, chosen[1])) if chosen[1:] and name == chosen[0] else None
+                together = folder == path and (name in chosen or not (chosen and _COMPOSE.fullmatch(name)))
+                found.setdefault(os.path.realpath(file), File(file, _folder(file), together, override))
     return tuple(found.values()), tuple(problems)
+
+
+def around() -> Around:
+    """What compose files may refer to beside themselves, as it is on this machine."""
+    return Around(os.environ, str(Path.cwd()), _kind, _read, os.listdir)
+
+
+def _kind(path: str) -> Kind:
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # a NUL in it
+        return "none"
+    return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
+
+
+def _read(path: str, most: int) -> tuple[bool, bytes]:
+    with Path(path).open("rb") as opened:
+        return bool(os.fstat(opened.fileno()).st_mode & 0o111), opened.read(most)
 
 
 def _folder(path: str) -> str:
     return os.path.realpath(Path(path).parent)
+
+
+def _composed(names: Sequence[str]) -> list[str]:
+    """Of the files in a folder, docker's compose file and what overrides it; none where there is no such."""
+    first = [name for name in _DEFAULTS if name in names][:1]
+    return [*first, *[name for name in _OVERRIDES if name in names][:1]] if first else []
 
 
 def _is_manifest(name: str) -> bool:
@@ -106,7 +143,9 @@ def _files(path: str) -> list[str]:
         names = sorted(entry.name for entry in Path(path).iterdir() if not entry.is_dir())
     except OSError as error:
         raise _unreadable(path, error) from error
-    found = list(filter(_is_manifest, names))
+    chosen = _composed(names)
+    kept = (name for name in names if not (chosen and _COMPOSE.fullmatch(name)))
+    found = [*chosen, *filter(_is_manifest, kept)]
     if not found:
         message = "there are no .yml, .yaml or .json files in this folder"
         hint = "folders below it are not searched: name them"

@@ -57,6 +57,14 @@ class Log:
         first = first or Finding(message, position, path, refused=False)
         self._warned[kind, message] = (first, count + 1)
 
+    def take(self, other: "Log") -> None:
+        """All that another log has."""
+        for finding in other._refused:
+            self.problem(finding.position, finding.path, finding.reason, finding.hint)
+        for key, (finding, count) in other._warned.items():
+            first, before = self._warned.get(key, (finding, 0))
+            self._warned[key] = (first, before + count)
+
     @property
     def problems(self) -> tuple[Problem, ...]:
         return tuple(finding.problem for finding in self._refused)

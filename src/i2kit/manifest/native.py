@@ -5,6 +5,7 @@ In: one document. Out: a Workload, gathered in a Reading. Pure.
 
 from dataclasses import replace
 from pathlib import PurePath
+from typing import TypeGuard
 
 from i2kit.manifest import kinds, pods, rollout, scaling
 from i2kit.manifest.log import Log
@@ -52,6 +53,15 @@ def read(node: Node, reading: Reading, log: Log) -> None:
     )
 
 
+def is_compose(node: Node) -> TypeGuard[MappingNode]:
+    """Whether a document is a compose file's: nothing else has services, and none of these keys."""
+    return (
+        isinstance(node, MappingNode)
+        and isinstance(node.get("services"), MappingNode)
+        and node.entries.keys().isdisjoint(("apiVersion", "kind", "containers", "kernel"))
+    )
+
+
 def _record(node: Node, log: Log) -> Record | None:
     if not isinstance(node, MappingNode):
         hint = "begin with name: and containers:, or with apiVersion: and kind:"
@@ -68,11 +78,6 @@ def _something_else(node: MappingNode) -> tuple[str, str] | None:
     if "containers" in node.entries:
         return None
     file = PurePath(node.position.file).stem
-    if isinstance(node.get("services"), MappingNode) and "kernel" not in node.entries:
-        return (
-            "looks like a compose file, which is not supported yet",
-            "kompose convert writes it as Kubernetes manifests",
-        )
     if {"kernel", "init"} <= node.entries.keys():
         return (
             "looks like a LinuxKit template, which is no manifest",

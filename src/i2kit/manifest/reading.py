@@ -115,10 +115,13 @@ class Needs:
 
     variables: tuple[Variables, ...] = ()
     logins: tuple[Reference, ...] = ()
+    keys: tuple[Reference, ...] = ()
+    """The keys of Secrets that its volumes hold already."""
 
     @property
     def references(self) -> Iterator[Reference]:
         """All ConfigMaps and Secrets that it is made of."""
+        yield from self.keys
         for one in self.variables:
             yield from (reference for _, reference in one.every)
             yield from (value for _, value in one.each if isinstance(value, Reference))
@@ -143,6 +146,8 @@ class Reading:
 
     workloads: list[Workload] = field(default_factory=list)
     configs: list[Config] = field(default_factory=list)
+    secrets: list[Config] = field(default_factory=list)
+    """Those of compose files: several workloads may bring the same."""
     needs: list[Needs] = field(default_factory=list)
     """Of each workload."""
     services: list[FoundService] = field(default_factory=list)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from i2kit.errors import Position
 from i2kit.manifest import names
+from i2kit.manifest.around import NOTHING, Around
 from i2kit.manifest.given import Given, Wanted, values
 from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.reading import Config, ConfigKind, Needs, Reading, Reference, Variables
@@ -30,6 +31,8 @@ class Beside:
     given: Sequence[Given] = ()
     demanded: bool = True
     customized: Callable[[str], bool] = lambda file: False
+    around: Around = NOTHING
+    """What compose files refer to."""
 
 
 def resolve(reading: Reading, beside: Beside, log: Log) -> tuple[SecretValue, ...]:
@@ -64,7 +67,7 @@ class _Known:
     def __init__(self, reading: Reading, beside: Beside, log: Log) -> None:
         self._reading, self._beside, self._log = reading, beside, log
         self._configs: dict[tuple[ConfigKind, str, str], Config] = {}
-        for one in reading.configs:
+        for one in (*reading.configs, *reading.secrets):
             self._configs.setdefault((one.kind, one.namespace, one.name), one)
         for (namespace, name), held in values(beside.given, _wanted(reading), log).items():
             key: tuple[ConfigKind, str, str] = ("Secret", namespace, name)
@@ -208,6 +211,9 @@ class _Resolver:
             replace(container, env=self._env(variables, container))
             for container, variables in zip(every, needs.variables, strict=True)
         ]
+        for one in needs.keys:
+            if one.key is not None and self._known.value(self._namespace, one) is not None:
+                self._secrets[SecretKey(one.name, one.key)] = None
         for one in needs.logins:
             self._known.login(self._namespace, one)
         count = len(workload.init)

@@ -89,6 +89,9 @@ class Record:
     def pairs(self, name: str) -> Pairs:
         return self.items(name)
 
+    def named(self, name: str) -> "tuple[tuple[str, Record], ...]":
+        return self.items(name)
+
 
 def named(record: Record, field_name: str) -> tuple[tuple[str, Record], ...]:
     """The records of a list by what each says is its `name`, or of a mapping by their keys."""

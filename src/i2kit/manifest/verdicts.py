@@ -33,7 +33,7 @@ MAX_FINDINGS = 100_000
 MAX_ABOUT = 100
 """How many documents of others can be about one workload."""
 
-WORKLOADS = (*documents.KINDS, documents.NATIVE)
+WORKLOADS = (*documents.KINDS, documents.NATIVE, documents.COMPOSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +89,17 @@ def judged(paths: Sequence[str], stdin: bytes | None = None) -> tuple[Judgement,
 
 def _all(found: Iterable[File], stdin: bytes | None) -> list[_Read]:
     read, count, told = [], 0, 0
+    around = files.around()
     for file in found:
         one = _Read(file)
         limit = MAX_PER_DOCUMENT if told < MAX_FINDINGS else 3
         try:
             data = files.contents(file.path, stdin)
+            override = (file.override, files.contents(file.override, None)) if file.override else None
         except InputError as error:
             one.log.add(error.problems)
         else:
-            one.documents, one.log, one.whole = documents.read(file.name, data, limit)
+            one.documents, one.log, one.whole = documents.read(file.name, data, limit, around, override)
         count += len(one.documents)
         told += sum(len(document.log.problems) for document in one.documents)
         if count > MAX_DOCUMENTS:
@@ -284,7 +286,7 @@ def _of_others(workload: Document, others: Sequence[Document], used: Sequence[Do
     made_of = Reading(
         workloads=list(mine.workloads),
         needs=list(mine.needs),
-        configs=[each for one in used for each in one.reading.configs],
+        configs=[*mine.secrets, *(each for one in used for each in one.reading.configs)],
         complete=mine.complete and all(one.reading.complete for one in used),
     )
     log = Log(MAX_PER_DOCUMENT)
