@@ -102,3 +102,9 @@ def test_the_last_words_of_a_numbered_vm_are_not_those_of_the_one_before(tmp_pat
         file.write("2026-01-01T00:00:01.000Z web now\n")
     assert guest.vm.last_lines(5) == ["web now"]
     guest.end()
+
+
+@pytest.mark.parametrize(("said", "shown"), [("0", "succeeded"), ("1", "failed"), ("137", "failed")])
+def test_a_pod_that_was_meant_to_end_is_shown_as_what_it_ended(said: str, shown: str, guest: Guest) -> None:
+    assert guest.says("booted", f"finished {said}")[0] == shown
+    assert guest.vm.finished == said

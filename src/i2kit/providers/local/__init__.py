@@ -30,6 +30,7 @@ from i2kit.model import (
     Deployment,
     Endpoint,
     Instance,
+    Job,
     PlacedImage,
     Release,
     Revision,
@@ -39,7 +40,7 @@ from i2kit.model import (
 )
 from i2kit.plain import value_of
 from i2kit.providers import Plan, Wanted
-from i2kit.providers.local import claims, desired, orders, plan, secretsets, volumes
+from i2kit.providers.local import claims, desired, jobs, orders, plan, secretsets, volumes
 from i2kit.providers.local.claims import KeptVolume
 from i2kit.providers.local.client import Client
 from i2kit.providers.local.kept import kept, missing
@@ -128,7 +129,32 @@ class LocalProvider:
                 watch(Note(failed))
             self._client.start(order.machine, watch)
             revision = self._client.order(order, new_secrets)
+        if order.policy.job:
+            return self._wait_for_job(order, order.policy.job, revision, watch)
         return self._wait(order, revision, watch)
+
+    def _wait_for_job(self, order: desired.Order, job: Job, revision: int, watch: Watcher) -> Deployment:
+        """Until it has ended; one with a schedule is only noted. Ended before that, nothing changes."""
+        watch(Started(order.key, f"running {order.key}"))
+        told = Watched(order.key, watch)
+        while True:
+            data = self._told(order.key, told)
+            if data is None:
+                raise OperationError(f"{order.key} was removed by another command")
+            self._check_newer(order, revision, data)
+            runs = [value_of(jobs.Run, one) for one in data["runs"]]
+            match data["phase"]:
+                case "scheduled":
+                    watch(Finished(order.key, "suspended" if job.suspended else "scheduled"))
+                    return _deployment(data)
+                case "succeeded":
+                    watch(Finished(order.key, f"{runs[-1].succeeded} of {job.completions} succeeded"))
+                    return _deployment(data)
+                case "failed":
+                    hint = f"see `i2kit logs {order.name}`; mend the image or the manifest and deploy again"
+                    raise NotReadyError(f"{order.key} failed\n{runs[-1].story}", hint=hint)
+            watch(Progress(order.key, runs[-1].succeeded, job.completions, "items"))
+            time.sleep(0.1)
 
     def _remove(self, key: str, disks: Sequence[KeptVolume], watch: Watcher) -> None:
         """End a deployment, and once its machines are gone remove these disks."""
@@ -180,16 +206,19 @@ class LocalProvider:
                 f"{key} did not become ready, and the revision before serves on\n{story}",
                 hint="mend the image or the manifest, then deploy again",
             )
-        if newer:
-            raise OperationError(
-                f"another command replaced revision {revision} of {key} by revision {data['revision']}",
-                hint=f"see `i2kit history {order.name}`",
-            )
+        self._check_newer(order, revision, data)
         if story is not None or data["stuck"]:
             raise NotReadyError(
                 f"{key} did not become ready\n{story or data['stuck']}",
                 hint=f"see `i2kit logs {order.name}`; mend the image or the manifest and deploy again,"
                 f" or remove it with `i2kit destroy {order.name}`",
+            )
+
+    def _check_newer(self, order: desired.Order, revision: int, data: Mapping[str, Any]) -> None:
+        if data["revision"] > revision:
+            raise OperationError(
+                f"another command replaced revision {revision} of {order.key} by revision {data['revision']}",
+                hint=f"see `i2kit history {order.name}`",
             )
 
     def _wait_until_back(self, key: str, told: "Watched") -> None:
@@ -357,6 +386,7 @@ def _deployment(data: Mapping[str, Any]) -> Deployment:
         fingerprint=data["fingerprint"],
         machine=data["machine"],
         containers=tuple(data["containers"]),
+        phase=data["phase"],
         volumes=tuple(data["volumes"]),
         labels=tuple((name, value) for name, value in data["labels"]),
         services=tuple(value_of(Service, one) for one in data["services"]),

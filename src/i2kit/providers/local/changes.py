@@ -45,8 +45,14 @@ class Changes:
         """Why what served before does not become as it is wanted by now."""
 
     def begin(self, wanted: Wanted, *, restoring: bool = False) -> None:
-        """Watch a change from now on. After a restart nothing runs: what served last does so again first."""
+        """Watch a change from now on, but of a job, whose runs tell what comes of it.
+
+        After a restart nothing runs: what served last does so again first.
+        """
         self.stuck.pop(wanted.key, None)
+        if wanted.policy.job:
+            self._changes.pop(wanted.key, None)
+            return
         # Where a new VM only comes once the old one is gone, its disks may have been the new one's already.
         in_place = wanted.policy.strategy.recreate or wanted.machine.stateful or wanted.machine.disks
         base = wanted.base(kept(wanted)) if restoring and not in_place else None
@@ -76,7 +82,7 @@ class Changes:
         """The VMs of a deployment, as decisions see them."""
         least_s = wanted.policy.min_ready_s
         return [
-            plan.Running(one.handle, one.slot, one.machine, one.state, one.is_available(least_s))
+            plan.Running(one.handle, one.slot, one.machine, one.state, one.is_available(least_s), one.run)
             for one in self._vms.values()
             if one.key == wanted.key
         ]

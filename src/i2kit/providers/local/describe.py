@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from i2kit.providers.local import claims, ingress
+from i2kit.providers.local import claims, ingress, jobs
 from i2kit.providers.local.desired import INGRESS, Desired, ServiceRecord, Wanted, in_front
 from i2kit.providers.local.machine import Vm
 
@@ -29,6 +29,7 @@ def deployment(
         for url, one, target in ingress.endpoints(state, wanted, ingress.record_ports(state))
     ]
     gates = [record for record in state.services if record.key == INGRESS and routed]
+    job = wanted.policy.job
     mine = sorted((one for one in vms if one.key == wanted.key), key=lambda one: one.slot)
     return {
         "name": wanted.name,
@@ -55,7 +56,9 @@ def deployment(
             for port in record.ports
             if port.host_port in unpublished
         ),
-        "wanted": wanted.replicas,
+        "wanted": sum(jobs.vms(job, wanted.runs).values()) if job else wanted.replicas,
+        "phase": jobs.phase(job, wanted.runs) if job else "",
+        "runs": [asdict(one) for one in wanted.runs],
         "ready": sum(one.state == "ready" for one in mine),
         "detail": detail,
         "volumes": claims.names(wanted),

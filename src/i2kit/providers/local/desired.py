@@ -17,6 +17,7 @@ from i2kit.model import (
     Claim,
     Container,
     Ingress,
+    Job,
     NetworkPolicy,
     Pairs,
     Port,
@@ -29,6 +30,7 @@ from i2kit.model import (
     Workload,
 )
 from i2kit.plain import value_of
+from i2kit.providers.local import jobs
 
 SUBNET = "10.77"
 """The /16 of the deployments' network. VMs: 10.77.<deployment>.<slot + 1>, see `address`."""
@@ -134,6 +136,8 @@ class Policy:
     min_ready_s: int = 0
     progress_deadline_s: int = 600
     scaling: Scaling | None = None
+    job: Job | None = None
+    """With it, VMs are meant to end, and how many there are is told by its runs."""
     cpu_millis: int | None = None
     memory_bytes: int | None = None
 
@@ -242,6 +246,10 @@ class Wanted:
     back_to: int | None = None
     """The earlier revision that this one brought back, where it was made by a rollback."""
     past: tuple["Wanted", ...] = ()
+    runs: jobs.Runs = ()
+    """Of a job, oldest first."""
+    scheduled_at: str = ""
+    """The last time of a job's schedule that counted, or since when it counts; RFC 3339, UTC."""
 
     @property
     def key(self) -> str:
@@ -336,8 +344,8 @@ def mac(wanted: Wanted, slot: int) -> str:
 def instance_of(wanted: Wanted, slot: int, unique: str) -> str:
     """The name of a VM in this slot: of a stateful deployment NAME-SLOT, else one that no other ever has."""
     if wanted.machine.stateful:
-        return f"{wanted.name[:59]}-{slot}"
-    return f"{wanted.name[:57]}-{unique}"
+        unique = str(slot)
+    return f"{wanted.name[: 62 - len(unique)]}-{unique}"
 
 
 def machine_of(release: Release, secrets: str = "") -> Machine:
@@ -428,6 +436,7 @@ def policy_of(workload: Workload) -> Policy:
         min_ready_s=workload.min_ready_s,
         progress_deadline_s=workload.progress_deadline_s,
         scaling=workload.scaling,
+        job=workload.job,
         cpu_millis=_sum(_cpu_millis(one) for one in workload.containers),
         memory_bytes=_sum(_memory_bytes(one) for one in workload.containers),
     )
@@ -537,11 +546,13 @@ def order_of(release: Release, attached: Iterable[Service] = (), secrets: str = 
     `secrets` is the name of the set with the values of its secrets.
     """
     workload = release.workload
-    scaling = workload.scaling
+    scaling, replicas = workload.scaling, workload.replicas
+    if workload.job:
+        replicas = min(workload.job.parallelism, workload.job.completions)
     order = make_order(
         workload.name,
         workload.namespace,
-        scaling.start(workload.replicas) if scaling else workload.replicas,
+        scaling.start(replicas) if scaling else replicas,
         machine_of(release, secrets),
         written_of(release),
         tuple(unplaced(one) for one in attached),
@@ -651,6 +662,7 @@ def _admitted(desired: Desired, order: Order, taken: frozenset[int], now: str) -
     others = tuple(one for one in desired.deployments if one.key != order.key)
     index = old.index if old else _free_index((one.index for one in others), MAX_DEPLOYMENTS, "deployments")
     changed = old is not None and old.machine.fingerprint != order.machine.fingerprint
+    runs, scheduled_at = _runs(order, old, now, same=not changed)
     wanted = Wanted(
         name=order.name,
         namespace=order.namespace,
@@ -666,13 +678,46 @@ def _admitted(desired: Desired, order: Order, taken: frozenset[int], now: str) -
         attached=order.attached,
         policy=order.policy,
         created_at=old.created_at if old and not changed else now,
-        served=old.served if old and not changed else False,
+        served=old.served if old and not changed else bool(order.policy.job and order.policy.job.schedule),
         back_to=old.back_to if old and not changed else order.back_to,
         past=() if old is None else _with_past(old) if changed else old.past,
+        runs=runs,
+        scheduled_at=scheduled_at,
     )
     deployments = tuple(sorted((*others, wanted), key=lambda one: one.key))
     public = {backend.service: backend.service in order.public for backend in order.backends}
     return _joined(desired, deployments, order.written, public, taken)
+
+
+def _runs(order: Order, old: Wanted | None, now: str, *, same: bool) -> tuple[jobs.Runs, str]:
+    """The runs of what is ordered, and since when the times of its schedule count."""
+    job, before = order.policy.job, old.policy.job if old else None
+    if job is None:
+        return (), ""
+    runs = jobs.ordered(job, before, old.runs if old else (), now, same=same)
+    is_same = before and (before.schedule, before.time_zone) == (job.schedule, job.time_zone)
+    return runs, old.scheduled_at if old and is_same else now
+
+
+def ran(desired: Desired, key: str, runs: jobs.Runs, scheduled_at: str, reason: str = "") -> Desired:
+    """The desired state with what came of a job's runs; a job has served once it has ended well.
+
+    `reason` is why the last of them failed, in a line.
+    """
+    wanted = desired.deployment(key)
+    if wanted is None or wanted.policy.job is None:
+        return desired
+    outcome = "succeeded" if wanted.policy.job.schedule else runs[-1].outcome if runs else ""
+    failed = outcome == "failed"
+    noted = replace(
+        wanted,
+        runs=runs,
+        scheduled_at=scheduled_at,
+        served=wanted.served or outcome == "succeeded",
+        reason=reason if failed else "",
+        story=runs[-1].story if failed else "",
+    )
+    return _with(desired, noted)
 
 
 def ordered_replicas(order: Order, old: Wanted | None) -> int:
@@ -734,7 +779,7 @@ def serve(desired: Desired, key: str) -> Desired:
 
 def _with_past(wanted: Wanted) -> tuple[Wanted, ...]:
     """What is the past once another revision takes the place of this one."""
-    return (*wanted.past, replace(wanted, past=()))[-KEPT_REVISIONS:]
+    return (*wanted.past, replace(wanted, past=(), runs=()))[-KEPT_REVISIONS:]
 
 
 def _with(desired: Desired, wanted: Wanted) -> Desired:

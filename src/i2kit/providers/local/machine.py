@@ -62,6 +62,10 @@ class Vm:
     forwards: dict[int, int]
     """Guest port → port on the host's loopback address, in QEMU's user network."""
 
+    run: int = 0
+    """Of a job's runs, the one that it is part of."""
+    finished: str = ""
+    """How its pod ended: `0` for well, another word for not; empty as long as it has not."""
     claims: tuple[str, ...] = ()
     """The claims in its namespace whose disks it has."""
     grace_s: int = 30
@@ -154,6 +158,8 @@ class Vm:
                 self.detail = printable(self.detail)[:MOST_WORDS]
             case "probe":
                 self._probed(*[*rest.split(" ", 3), "", "", "", ""][:4])
+            case "finished":
+                self.finished = printable(rest)[:MOST_WORDS] or "without a status"
             case "broken":
                 self.broken = self.detail = printable(rest)[:MOST_WORDS] or "beyond repair"
             case "memory":
@@ -178,8 +184,10 @@ class Vm:
             self.detail = next(iter(self._probes.values()), "")
 
     @property
-    def shown_state(self) -> Literal["starting", "ready", "draining", "failed"]:
+    def shown_state(self) -> Literal["starting", "ready", "draining", "failed", "succeeded"]:
         """The state as people are told it: a VM that starts and has trouble has failed so far."""
+        if self.finished:
+            return "succeeded" if self.finished == "0" else "failed"
         trouble = self.crashed or self.broken or any(self._is_trouble(*which) for which in self._probes)
         return "failed" if self.state == "starting" and trouble else self.state
 

@@ -66,6 +66,7 @@ def order_for(
         case Scale(replicas):
             _check_number(key, replicas)
             _check_scaling(now, replicas)
+            _check_job(now)
             _check_shared(key, now.machine.disks, replicas)
             return again(now, replace(now, replicas=replicas))
         case Rollback(to):
@@ -84,6 +85,13 @@ def _check_number(key: str, replicas: int, position: Position | None = None) -> 
     if replicas > MAX_REPLICAS:
         problem = f"{key} may have {MAX_REPLICAS} replicas on one machine, not {replicas}"
         raise InputError([Problem(problem, position, "split it into several deployments")])
+
+
+def _check_job(now: Wanted) -> None:
+    """Refuse another number for what says itself how many VMs it needs."""
+    if now.policy.job:
+        problem = f"{now.key} is a job: its parallelism says how many VMs it has"
+        raise InputError([Problem(problem, hint="change that in its files, and deploy them")])
 
 
 def _check_disks(state: Desired, order: Order, most: int, workload: Workload, here: Here) -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from i2kit.model import Deployment, Release
+from i2kit.model import Deployment, Job, Release
 from i2kit.providers import Action, Front, Plan, Rollback
-from i2kit.providers.local import orders
+from i2kit.providers.local import jobs, orders
 from i2kit.providers.local.claims import KeptVolume
-from i2kit.providers.local.desired import Desired, HasKey, Order, Policy, Wanted, Written, in_front
+from i2kit.providers.local.desired import MAX_SLOTS, Desired, HasKey, Order, Policy, Wanted, Written, in_front
 
 FIRST_RETRY_S = 0.0
 """A VM that ends is replaced at once; one that ends again soon waits, doubling, up to MOST_RETRY_S."""
@@ -49,7 +49,10 @@ def plan(
     if found is None:
         created = Action("create", key, f"{vms(order.replicas)} of {short(order.machine.image)}")
         return Plan(key, wanted, None, (created,), prepared=prepared)
-    same_number = found.replicas_wanted == order.replicas
+    same_number = found.replicas_wanted == order.replicas or order.policy.job is not None
+    if found.phase == "failed" and isinstance(wanted, Release) and order.policy.job:
+        again = Action("replace", key, "it failed last time, and runs once more")
+        return Plan(key, wanted, found, (again,))
     if found.fingerprint == order.fingerprint and same_number:
         return Plan(key, wanted, found, (), prepared=prepared)
     actions = []
@@ -109,6 +112,7 @@ def _differences(found: Deployment, order: Order, policy: Policy, written: Writt
             ("time for which a VM must be ready", policy.min_ready_s, order.policy.min_ready_s),
             ("deadline of updates", policy.progress_deadline_s, order.policy.progress_deadline_s),
             ("scaling", policy.scaling, order.policy.scaling),
+            ("job", policy.job, order.policy.job),
         )
         if before != after
     ]
@@ -145,13 +149,16 @@ class Running:
     machine: str
     state: Literal["starting", "ready", "draining"]
     available: bool = False
+    run: int = 0
+    """Of a job's runs, the one that it is part of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Boot a VM of the wanted machine in this slot."""
+    """Boot a VM of the wanted machine in this slot, for this run of a job."""
 
     slot: int
+    run: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +183,14 @@ def next_steps(
 ) -> Sequence[Step]:
     """What to do now so that the VMs come nearer to `wanted`; asked again after every change.
 
-    `not_before` holds, per slot, when it may be started again after a failure. There are never more VMs
-    than the strategy's surge allows, those that leave counted, and no VM is made to leave if fewer were
-    available then than the strategy asks for. Old VMs that do not serve leave at once.
+    `not_before` holds, per slot (of a job, per run), when it may be started again after a failure. There are
+    never more VMs than the strategy's surge allows, those that leave counted, and no VM is made to leave if
+    fewer were available then than the strategy asks for. Old VMs that do not serve leave at once.
     """
     if wanted is None:
         return [Kill(one.id) for one in running]
+    if wanted.policy.job:
+        return list(_job_steps(wanted, wanted.policy.job, running, not_before, now))
     if wanted.machine.stateful:
         return _ordered_steps(wanted, running, not_before, now)
     alive = [one for one in running if one.state != "draining"]
@@ -205,6 +214,22 @@ def next_steps(
     occupied = {one.slot for one in running}
     free = (slot for slot in range(wanted.slots) if slot not in occupied and not_before.get(slot, 0.0) <= now)
     return [*steps, *(Start(slot) for slot in islice(free, max(0, missing)))]
+
+
+def _job_steps(
+    wanted: Wanted, job: Job, running: Sequence[Running], not_before: Mapping[int, float], now: float
+) -> Iterator[Step]:
+    """The same for a job: as many VMs as its runs need yet, and none of others."""
+    needed = jobs.vms(job, wanted.runs)
+    alive = [one for one in running if one.state != "draining"]
+    yield from (Drain(one.id) for one in alive if one.run not in needed)
+    occupied = {one.slot for one in running}
+    free = (slot for slot in range(MAX_SLOTS) if slot not in occupied)
+    for run, number in needed.items():
+        mine = [one for one in alive if one.run == run]
+        yield from (Drain(one.id) for one in mine[number:])
+        if not_before.get(run, 0.0) <= now:
+            yield from (Start(slot, run) for slot in islice(free, max(0, number - len(mine))))
 
 
 def _ordered_steps(

@@ -30,6 +30,7 @@ from i2kit.providers.local import (
     control,
     describe,
     desired,
+    jobs,
     network,
     plan,
     processes,
@@ -75,6 +76,9 @@ IDLE_S = 60.0
 """With nothing to run for this long after the start, the command that started us was killed."""
 
 KEEP_DEAD_LOGS = 5
+KEEP_JOB_LOGS = 100
+"""Of a job, whose VMs all end, at most so many of the runs that are known."""
+
 PR_SET_THP_DISABLE = 41
 """linux/prctl.h: QEMU's memory in huge pages costs 4–6 MB a VM that it never touches."""
 
@@ -414,8 +418,8 @@ class Supervisor:
             waits = {slot: when for (key, slot), when in self._not_before.items() if key == wanted.key}
             for step in plan.next_steps(goal, self._changes.running(goal), waits, now):
                 match step:
-                    case plan.Start(slot) if not self._are_held(goal, slot):
-                        self._start(goal, slot)
+                    case plan.Start(slot, run) if not self._are_held(goal, slot):
+                        self._start(goal, slot, run)
                     case plan.Drain(id):
                         self._drain(self._vms[id])
                     case plan.Kill(id) if self._vms[id].served or self._vms[id].claims:
@@ -438,17 +442,20 @@ class Supervisor:
             if one.key.split("/")[0] == wanted.namespace
         )
 
-    def _start(self, wanted: Wanted, slot: int) -> None:
+    def _start(self, wanted: Wanted, slot: int, run: int) -> None:
         """Boot one VM. Failing to start QEMU counts as a VM that ended at once."""
-        instance = desired.instance_of(wanted, slot, secrets.token_hex(3)[:5])
+        unique = secrets.token_hex(3)[:5]
+        instance = desired.instance_of(wanted, slot, f"{run}-{unique}" if run else unique)
         fds: list[int] = []
         try:
             one = self._boot(wanted, slot, instance, fds)
+            one.run = run
         except (I2kitError, OSError) as error:
             self._dead_details[wanted.key] = str(error)
-            self._count_failure(wanted.key, slot, lived_s=0.0)
+            self._count_failure(wanted.key, run or slot, lived_s=0.0)
             why = rollout.story(f"{instance}: {error}", ())
             self._changes.died(self._desired.deployment(wanted.key), wanted.machine.fingerprint, why)
+            self._count(self._desired.deployment(wanted.key), run, "", why)
             self._layout.userdata(wanted.namespace, instance).unlink(missing_ok=True)
             return
         finally:
@@ -502,7 +509,7 @@ class Supervisor:
         channels = vm.Channels(control_theirs.detach(), log_theirs.detach(), console_theirs.detach())
         fds += [channels.control_fd, channels.log_fd, channels.console_fd]
         words = vm.argv(
-            instance,
+            str(self._layout.run_dir / wanted.namespace / instance),
             wanted.machine,
             net,
             channels,
@@ -562,7 +569,13 @@ class Supervisor:
         if wanted.machine.stateful:
             living |= {desired.instance_of(wanted, slot, "") for slot in range(wanted.replicas)}
         dead = [path for path in folder.iterdir() if path.name not in living]
-        for path in sorted(dead, key=lambda path: path.stat().st_mtime)[:-KEEP_DEAD_LOGS]:
+        by_age = sorted(dead, key=lambda path: path.stat().st_mtime)
+        forgotten = by_age[:-KEEP_DEAD_LOGS]
+        if wanted.policy.job:
+            runs = {str(one.number) for one in wanted.runs}
+            of_run = {path: path.name.rpartition("-")[0].rpartition("-")[2] for path in by_age}
+            forgotten = [path for path in by_age if of_run[path] not in runs] + by_age[:-KEEP_JOB_LOGS]
+        for path in forgotten:
             shutil.rmtree(path, ignore_errors=True)
 
     def _hear(self, one: Vm) -> None:
@@ -601,6 +614,7 @@ class Supervisor:
         self._next_look_s = now + LOOK_S
         self._exposure.go_on()
         self._kill_hung(now)
+        self._go_on_with_jobs()
         self._judge()
         if now >= self._next_scaling_s:
             self._next_scaling_s = now + scaling.PERIOD_S
@@ -687,13 +701,43 @@ class Supervisor:
         del self._vms[one.handle]
         self._layout.userdata(one.key.split("/")[0], one.id).unlink(missing_ok=True)
         wanted = self._desired.deployment(one.key)
-        if wanted and not asked:
+        if wanted and wanted.policy.job:
+            if not asked or one.finished == "0":
+                self._count(wanted, one.run, one.finished, story(one, _how(one, code)))
+            if not asked and one.finished != "0":
+                self._count_failure(one.key, one.run, lived_s=time.monotonic() - one.started_s)
+        elif wanted and not asked:
             self._dead_details[one.key] = f"{one.id}: {_how(one, code)}"
             self._count_failure(one.key, one.slot, lived_s=time.monotonic() - one.started_s)
             self._changes.died(wanted, one.machine, story(one, _how(one, code)), by_itself=code == 0)
         self._try(self._name)
 
+    def _count(self, wanted: Wanted | None, run: int, finished: str, why: str) -> None:
+        """Note that a VM of a job's run ended, and as what its pod finished, if it said so."""
+        if wanted is None or wanted.policy.job is None:
+            return
+        final = wanted.policy.job.retry and finished != ""
+        runs = jobs.counted(
+            *(wanted.policy.job, wanted.runs, run, _now()), well=finished == "0", final=final, story=why
+        )
+        self._ran(wanted, runs, wanted.scheduled_at)
+
+    def _ran(self, wanted: Wanted, runs: jobs.Runs, scheduled_at: str) -> None:
+        """Note what came of a job's runs."""
+        if (runs, scheduled_at) != (wanted.runs, wanted.scheduled_at):
+            reason = rollout.in_short(runs[-1].story) if runs else ""
+            self._note(desired.ran(self._desired, wanted.key, runs, scheduled_at, reason))
+
+    def _go_on_with_jobs(self) -> None:
+        """End runs that take too long, and begin those whose time has come."""
+        now = _now()
+        for wanted in self._desired.deployments:
+            if job := wanted.policy.job:
+                runs, scheduled_at = jobs.due(job, wanted.runs, wanted.scheduled_at, now)
+                self._ran(wanted, jobs.late(job, runs, now), scheduled_at)
+
     def _count_failure(self, key: str, slot: int, *, lived_s: float) -> None:
+        """Have the slot wait, or of a job the run, if it is not the first time."""
         before = 0 if lived_s > plan.STABLE_S else self._failures.get((key, slot), 0)
         self._failures[key, slot] = before + 1
         self._not_before[key, slot] = time.monotonic() + plan.retry_delay_s(before + 1)

@@ -56,10 +56,13 @@ def argv(
     userdata: Path | None,
     drives: Sequence[Drive] = (),
 ) -> Sequence[str]:
-    """QEMU's arguments for this VM. `userdata` is a file for machines without a metadata service."""
+    """QEMU's arguments for this VM. `name` is for people who look at processes.
+
+    `userdata` is a file for machines without a metadata service.
+    """
     words = [
         "qemu-system-x86_64",
-        *("-name", name),
+        *("-name", _escape(name)),
         "-nodefaults",
         "-no-user-config",
         "-no-reboot",
