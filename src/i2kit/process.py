@@ -135,11 +135,18 @@ def run(
     return Completed(done.returncode, done.stdout or b"", done.stderr or b"")
 
 
-def follow(argv: Sequence[str | Path], on_line: Callable[[str], None], *, cwd: Path) -> None:
+def follow(
+    argv: Sequence[str | Path],
+    on_line: Callable[[str], None],
+    *,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+) -> None:
     """Run a program to its end and hand over each line that it writes, stdout and stderr as one.
 
     It is in a process group of its own, with all that it starts; whatever interrupts this function,
-    such as Ctrl-C, ends them all at once. Raises ProgramError as `run` does.
+    such as Ctrl-C, ends them all at once. `env` is added to the environment. Raises ProgramError as
+    `run` does.
     """
     words = [str(require(str(argv[0]))), *(os.fspath(word) for word in argv[1:])]
     last: deque[bytes] = deque(maxlen=LAST_LINES)
@@ -149,7 +156,7 @@ def follow(argv: Sequence[str | Path], on_line: Callable[[str], None], *, cwd: P
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=cwd,
-        env={**os.environ, "PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8"},
+        env={**os.environ, "PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", **(env or {})},
         start_new_session=True,
     ) as program:
         assert program.stdout

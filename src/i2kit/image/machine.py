@@ -21,6 +21,7 @@ from i2kit.image.base import boot, components, kernel
 from i2kit.image.base.boot import Loader
 from i2kit.image.linuxkit.text import as_text
 from i2kit.image.linuxkit.values import Template
+from i2kit.image.sources.build import build as built
 from i2kit.image.sources.credentials import Logins
 from i2kit.image.sources.oci import BadImage
 from i2kit.image.sources.oci_layout import Stored, fetcher
@@ -32,7 +33,17 @@ from i2kit.image.tree.filesystem import write_erofs
 from i2kit.image.tree.flatten import HostileLayer, flatten
 from i2kit.image.tree.identity import identity_of
 from i2kit.image.tree.initramfs import select, write_cpio
-from i2kit.model import Architecture, Identity, MachineImage, Output, Pairs, ResolvedImage, Security, Workload
+from i2kit.model import (
+    Architecture,
+    Build,
+    Identity,
+    MachineImage,
+    Output,
+    Pairs,
+    ResolvedImage,
+    Security,
+    Workload,
+)
 from i2kit.settings import Settings
 
 FORMAT = 8
@@ -224,7 +235,9 @@ class _Stage:
         for container in (*workload.init, *workload.containers):
             try:
                 with placed(container.position):
-                    if container.image not in found:
+                    if container.build:
+                        found[container.image] = self._built(container.image, container.build)
+                    elif container.image not in found:
                         found[container.image] = self._resolve_one(container.image)
             except InputError as error:
                 problems += error.problems
@@ -235,6 +248,12 @@ class _Stage:
         if problems:
             raise InputError(sorted(problems, key=lambda problem: problem.position or Position("", 0, 0)))
         return found
+
+    def _built(self, name: str, wanted: Build) -> ResolvedImage:
+        """The image that is made here. Once its parts are in the store, the file with it is not needed."""
+        with self.store.scratch() as scratch:
+            reference = built(name, wanted, scratch, platform=self.platform, watch=self.watch)
+            return replace(self._resolve_one(reference), reference=name)
 
     def _resolve_one(self, reference: str, platform: str = "") -> ResolvedImage:
         """The image that this means, for the machine's platform or another one."""
