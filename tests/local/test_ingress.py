@@ -3,19 +3,36 @@
 import http.client
 import http.server
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from i2kit.model import Ingress, Port, Release, Route, Service, ServicePort
-from i2kit.process import which
-from i2kit.providers.local import describe, dns, haproxy, ingress
+from i2kit.errors import InputError
+from i2kit.model import (
+    Alias,
+    Ingress,
+    NetworkPolicy,
+    Port,
+    Release,
+    Route,
+    SecretValue,
+    Selector,
+    Service,
+    ServicePort,
+    secrets_text,
+)
+from i2kit.process import run, which
+from i2kit.providers.local import certificates, describe, desired, dns, haproxy, ingress, orders
 from i2kit.providers.local.balancer import Balancer
 from i2kit.providers.local.desired import (
     INGRESS,
+    Certified,
     Desired,
+    Order,
     admit,
     from_json,
     go_back,
@@ -167,7 +184,7 @@ def test_deployments_tell_where_they_are_called() -> None:
 def test_the_names_of_an_ingress_are_known_in_the_network() -> None:
     state = two(SHOP, BLOG)
     vip = next(one.vip for one in state.services if one.key == INGRESS)
-    lines = dns.host_lines(state.services, (), ingress.names(state.ingresses)).splitlines()
+    lines = dns.host_lines(state, ()).splitlines()
     assert [line for line in lines if line.startswith(f"{vip} ")] == [
         f"{vip} blog.example.com",
         f"{vip} plain.localhost",
@@ -279,3 +296,130 @@ def test_haproxy_does_what_was_decided(balancer: Balancer, servers: dict[str, in
         assert get(f"plain.localhost:{port}", "/")[1][1] == f"plain.localhost:{port}"
         where = "https://safe.example.com.localhost:30443/a?b=c"
         assert get(f"safe.example.com.localhost:{port}", "/a?b=c")[::2] == (308, where)
+
+
+@pytest.fixture(scope="module")
+def shop_pem(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """A certificate for shop.example.com, and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    words += ["-subj", "/CN=shop.example.com", "-addext", "subjectAltName=DNS:shop.example.com", "-days", "2"]
+    run([*words, "-keyout", folder / "key", "-out", folder / "crt"])
+    return (folder / "crt").read_bytes(), (folder / "key").read_bytes()
+
+
+def values(crt: bytes, key: bytes, secret: str = "cert") -> tuple[SecretValue, ...]:
+    return (
+        SecretValue("default", secret, "tls.crt", crt),
+        SecretValue("default", secret, "tls.key", key),
+    )
+
+
+SECURE = replace(SHOP, tls=((("shop.example.com", "*.example.com"), "cert"),), https_only=True)
+
+
+def test_https_is_ended_with_the_certificate_of_the_host(
+    balancer: Balancer, servers: dict[str, int], shop_pem: tuple[bytes, bytes], tmp_path: Path
+) -> None:
+    folder = tmp_path / "a folder" / "tls"
+    folder.parent.mkdir()
+    state = two(SECURE)
+    text = secrets_text(certificates.keys_of(["cert"]), values(*shop_pem))
+    pems = {"default/cert": certificates.pem(text, "cert")}
+    names = ingress.certificates(state.ingresses)
+    assert names == (
+        (
+            "default/cert",
+            "shop.example.com shop.example.com.localhost *.example.com *.example.com.localhost",
+        ),
+    )
+    version = certificates.write(folder, names, pems)
+    assert version == certificates.write(folder, names, pems)
+    assert {path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())} == {0o700, 0o600}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        backends = tuple(
+            haproxy.Frontend(label, True, (), (haproxy.Server(f"{label}:0", "127.0.0.1", port, on=True),))
+            for label, port in servers.items()
+        )
+        gate = replace(
+            gate_of(state, 0),
+            http=(),
+            https=(listener.fileno(),),
+            certificates=str(folder / certificates.LIST),
+            version=version,
+        )
+        text = haproxy.render(backends, stats_fd=balancer.stats_fd, check=False, gate=gate)
+        assert "BEGIN" not in text
+        balancer.configure(text, text, [listener.fileno()])
+        (tmp_path / "ca").write_bytes(shop_pem[0])
+        trusting = ssl.create_default_context(cafile=str(tmp_path / "ca"))
+        with (
+            socket.create_connection(listener.getsockname(), timeout=10) as plain,
+            trusting.wrap_socket(plain, server_hostname="shop.example.com") as safe,
+        ):
+            safe.sendall(b"GET /api/x HTTP/1.1\r\nHost: shop.example.com\r\nConnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: safe.recv(4096), b"")).decode()
+    assert answer.splitlines()[-1] == "default:api|shop.example.com|127.0.0.1|shop.example.com|https"
+    assert certificates.write(folder, (), {}) != version
+    assert [path.name for path in folder.iterdir()] == [certificates.LIST]
+    certificates.remove(folder)
+    assert not folder.exists()
+
+
+def test_certificates_that_cannot_be_used_are_refused(shop_pem: tuple[bytes, bytes]) -> None:
+    crt, key = shop_pem
+    other = run(["openssl", "ecparam", "-genkey", "-name", "prime256v1", "-noout"]).stdout
+    locked = run(["openssl", "ec", "-aes128", "-passout", "pass:x"], stdin=key).stdout
+
+    def refused(*given: SecretValue, ingress: Ingress = SECURE) -> str:
+        with pytest.raises(InputError) as caught:
+            orders.order_for(
+                Desired(),
+                "default/web",
+                replace(release("web"), ingresses=(ingress,), secrets=given),
+                (),
+            )
+        return str(caught.value)
+
+    assert "secret `cert` with the certificate for shop.example.com, *.example.com is not given" in refused()
+    assert "is not given" in refused(values(crt, key)[0])
+    assert "its key is not that of its certificate" in refused(*values(crt, other))
+    assert "its key is encrypted" in refused(*values(crt, locked))
+    assert "no certificate with its key in PEM" in refused(*values(b"x", b"y"))
+    nameless = replace(SECURE, tls=((("shop.example.com",), ""),))
+    assert "there is no certificate for shop.example.com" in refused(ingress=nameless)
+    made = replace(release("web"), ingresses=(SECURE,), secrets=values(crt, key))
+    assert orders.order_for(Desired(), "default/web", made, ()).written.ingresses == (SECURE,)
+
+
+def test_a_certificate_comes_from_the_newest_deploy() -> None:
+    def given(name: str, certificates: str) -> Order:
+        front = Service(name, (("app", name),), (ServicePort(80, 80),))
+        one = replace(release(name, services=(front,)), ingresses=(SECURE,))
+        return order_of(one, certificates=certificates)
+
+    state = admit(admit(Desired(), given("web", "first")), given("api", "second"))
+    assert state.certificates == (Certified("default/cert", "default/api", "second"),)
+    assert desired.secret_sets(state) == {"default/web": {"first"}, "default/api": {"second"}}
+    state = admit(state, given("web", "third"))
+    assert state.certificates == (Certified("default/cert", "default/web", "third"),)
+    assert admit(state, order_of(release("other"))).certificates == state.certificates
+    assert from_json(to_json(state)) == state
+    state = remove(state, "default/web")
+    assert state.certificates == (Certified("default/cert", "default/api", "second"),)
+
+
+@pytest.mark.parametrize("obstacle", ["", "there is no /dev/net/tun"])
+def test_what_needs_a_network_of_vms_is_refused_without_one(obstacle: str) -> None:
+    front = Service("db", (("app", "web"),), (ServicePort(80, 80),), headless=True)
+    made = replace(release("web", services=(front,)), aliases=(Alias("store", "db.example.com"),))
+    made = replace(made, policies=(NetworkPolicy("closed", Selector(), ingress=()),))
+    here = orders.Here(obstacle=obstacle)
+    assert orders.needs_network(made)
+    assert not orders.needs_network(release("web"))
+    if not obstacle:
+        assert orders.order_for(Desired(), "default/web", made, (), here).written.aliases == made.aliases
+        return
+    with pytest.raises(InputError) as caught:
+        orders.order_for(Desired(), "default/web", made, (), here)
+    assert len(caught.value.problems) == 3 and all(obstacle in str(one) for one in caught.value.problems)

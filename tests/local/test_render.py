@@ -71,7 +71,7 @@ def test_haproxy_takes_the_configuration(tmp_path: Path) -> None:
 def test_dnsmasq_configuration_and_names() -> None:
     wanted = two_deployments()
     config = dns.configuration(hosts=Path("/r/hosts"), leases=Path("/r/leases"), dhcp_hosts=Path("/r/dhcp"))
-    hosts = dns.host_lines(wanted.services, [("10.77.2.1", "web-0a1b2", "default")])
+    hosts = dns.host_lines(wanted, [dns.Machine("10.77.2.1", "web-0a1b2", "default/web", ready=True)])
     golden("local/dnsmasq.conf", config)
     golden("local/hosts", hosts)
     slots = [(one, one.slots) for one in wanted.deployments]

@@ -40,7 +40,7 @@ from i2kit.model import (
 )
 from i2kit.plain import value_of
 from i2kit.providers import Plan, Wanted
-from i2kit.providers.local import claims, desired, jobs, orders, plan, secretsets, volumes
+from i2kit.providers.local import certificates, claims, desired, jobs, orders, plan, secretsets, volumes
 from i2kit.providers.local.claims import KeptVolume
 from i2kit.providers.local.client import Client
 from i2kit.providers.local.kept import kept, missing
@@ -98,17 +98,17 @@ class LocalProvider:
         return plan.plan(key, wanted, found, noted, before, here, volumes=self.volumes)
 
     def _here(self, key: str, wanted: Wanted | None) -> tuple[orders.Here, Mapping[str, str]]:
-        """What is on this machine; also the set of secrets that is wanted by its name, where it is new."""
-        layout = self._client.layout
-        disks = volumes.found(layout)
-        if not isinstance(wanted, Release) or not wanted.workload.secrets:
-            return orders.Here(disks), {}
-        text = _secrets_text(wanted)
-        name = secretsets.name_of(layout, key, text)
-        if name is not None:
-            return orders.Here(disks, name), {}
-        name = secretsets.new_name()
-        return orders.Here(disks, name), {name: text}
+        """What is on this machine; also the sets of secrets that are wanted and new, by their names."""
+        layout, new = self._client.layout, {}
+        names = {"secrets": "", "certificates": ""}
+        if isinstance(wanted, Release):
+            for kind, text in (("secrets", _secrets_text(wanted)), ("certificates", _certificates(wanted))):
+                names[kind] = (secretsets.name_of(layout, key, text) if text else "") or ""
+                if text and not names[kind]:
+                    names[kind] = secretsets.new_name()
+                    new[names[kind]] = text
+        obstacle = self._client.network_obstacle() if orders.needs_network(wanted) else ""
+        return orders.Here(volumes.found(layout), **names, obstacle=obstacle), new
 
     def apply(self, plan: Plan, watch: Watcher) -> Deployment | None:
         """Make the plan true and wait until it is."""
@@ -319,6 +319,16 @@ def _secrets_text(release: Release) -> str:
         secret, name = error.args[0]
         problem = f"{workload.key} needs the key `{name}` of secret `{secret}`, which has no value"
         raise InputError([Problem(problem, workload.position, "give it with --secret")]) from error
+
+
+def _certificates(release: Release) -> str:
+    """What its Ingresses end TLS with, as far as it is given."""
+    namespace = release.workload.namespace
+    secrets = [secret for one in release.ingresses for _, secret in one.tls]
+    mine = [one for one in release.secrets if one.namespace == namespace]
+    given = {(one.secret, one.key) for one in mine}
+    keys = [one for one in certificates.keys_of(secrets) if (one.secret, one.key) in given]
+    return secrets_text(keys, mine)
 
 
 def _short_of_room(layout: Layout, order: desired.Order, here: orders.Here) -> str:

@@ -49,9 +49,9 @@ class Capabilities:
 
 def inspect(settings: Settings) -> Capabilities:
     """All findings that need no machine image: KVM counts once a guest has booted with it."""
-    network, network_reason = _network(settings)
+    kind, network_reason = network(settings)
     accelerator, accelerator_reason = _accelerator(settings, None)
-    return Capabilities(network, network_reason, accelerator, accelerator_reason, _egress())
+    return Capabilities(kind, network_reason, accelerator, accelerator_reason, _egress())
 
 
 def inspect_with(settings: Settings, machine: Machine, watch: Watcher) -> Capabilities:
@@ -75,7 +75,8 @@ def inspect_with(settings: Settings, machine: Machine, watch: Watcher) -> Capabi
     return found
 
 
-def _network(settings: Settings) -> tuple[Literal["namespace", "user"], str]:
+def network(settings: Settings) -> tuple[Literal["namespace", "user"], str]:
+    """Which network VMs can have, and why."""
     if settings.network == "user":
         return "user", "I2KIT_LOCAL_NETWORK=user was given"
     reason = _namespace_obstacle()

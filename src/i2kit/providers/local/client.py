@@ -81,6 +81,18 @@ class Client:
         except ConnectionError:
             return False
 
+    def network_obstacle(self) -> str:
+        """Why VMs have no network of their own, in words; "" where they have one, or would have."""
+        try:
+            if self.ask({"do": "status"}).get("network") == "namespace":
+                return ""
+        except ConnectionError:
+            pass
+        else:
+            return "what runs already is in QEMU's user network"
+        network, reason = capabilities.network(self._settings)
+        return "" if network == "namespace" else reason
+
     def noted(self) -> desired.Desired:
         """What should run, as the supervisor wrote it down; nothing where that cannot be read."""
         try:

@@ -184,6 +184,10 @@ class Written:
     ingresses: tuple[Ingress, ...] = ()
     policies: tuple[NetworkPolicy, ...] = ()
     aliases: tuple[Alias, ...] = ()
+    hostname: str | None = None
+    subdomain: str | None = None
+    certificates: str = ""
+    """The name of the set of secrets that its Ingresses end TLS with; none where they do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,8 +284,13 @@ class Wanted:
 
     @property
     def target_ports(self) -> tuple[int, ...]:
-        """The ports of a VM that services lead to, each once."""
-        return tuple(sorted({backend.target for backend in self.backends}))
+        """The TCP ports of a VM that services lead to, each once."""
+        return tuple(sorted({one.target for one in self.backends if one.protocol == "TCP"}))
+
+    @property
+    def target_datagrams(self) -> tuple[int, ...]:
+        """The same for UDP."""
+        return tuple(sorted({one.target for one in self.backends if one.protocol == "UDP"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +324,15 @@ class ServiceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Certified:
+    """A secret that TLS is ended with, as NAMESPACE/NAME, and where its values are: a deployment's set."""
+
+    key: str
+    deployment: str
+    set: str
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """Everything that should run here.
 
@@ -326,6 +344,7 @@ class Desired:
     ingresses: tuple[Ingress, ...] = ()
     policies: tuple[NetworkPolicy, ...] = ()
     aliases: tuple[Alias, ...] = ()
+    certificates: tuple["Certified", ...] = ()
 
     def deployment(self, key: str) -> Wanted | None:
         return next((one for one in self.deployments if one.key == key), None)
@@ -424,7 +443,12 @@ def scratch_of(workload: Workload) -> int:
 def secret_sets(desired: "Desired") -> Mapping[str, frozenset[str]]:
     """The sets of secrets that each deployment, by key, needs for what runs or can be gone back to."""
     return {
-        one.key: frozenset(each.machine.secrets for each in (one, *one.past) if each.machine.secrets)
+        one.key: frozenset(
+            name
+            for each in (one, *one.past)
+            for name in (each.machine.secrets, each.written.certificates)
+            if name
+        )
         for one in desired.deployments
     }
 
@@ -508,7 +532,7 @@ def backends_of(services: Iterable[Service], ports: Iterable[Port]) -> tuple[Bac
     return tuple(found)
 
 
-def written_of(release: Release) -> Written:
+def written_of(release: Release, certificates: str = "") -> Written:
     """What is noted of a release beside its VM."""
     workload = release.workload
     return Written(
@@ -521,6 +545,9 @@ def written_of(release: Release) -> Written:
         ingresses=tuple(replace(one, position=None) for one in release.ingresses),
         policies=tuple(replace(one, position=None) for one in release.policies),
         aliases=release.aliases,
+        hostname=workload.hostname,
+        subdomain=workload.subdomain,
+        certificates=certificates,
     )
 
 
@@ -540,10 +567,13 @@ def is_implied(service: Service, workload: Workload) -> bool:
     )
 
 
-def order_of(release: Release, attached: Iterable[Service] = (), secrets: str = "") -> Order:
+def order_of(
+    release: Release, attached: Iterable[Service] = (), secrets: str = "", certificates: str = ""
+) -> Order:
     """What a release means on this machine, with these services of other files in front.
 
-    `secrets` is the name of the set with the values of its secrets.
+    `secrets` is the name of the set with the values of its secrets, `certificates` of that with what its
+    Ingresses end TLS with.
     """
     workload = release.workload
     scaling, replicas = workload.scaling, workload.replicas
@@ -554,7 +584,7 @@ def order_of(release: Release, attached: Iterable[Service] = (), secrets: str = 
         workload.namespace,
         scaling.start(replicas) if scaling else replicas,
         machine_of(release, secrets),
-        written_of(release),
+        written_of(release, certificates),
         tuple(unplaced(one) for one in attached),
         policy_of(workload),
     )
@@ -592,6 +622,8 @@ def make_order(
     parts += [asdict(one) for one in written.ingresses]
     parts += [asdict(one) for one in written.policies]
     parts += [asdict(one) for one in written.aliases]
+    parts += [written.certificates] if written.certificates else []
+    parts += [[written.hostname, written.subdomain]] if written.hostname or written.subdomain else []
     return Order(
         name=name,
         namespace=namespace,
@@ -686,7 +718,7 @@ def _admitted(desired: Desired, order: Order, taken: frozenset[int], now: str) -
     )
     deployments = tuple(sorted((*others, wanted), key=lambda one: one.key))
     public = {backend.service: backend.service in order.public for backend in order.backends}
-    return _joined(desired, deployments, order.written, public, taken)
+    return _joined(desired, deployments, wanted, public, taken)
 
 
 def _runs(order: Order, old: Wanted | None, now: str, *, same: bool) -> tuple[jobs.Runs, str]:
@@ -786,18 +818,20 @@ def _with(desired: Desired, wanted: Wanted) -> Desired:
     deployments = tuple(wanted if one.key == wanted.key else one for one in desired.deployments)
     before = desired.deployment(wanted.key)
     changed = before is not None and before.written != wanted.written
-    return _joined(desired, deployments, wanted.written if changed else None)
+    return _joined(desired, deployments, wanted if changed else None)
 
 
 def _joined(
     before: Desired,
     deployments: tuple[Wanted, ...],
-    newest: Written | None = None,
+    newest: Wanted | None = None,
     public: Mapping[str, bool] = NOTHING_PUBLIC,
     taken: frozenset[int] = frozenset(),
 ) -> Desired:
-    """These deployments with what comes with them. `newest` are the words that count before all others."""
-    latest, all_of_them = newest or Written(), [one.written for one in deployments]
+    """These deployments with what comes with them. What the `newest` says counts before all others."""
+    latest = newest.written if newest else Written()
+    all_of_them = [one.written for one in deployments]
+    certified = tuple(each for one in deployments for each in _certified(one))
     ingresses = _latest(
         *(latest.ingresses, before.ingresses), (each for one in all_of_them for each in one.ingresses)
     )
@@ -807,6 +841,21 @@ def _joined(
         ingresses,
         _latest(latest.policies, before.policies, (each for one in all_of_them for each in one.policies)),
         _latest(latest.aliases, before.aliases, (each for one in all_of_them for each in one.aliases)),
+        _latest(
+            _certified(newest) if newest else (),
+            tuple(one for one in before.certificates if one in certified),
+            certified,
+        ),
+    )
+
+
+def _certified(wanted: Wanted) -> tuple[Certified, ...]:
+    """What TLS is ended with and came with this deployment."""
+    return tuple(
+        Certified(f"{ingress.namespace}/{secret}", wanted.key, wanted.written.certificates)
+        for ingress in wanted.written.ingresses
+        for _, secret in ingress.tls
+        if wanted.written.certificates
     )
 
 

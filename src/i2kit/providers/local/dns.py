@@ -1,16 +1,24 @@
 """Names of services and VMs → dnsmasq's configuration and its host files. Pure.
 
-Names are Kubernetes': NAME, NAME.NAMESPACE, NAME.NAMESPACE.svc, NAME.NAMESPACE.svc.cluster.local;
-and NAME.i2kit.internal for people. The formats are dnsmasq(8)'s.
+Names are Kubernetes': NAME, NAME.NAMESPACE, NAME.NAMESPACE.svc, NAME.NAMESPACE.svc.cluster.local, of services
+and of the machines of headless ones (HOST.NAME and so on); and NAME.i2kit.internal for people. The formats
+are dnsmasq(8)'s.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from i2kit.providers.local.desired import GATEWAY, INGRESS, ServiceRecord, Wanted, address, mac
+from i2kit.model import Service
+from i2kit.providers.local import ingress
+from i2kit.providers.local.desired import GATEWAY, INGRESS, Desired, Wanted, address, mac, services_of
 
 ZONE = "i2kit.internal"
 CLUSTER_ZONE = "cluster.local"
+NOT_KNOWN: Mapping[str, Sequence[str]] = {}
+OPTION = "ndots:5"
+"""As in a Kubernetes pod: the search list comes before the outside, also for names such as db-0.db."""
+
 FORWARDER = "10.76.0.3"
 """Where slirp4netns and pasta answer DNS questions with the host's resolver."""
 
@@ -51,27 +59,80 @@ def configuration(*, hosts: Path, leases: Path, dhcp_hosts: Path) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A VM that has an address. `key` is its deployment's."""
+
+    address: str
+    id: str
+    key: str
+    ready: bool
+
+
 def host_lines(
-    services: Sequence[ServiceRecord], machines: Sequence[tuple[str, str, str]], hosts: Sequence[str] = ()
+    state: Desired, machines: Sequence[Machine], outside: Mapping[str, Sequence[str]] = NOT_KNOWN
 ) -> str:
-    """The hosts file: services at their addresses, Ingresses' hosts, VMs as (address, id, namespace)."""
-    lines = []
-    for service in services:
+    """The hosts file: services at their addresses or their VMs', Ingresses' hosts, VMs, aliases.
+
+    `outside` are the addresses of names that are not ours, as far as they are known.
+    """
+    found = list(_names(state, machines))
+    waiting, stuck = list(state.aliases), 0
+    while waiting and stuck < len(waiting):  # one may stand for another
+        alias, stuck = waiting.pop(0), stuck + 1
+        target = alias.target.lower().rstrip(".")
+        inside = sorted({where for where, names in found if target in names})
+        if addresses := inside or outside.get(target, ()):
+            found += [(where, _spelled(alias.name, alias.namespace)) for where in addresses]
+            stuck = 0
+        else:
+            waiting.append(alias)
+    return "".join(f"{where} {' '.join(names)}\n" for where, names in found)
+
+
+def strangers(state: Desired, machines: Sequence[Machine]) -> frozenset[str]:
+    """The names that aliases stand for and that are not ours."""
+    known = {name for _, names in _names(state, machines) for name in names}
+    known |= {name for one in state.aliases for name in _spelled(one.name, one.namespace)}
+    targets = {one.target.lower().rstrip(".") for one in state.aliases}
+    return frozenset(
+        one for one in targets - known if not f".{one}".endswith((f".{CLUSTER_ZONE}", f".{ZONE}"))
+    )
+
+
+def _names(state: Desired, machines: Sequence[Machine]) -> Iterator[tuple[str, list[str]]]:
+    for service in state.services:
         if service.key == INGRESS:
-            lines += [f"{service.vip} {host}" for host in hosts]
-            continue
-        name, namespace = service.name, service.namespace
-        names = [
-            f"{name}.{namespace}.svc.{CLUSTER_ZONE}",
-            f"{name}.{namespace}.svc",
-            f"{name}.{namespace}",
-        ]
-        # Names without a namespace belong to `default`; others reach theirs by the search list.
-        if namespace == "default":
-            names += [name, f"{name}.{ZONE}"]
-        lines.append(f"{service.vip} {' '.join(names)}")
-    lines += [f"{where} {name}.{namespace}.pod.{CLUSTER_ZONE} {name}" for where, name, namespace in machines]
-    return "\n".join(lines) + "\n"
+            yield from ((service.vip, [host]) for host in ingress.names(state.ingresses))
+        else:
+            yield service.vip, _spelled(service.name, service.namespace)
+    for one in machines:
+        namespace = one.key.split("/")[0]
+        wanted = state.deployment(one.key)
+        stateful = wanted is not None and wanted.machine.stateful
+        # What has the same name in every namespace is not known by that alone.
+        yield one.address, [f"{one.id}.{namespace}.pod.{CLUSTER_ZONE}", *([] if stateful else [one.id])]
+        for front in headless(wanted):
+            if one.ready or front.unready:
+                yield one.address, _spelled(front.name, namespace)
+                host = one.id if stateful else wanted.written.hostname if wanted else None
+                if host and wanted and wanted.written.subdomain == front.name:
+                    yield one.address, _spelled(f"{host}.{front.name}", namespace)
+
+
+def headless(wanted: Wanted | None) -> list[Service]:
+    """The services whose names stand for this deployment's VMs."""
+    if wanted is None:
+        return []
+    found = services_of(wanted.key, wanted.written, wanted.attached)
+    return [one for one in found if one.headless]
+
+
+def _spelled(name: str, namespace: str) -> list[str]:
+    """All ways to say the name of a service, or of a machine of one, the whole one first."""
+    names = [f"{name}.{namespace}.svc.{CLUSTER_ZONE}", f"{name}.{namespace}.svc", f"{name}.{namespace}"]
+    # Names without a namespace belong to `default`; others reach theirs by the search list.
+    return [*names, name, f"{name}.{ZONE}"] if namespace == "default" else names
 
 
 def dhcp_lines(deployments: Sequence[tuple[Wanted, int]]) -> str:

@@ -10,16 +10,28 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from i2kit.errors import OperationError
-from i2kit.providers.local import desired, dns, haproxy, ingress, network, processes
+from i2kit.model import Pairs, Protocol
+from i2kit.providers.local import (
+    certificates,
+    desired,
+    dns,
+    haproxy,
+    ingress,
+    network,
+    processes,
+    secretsets,
+)
 from i2kit.providers.local.balancer import Balancer
 from i2kit.providers.local.desired import (
     INGRESS,
     Backend,
+    Certified,
     Desired,
     Published,
     ServiceRecord,
@@ -28,10 +40,16 @@ from i2kit.providers.local.desired import (
 )
 from i2kit.providers.local.layout import Layout
 from i2kit.providers.local.machine import Vm
+from i2kit.providers.local.outside import Outside
 from i2kit.providers.local.programs import spawn
+from i2kit.providers.local.udp import Datagrams, Led
 
 SLOTS_AT_ONCE = 8
 """Slots are made known to HAProxy by so many, and not taken back: few changes of number reload it."""
+
+
+Heard = tuple[str, int, Protocol]
+"""A place where we listen: an address of the deployments' network, or `host`; port; protocol."""
 
 
 class KeeperLink:
@@ -44,9 +62,11 @@ class KeeperLink:
         """The namespaces are there: the way out can be made."""
         self._ask("up")
 
-    def listen(self, port: int) -> socket.socket | None:
-        """A listener on the host's loopback address; None if another program has the port."""
-        answer, fd = self._ask(f"listen {port}")
+    def listen(self, port: int, protocol: Protocol) -> socket.socket | None:
+        """A listener on the host's loopback address, or a socket bound to it; None if another program has
+        the port.
+        """
+        answer, fd = self._ask(f"{'listen' if protocol == 'TCP' else 'bind'} {port}")
         if fd is not None:
             return socket.socket(fileno=fd)
         if answer != f"error {errno.EADDRINUSE}":
@@ -70,7 +90,13 @@ class Exposure:
         self._in_namespace = in_namespace
         self._balancer = Balancer(layout.haproxy_config, layout.haproxy_socket, spawn)
         self._dnsmasq: subprocess.Popen[bytes] | None = None
-        self._listeners: dict[tuple[str, int], socket.socket] = {}
+        self._outside = Outside((desired.GATEWAY, 53))
+        self._datagrams = Datagrams(spawn)
+        self._certified: tuple[tuple[tuple[Certified, ...], Pairs], str | None, str] | None = None
+        """What HAProxy's certificates were made of, and what was made."""
+        self._told: Mapping[str, tuple[str, ...]] = {}
+        """What dnsmasq was told of names outside."""
+        self._listeners: dict[Heard, socket.socket] = {}
         self._slots: dict[str, int] = {}
         self._routed: frozenset[tuple[str, int]] = frozenset()
         """The service ports that Ingresses lead to and that would be balanced by connections otherwise."""
@@ -78,11 +104,11 @@ class Exposure:
         self.unpublished: set[int] = set()
         """Promised ports of the host that another program has at the moment."""
 
-    def open_host_port(self, port: int) -> bool:
+    def open_host_port(self, port: int, protocol: Protocol) -> bool:
         """Open a published port on the host's loopback address; False if another program has it."""
-        key = ("host", port)
+        key = ("host", port, protocol)
         if key not in self._listeners:
-            listener = self._keeper.listen(port)
+            listener = self._keeper.listen(port, protocol)
             if listener is None:
                 return False
             self._listeners[key] = listener
@@ -90,19 +116,21 @@ class Exposure:
 
     def update(self, wanted: Desired, vms: Collection[Vm]) -> None:
         """Listen, balance and answer names as services and VMs now are."""
-        needed: set[tuple[str, int]] = set()
+        needed: set[Heard] = set()
         self.unpublished.clear()
         for record in wanted.services:
             for port in record.ports:
-                needed.add(("host", port.host_port))
-                if not self.open_host_port(port.host_port):
+                needed.add(("host", port.host_port, port.protocol))
+                if not self.open_host_port(port.host_port, port.protocol):
                     self.unpublished.add(port.host_port)
                 if self._in_namespace:
-                    key = (record.vip, port.number)
+                    key = (record.vip, port.number, port.protocol)
                     needed.add(key)
                     if key not in self._listeners:
-                        self._listeners[key] = network.listen(*key)
+                        kind = network.listen if port.protocol == "TCP" else network.bind
+                        self._listeners[key] = kind(record.vip, port.number)
         self.balance(wanted, vms)
+        self.relay(wanted, vms)
         # Only now: the HAProxy before may still have accepted on these.
         for key in set(self._listeners) - needed:
             self._listeners.pop(key).close()
@@ -140,7 +168,7 @@ class Exposure:
                     port.http,
                     self._listeners_of(record, port.number),
                     servers,
-                    _sticky_s(wanted, record.key, port.number),
+                    _sticky_s(wanted, record.key),
                 )
         for service, number in sorted(self._routed):
             behind = [(one, each) for one in wanted.deployments for each in routed_backends(one)]
@@ -150,7 +178,7 @@ class Exposure:
                 if (backend.service, backend.number) == (service, number)
                 for server in self._slot_servers(one, backend, vms)
             )
-            sticky_s = _sticky_s(wanted, service, number)
+            sticky_s = _sticky_s(wanted, service)
             yield haproxy.Frontend(_routed_name(service, number), True, (), servers, sticky_s)
         for one in wanted.deployments:
             if not _balanced(one) and one.machine.health_port:
@@ -160,8 +188,12 @@ class Exposure:
 
     def _listeners_of(self, record: ServiceRecord, number: int) -> tuple[int, ...]:
         """Those of a service port, on the host and in the network of the VMs."""
-        published = [("host", one.host_port) for one in record.ports if one.number == number]
-        keys = [*published, (record.vip, number)]
+        published = [
+            ("host", one.host_port, one.protocol)
+            for one in record.ports
+            if (one.number, one.protocol) == (number, "TCP")
+        ]
+        keys: list[Heard] = [*published, (record.vip, number, "TCP")]
         return tuple(self._listeners[key].fileno() for key in keys if key in self._listeners)
 
     def _gate(self, wanted: Desired) -> haproxy.Gate | None:
@@ -189,12 +221,35 @@ class Exposure:
             for site in ingress.sites(wanted)
         )
         ports = dict(ingress.record_ports(wanted))
+        listed, version = self._certify(wanted)
         return haproxy.Gate(
             self._listeners_of(record, 80),
-            self._listeners_of(record, 443),
+            self._listeners_of(record, 443) if listed else (),
             ports.get(443, 0),
             hosts,
+            listed,
+            version,
         )
+
+    def _certify(self, wanted: Desired) -> tuple[str | None, str]:
+        """Have HAProxy's certificates in their folder: the list of them, if there are any, and what tells
+        them apart from those before.
+        """
+        names = ingress.certificates(wanted.ingresses)
+        if self._certified and self._certified[0] == (wanted.certificates, names):
+            return self._certified[1:]
+        pems = {}
+        for one in wanted.certificates:
+            try:
+                text = secretsets.read(self._layout, one.deployment, one.set)
+                pems[one.key] = certificates.pem(text, one.key.split("/")[1])
+            except (OperationError, KeyError) as error:
+                sys.stderr.write(f"Ingresses go without a certificate: {error}\n")
+        folder = self._layout.certificates
+        version = certificates.write(folder, names, pems) if names else ""
+        listed = str(folder / certificates.LIST) if pems else None
+        self._certified = ((wanted.certificates, names), listed, version)
+        return listed, version
 
     def _servers(
         self, deployments: Iterable[Wanted], service: str, port: Published, vms: Collection[Vm]
@@ -223,16 +278,43 @@ class Exposure:
         asked = found.forwards.get(health, 1) if found and health else health and 1
         return haproxy.Server(name, "127.0.0.1", port or 1, on and port is not None, asked)
 
+    def relay(self, wanted: Desired, vms: Collection[Vm]) -> None:
+        """Have datagrams go to the VMs that are ready now."""
+        ports: dict[str, Led] = {}
+        for record in wanted.services:
+            for port in (one for one in record.ports if one.protocol == "UDP"):
+                machines = tuple(self._machines(wanted, record.key, port, vms))
+                keys: list[Heard] = [("host", port.host_port, "UDP"), (record.vip, port.number, "UDP")]
+                sticky = _sticky_s(wanted, record.key) is not None
+                for key in (key for key in keys if key in self._listeners):
+                    fd = self._listeners[key].fileno()
+                    ports[f"{key[0]}:{key[1]}"] = Led(fd, machines, sticky)
+        self._datagrams.lead(ports)
+
+    def _machines(
+        self, wanted: Desired, service: str, port: Published, vms: Collection[Vm]
+    ) -> Iterator[tuple[str, int]]:
+        """Where the ready VMs behind a service's UDP port wait for datagrams."""
+        for one in wanted.deployments:
+            for backend in one.backends:
+                if (backend.service, backend.number, backend.protocol) != (service, port.number, "UDP"):
+                    continue
+                for found in (vm for vm in vms if vm.key == one.key and vm.state == "ready"):
+                    if self._in_namespace:
+                        yield found.address, backend.target
+                    elif backend.target in found.datagrams:
+                        yield "127.0.0.1", found.datagrams[backend.target]
+
     def name(self, wanted: Desired, vms: Collection[Vm]) -> None:
         """Tell dnsmasq all names and addresses; it rereads them on SIGHUP."""
         if not self._in_namespace:
             return
-        machines = [(one.address, one.id, one.key.split("/")[0]) for one in vms]
+        machines = [dns.Machine(one.address, one.id, one.key, one.state == "ready") for one in vms]
+        self._outside.look_for(dns.strangers(wanted, machines))
+        self._told = self._outside.known
         slots = [(one, self._slots_of(one, vms)) for one in wanted.deployments]
         self._layout.dhcp_hosts.write_text(dns.dhcp_lines(slots))
-        self._layout.hosts.write_text(
-            dns.host_lines(wanted.services, machines, ingress.names(wanted.ingresses))
-        )
+        self._layout.hosts.write_text(dns.host_lines(wanted, machines, self._told))
         if self._dnsmasq is not None:
             os.kill(self._dnsmasq.pid, signal.SIGHUP)
             return
@@ -243,6 +325,11 @@ class Exposure:
         words = ["dnsmasq", f"--conf-file={self._layout.dnsmasq_config}"]
         # It answers DHCP and DNS, which needs the namespace's own privileges.
         self._dnsmasq = spawn(words, keep_privileges=True)
+
+    def follow(self, wanted: Desired, vms: Collection[Vm]) -> None:
+        """Tell dnsmasq where names outside are by now, if that changed."""
+        if self._outside.known != self._told:
+            self.name(wanted, vms)
 
     def restarted(self, pid: int, wanted: Desired, vms: Collection[Vm]) -> str | None:
         """If this process, which ended, was one of ours: start it again and say which."""
@@ -255,6 +342,10 @@ class Exposure:
             time.sleep(0.05)  # a program that cannot start must not take all the time
             self.name(wanted, vms)
             return "dnsmasq"
+        if self._datagrams.ended(pid):
+            time.sleep(0.05)
+            self.relay(wanted, vms)
+            return "the relay of datagrams"
         return None
 
     def switch(self, wanted: Wanted | None, vm: Vm, *, on: bool) -> None:
@@ -296,8 +387,8 @@ class Exposure:
         return frozenset(seen.server for seen in self._balancer.seen() if seen.check in ("L4TOUT", "L7TOUT"))
 
     def go_on(self) -> None:
-        """Have HAProxy and dnsmasq go on where they were stopped; where that does not help, start others."""
-        ours = [self._balancer.pid, self._dnsmasq.pid if self._dnsmasq else None]
+        """Have our programs go on where they were stopped; where that does not help, start others."""
+        ours = [self._balancer.pid, self._dnsmasq.pid if self._dnsmasq else None, self._datagrams.pid]
         stopped = {pid for pid in ours if pid is not None and processes.is_stopped(pid)}
         for pid in stopped:
             os.kill(pid, signal.SIGKILL if pid in self._stopped else signal.SIGCONT)
@@ -306,6 +397,8 @@ class Exposure:
     def end(self) -> None:
         """Stop answering."""
         self._balancer.stop()
+        self._datagrams.stop()
+        certificates.remove(self._layout.certificates)
         if self._dnsmasq is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._dnsmasq.pid, signal.SIGKILL)
@@ -343,8 +436,8 @@ def _balanced(wanted: Wanted) -> list[Backend]:
     return [one for one in wanted.backends if one.protocol == "TCP"]
 
 
-def _sticky_s(wanted: Desired, service: str, number: int) -> int | None:
-    """For how long a caller of this service port comes back to the same VM."""
+def _sticky_s(wanted: Desired, service: str) -> int | None:
+    """For how long a caller of this service comes back to the same VM."""
     services = (
         each for one in wanted.deployments for each in services_of(one.key, one.written, one.attached)
     )

@@ -64,8 +64,8 @@ class Host:
 class Gate:
     """What all Ingresses share: listeners for HTTP and for HTTPS, and the hosts, the most specific first.
 
-    `https_port` is where the host's HTTPS is published; `certificates` is a crt-list, `version` tells it
-    apart from others at the same place.
+    `https_port` is where the host's HTTPS is published; `certificates` is a crt-list in the folder of its
+    certificates, `version` tells them apart from others at the same place.
     """
 
     http: tuple[int, ...]
@@ -98,6 +98,7 @@ def render(frontends: Sequence[Frontend], *, stats_fd: int, check: bool, gate: G
         f"  stats socket fd@{stats_fd} level admin",
         # Long downloads may finish after a reload, but not for ever.
         "  hard-stop-after 10m",
+        *_crt_base(gate),
         "",
         "defaults",
         "  timeout connect 1s",
@@ -144,13 +145,19 @@ def render(frontends: Sequence[Frontend], *, stats_fd: int, check: bool, gate: G
     return "\n".join(lines) + "\n"
 
 
+def _crt_base(gate: Gate | None) -> list[str]:
+    if not gate or not gate.certificates:
+        return []
+    return [f"  crt-base {quoted(gate.certificates.rpartition('/')[0])}"]
+
+
 def _gate(gate: Gate) -> list[str]:
     """The frontends of all Ingresses."""
     lines = []
     for name, listeners in (("ingress", gate.http), ("ingress:tls", gate.https)):
-        if not listeners:
+        tls = name == "ingress:tls"
+        if not listeners or (tls and not gate.certificates):
             continue
-        tls = listeners is gate.https
         how = f" ssl crt-list {quoted(gate.certificates or '')} alpn h2,http/1.1" if tls else ""
         lines += ["", f"frontend {name}"]
         lines += [f"  # certificates {gate.version}"] if tls else []

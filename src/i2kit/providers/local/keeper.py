@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from i2kit.process import SEARCH_PATH
@@ -106,8 +107,8 @@ class Keeper:
             except ConnectionError:
                 return
             match words:
-                case ["listen", port]:
-                    self._open(link, int(port))
+                case ["listen" | "bind" as kind, port]:
+                    self._open(link, network.listen if kind == "listen" else network.bind, int(port))
                 case ["up"]:
                     self._start_egress(supervisor)
                     link.send(b"ok")
@@ -154,9 +155,9 @@ class Keeper:
         except OSError:
             return False
 
-    def _open(self, link: socket.socket, port: int) -> None:
+    def _open(self, link: socket.socket, kind: Callable[[str, int], socket.socket], port: int) -> None:
         try:
-            with network.listen("127.0.0.1", port) as listener:
+            with kind("127.0.0.1", port) as listener:
                 socket.send_fds(link, [b"ok"], [listener.fileno()])
         except OSError as error:
             link.send(f"error {error.errno}".encode())

@@ -60,6 +60,10 @@ class Layout:
         return self.run_dir / "haproxy.cfg"
 
     @property
+    def certificates(self) -> Path:
+        return self.run_dir / "tls"
+
+    @property
     def haproxy_socket(self) -> Path:
         return self.run_dir / "haproxy.sock"
 

@@ -61,6 +61,8 @@ class Vm:
     console_path: Path
     forwards: dict[int, int]
     """Guest port → port on the host's loopback address, in QEMU's user network."""
+    datagrams: dict[int, int] = field(default_factory=dict)
+    """The same for UDP."""
 
     run: int = 0
     """Of a job's runs, the one that it is part of."""

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from i2kit.errors import OperationError
+from i2kit.model import Protocol
 from i2kit.process import ProgramError, run
 from i2kit.providers.local.desired import GATEWAY, SUBNET, VIP_SUBNET
 
@@ -127,6 +128,17 @@ def listen(address: str, port: int) -> socket.socket:
     return listener
 
 
+def bind(address: str, port: int) -> socket.socket:
+    """A socket for datagrams. Raises OSError when somebody else has the port."""
+    bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        bound.bind((address, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
 def forget_connections(address: str) -> None:
     """End all connections to a VM that is gone: without this they hang until they time out."""
     # Kernels without INET_DIAG_DESTROY cannot; then the load balancer's retries do it, slower.
@@ -134,9 +146,10 @@ def forget_connections(address: str) -> None:
         run(["ss", "-K", "dst", address], check=False)
 
 
-def unused_port() -> int:
+def unused_port(protocol: Protocol = "TCP") -> int:
     """A port on the loopback address that nobody uses at this moment."""
-    with socket.socket() as probe:
+    kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 

@@ -4,15 +4,15 @@ In: a Release or one of the changes of what runs; the whole desired state; which
 are there. Out: an Order. Also what `history` shows.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote
 
 from i2kit.errors import InputError, OperationError, Position, Problem
-from i2kit.model import Claim, Ingress, Release, Revision, Service, Workload
+from i2kit.model import Claim, Ingress, Release, Revision, SecretValue, Service, Workload
 from i2kit.providers import Front, Rollback, Scale
-from i2kit.providers.local import claims, desired
+from i2kit.providers.local import certificates, claims, desired
 from i2kit.providers.local.claims import KeptVolume
 from i2kit.providers.local.desired import (
     MAX_REPLICAS,
@@ -35,11 +35,15 @@ Change = Rollback | Scale | Front
 class Here:
     """What is on this machine beside what is noted: the claims' disks.
 
-    `secrets` is the name of the set that has just the secrets of what is wanted, kept already or not.
+    `secrets` is the name of the set that has just the secrets of what is wanted, kept already or not, and
+    `certificates` of that with what its Ingresses end TLS with. `obstacle` is why VMs cannot have a network
+    of their own, in words; it is looked for only where that matters.
     """
 
     volumes: tuple[KeptVolume, ...] = ()
     secrets: str = ""
+    certificates: str = ""
+    obstacle: str = ""
 
 
 NOTHING_HERE = Here()
@@ -53,13 +57,15 @@ def order_for(
     Raises InputError for what cannot be had here, OperationError for what is not noted.
     """
     if isinstance(wanted, Release):
-        order = order_of(wanted, attached_to(state, wanted), here.secrets)
+        order = order_of(wanted, attached_to(state, wanted), here.secrets, here.certificates)
         order = replace(order, replicas=ordered_replicas(order, state.deployment(key)))
         most = wanted.workload.scaling.most if wanted.workload.scaling else order.replicas
         _check_number(key, most, wanted.workload.position)
         _check_disks(state, order, most, wanted.workload, here)
         _check_node_ports(state, order, wanted.services)
-        _check_ingresses(wanted.ingresses)
+        problems = [*_unusable(wanted.ingresses, wanted.secrets), *_beyond(wanted, here.obstacle)]
+        if problems:
+            raise InputError(problems)
         return order
     now = running(state, key)
     match wanted:
@@ -76,6 +82,8 @@ def order_for(
             back = again(now, replace(then, replicas=number, attached=now.attached))
             return replace(back, back_to=then.revision, keep=scaling is not None)
         case Front():
+            if problems := list(_beyond(wanted, here.obstacle)):
+                raise InputError(problems)
             order = again(now, fronted(now, wanted))
             _check_node_ports(state, order, wanted.services)
             return order
@@ -148,18 +156,56 @@ def _check_node_ports(state: Desired, order: Order, services: Iterable[Service])
         raise InputError(problems)
 
 
-def _check_ingresses(ingresses: Iterable[Ingress]) -> None:
-    """Refuse what cannot be had here."""
-    problems = []
+def _unusable(ingresses: Iterable[Ingress], secrets: Iterable[SecretValue]) -> Iterator[Problem]:
+    """What of Ingresses cannot be had here."""
+    known = {(one.namespace, one.secret, one.key): one.value for one in secrets}
     for ingress in ingresses:
-        if ingress.tls:
-            problem = f"Ingress `{ingress.name}`: provider local cannot end TLS yet"
-            problems.append(Problem(problem, ingress.position, "leave `tls` out"))
+        where = f"Ingress `{ingress.name}`: "
         if any(len(quote(route.path)) > LONGEST_PATH for route in ingress.routes):
-            problem = f"Ingress `{ingress.name}`: a path has more than {LONGEST_PATH} characters"
-            problems.append(Problem(problem, ingress.position, "give a shorter one"))
-    if problems:
-        raise InputError(problems)
+            problem = f"{where}a path has more than {LONGEST_PATH} characters"
+            yield Problem(problem, ingress.position, "give a shorter one")
+        for hosts, secret in ingress.tls:
+            names = ", ".join(hosts) or "its hosts"
+            hint = f"give one with `--secret {secret}=FOLDER`, or leave `tls` out"
+            parts = [known.get((ingress.namespace, secret, key)) for key in certificates.TLS_KEYS]
+            if not secret:
+                hint = "name the secret that holds it (secretName), or leave `tls` out"
+                yield Problem(f"{where}there is no certificate for {names}", ingress.position, hint)
+            elif None in parts:
+                problem = f"{where}secret `{secret}` with the certificate for {names} is not given"
+                yield Problem(problem, ingress.position, hint)
+            elif why := certificates.problem(b"\n".join(part for part in parts if part)):
+                problem = f"{where}secret `{secret}` cannot be used as the certificate for {names}: {why}"
+                yield Problem(problem, ingress.position, hint)
+
+
+def needs_network(wanted: object) -> bool:
+    """Whether this cannot be had where VMs have no network of their own."""
+    match wanted:
+        case Release():
+            around = wanted.aliases or wanted.policies
+            return bool(around) or any(one.headless for one in wanted.services)
+        case Front():
+            return any(one.headless for one in wanted.services)
+    return False
+
+
+def _beyond(wanted: Release | Front, obstacle: str) -> Iterator[Problem]:
+    """What cannot be had in QEMU's user network, where `obstacle` is why there is no other."""
+    if not obstacle:
+        return
+    hint = "see `i2kit doctor` for what it takes"
+    without = f"needs a network of VMs, and there is none: {obstacle}"
+    for service in wanted.services:
+        if service.headless:
+            problem = f"service `{service.name}` is headless, its name stands for VMs: that {without}"
+            yield Problem(problem, service.position, hint)
+    if isinstance(wanted, Release):
+        for alias in wanted.aliases:
+            yield Problem(f"service `{alias.name}` is a name for {alias.target}: that {without}", None, hint)
+        for policy in wanted.policies:
+            problem = f"NetworkPolicy `{policy.name}` {without}"
+            yield Problem(problem, policy.position, hint)
 
 
 def _check_scaling(now: Wanted, replicas: int) -> None:

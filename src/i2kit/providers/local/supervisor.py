@@ -30,6 +30,7 @@ from i2kit.providers.local import (
     control,
     describe,
     desired,
+    dns,
     jobs,
     network,
     plan,
@@ -264,7 +265,13 @@ class Supervisor:
                     found = [self._describe(one) for one in self._desired.deployments]
                     keys = {one.key for one in self._desired.deployments}
                     leaving = sorted({one.key for one in self._vms.values()} - keys)
-                    return {"protocol": control.PROTOCOL, "deployments": found, "leaving": leaving}
+                    network = "namespace" if self._in_namespace else "user"
+                    return {
+                        "protocol": control.PROTOCOL,
+                        "network": network,
+                        "deployments": found,
+                        "leaving": leaving,
+                    }
                 case _:
                     return {"error": "the supervisor does not know this request"}
         except I2kitError as error:
@@ -299,7 +306,8 @@ class Supervisor:
                 port.host_port
                 for record in wanted.services
                 for port in record.ports
-                if port.host_port not in promised and not self._exposure.open_host_port(port.host_port)
+                if port.host_port not in promised
+                and not self._exposure.open_host_port(port.host_port, port.protocol)
             }
             if not busy:
                 break
@@ -379,7 +387,8 @@ class Supervisor:
         if wanted is None or self._in_namespace:
             return
         for one in self._vms.values():
-            if one.key == key and not one.forwards.keys() >= set(wanted.target_ports):
+            reached = one.forwards.keys() >= set(wanted.target_ports)
+            if one.key == key and not (reached and one.datagrams.keys() >= set(wanted.target_datagrams)):
                 one.machine = "other ports"
 
     def _forgive(self, key: str) -> None:
@@ -482,6 +491,7 @@ class Supervisor:
         text = userdata.render(wanted, instance, self._desired.services, namespace_network=self._in_namespace)
         where = desired.address(wanted, slot) if self._in_namespace else "127.0.0.1"
         forwards: dict[int, int] = {}
+        datagrams: dict[int, int] = {}
         told: Path | None = None
         net: vm.TapNetwork | vm.UserNetwork
         if self._in_namespace:
@@ -498,8 +508,11 @@ class Supervisor:
                 drives.append(vm.Drive(fds[-1], userdata.SECRETS_SERIAL, read_only=True))
             ports = {*wanted.target_ports} | {port for port in (wanted.machine.health_port,) if port}
             forwards = {port: network.unused_port() for port in sorted(ports)}
+            datagrams = {port: network.unused_port("UDP") for port in wanted.target_datagrams}
             net = vm.UserNetwork(
-                tuple((outside, inside) for inside, outside in forwards.items()), desired.mac(wanted, slot)
+                tuple((outside, inside) for inside, outside in forwards.items()),
+                desired.mac(wanted, slot),
+                tuple((outside, inside) for inside, outside in datagrams.items()),
             )
         control_end, control_theirs = socket.socketpair()
         log_end, log_theirs = socket.socketpair()
@@ -546,6 +559,7 @@ class Supervisor:
             console_path=self._layout.console_log(wanted.namespace, wanted.name, instance),
             claims=tuple(claims.claim_of(disk, wanted.name, slot) for disk in wanted.machine.disks),
             forwards=forwards,
+            datagrams=datagrams,
             grace_s=wanted.machine.grace_s,
             health_port=wanted.machine.health_port,
         )
@@ -587,6 +601,15 @@ class Supervisor:
             self._switch(one, on=True)
         elif one.state == "starting":
             self._switch(one, on=False)
+        self._tell_of(one)
+
+    def _tell_of(self, one: Vm) -> None:
+        """A VM became ready or is no longer: who is told of VMs by other ways than HAProxy hears of it."""
+        wanted = self._desired.deployment(one.key)
+        if dns.headless(wanted):
+            self._try(self._name)
+        if wanted and wanted.target_datagrams:
+            self._try(lambda: self._exposure.relay(self._desired, self._vms.values()))
 
     def _keep_log(self, one: Vm) -> None:
         if not one.keep_log():
@@ -604,6 +627,7 @@ class Supervisor:
         one.state = "draining"
         one.gone_by_s = time.monotonic() + one.grace_s
         self._exposure.drain(self._desired.deployment(one.key), one)
+        self._tell_of(one)
 
     def _look_after(self) -> None:
         """Move draining VMs on; now and then, see what hangs, how rollouts go and which ports got free."""
@@ -613,6 +637,7 @@ class Supervisor:
             return
         self._next_look_s = now + LOOK_S
         self._exposure.go_on()
+        self._try(lambda: self._exposure.follow(self._desired, self._vms.values()))
         self._kill_hung(now)
         self._go_on_with_jobs()
         self._judge()
@@ -710,6 +735,7 @@ class Supervisor:
             self._dead_details[one.key] = f"{one.id}: {_how(one, code)}"
             self._count_failure(one.key, one.slot, lived_s=time.monotonic() - one.started_s)
             self._changes.died(wanted, one.machine, story(one, _how(one, code)), by_itself=code == 0)
+        self._tell_of(one)
         self._try(self._name)
 
     def _count(self, wanted: Wanted | None, run: int, finished: str, why: str) -> None:

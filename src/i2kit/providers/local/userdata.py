@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from i2kit.model import told_facts
 from i2kit.providers.local.desired import ServiceRecord, Wanted
-from i2kit.providers.local.dns import search
+from i2kit.providers.local.dns import OPTION, search
 
 USER_NETWORK_HOST = "10.0.2.2"
 """How a guest in QEMU's user network reaches the host's loopback address."""
@@ -32,7 +32,7 @@ def render(
     """The user data of one VM: its name, where names are looked up, when it is ready, its services."""
     lines = [f"hostname={instance}"]
     if namespace_network:
-        lines.append(f"search={search(wanted.namespace)}")
+        lines += [f"search={search(wanted.namespace)}", f"dns_option={OPTION}"]
     lines += [f"ready_port={port}" for port in wanted.ready_ports]
     found = discovery(wanted.namespace, services, namespace_network=namespace_network)
     lines += [f"env={name}={value}" for name, value in found.items()]

@@ -22,10 +22,13 @@ class TapNetwork:
 
 @dataclass(frozen=True, slots=True)
 class UserNetwork:
-    """QEMU's user network; `forwards` are (port on the host's loopback address, port of the guest)."""
+    """QEMU's user network; `forwards` are (port on the host's loopback address, port of the guest), and
+    `datagrams` the same for UDP.
+    """
 
     forwards: tuple[tuple[int, int], ...]
     mac: str
+    datagrams: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +93,12 @@ def argv(
     match network:
         case TapNetwork(fd=fd, mac=mac):
             words += ["-netdev", f"tap,id=net,fd={fd}"]
-        case UserNetwork(forwards=forwards, mac=mac):
-            rules = "".join(f",hostfwd=tcp:127.0.0.1:{outside}-:{inside}" for outside, inside in forwards)
+        case UserNetwork(forwards=forwards, mac=mac, datagrams=datagrams):
+            rules = "".join(
+                f",hostfwd={protocol}:127.0.0.1:{outside}-:{inside}"
+                for protocol, pairs in (("tcp", forwards), ("udp", datagrams))
+                for outside, inside in pairs
+            )
             words += ["-netdev", f"user,id=net,ipv6=off{rules}"]
     words += ["-device", f"virtio-net-pci,netdev=net,mac={mac},romfile="]
     if userdata is not None:
