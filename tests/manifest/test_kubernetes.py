@@ -250,7 +250,6 @@ def test_the_selector_must_match_the_template(selector: str, message: str | None
         ("{apiVersion: serving.knative.dev/v1, kind: Service}", "a.yml:1:44: kind: `Service` of serving.knative.dev is a custom resource, and there is no controller that would act on it\n  hint: leave this document out"),
         ("{apiVersion: apps/v1, kind: DaemonSet}", "a.yml:1:29: kind: DaemonSet is not possible: there are no nodes\n  hint: use a Deployment with replicas"),
         ("{apiVersion: v1, kind: ConfigMap}", "a.yml:1:1: `metadata` is missing"),
-        ("{apiVersion: extensions/v1beta1, kind: Ingress}", "a.yml:1:40: kind: Ingress is not supported yet\n  hint: use a Service of type LoadBalancer"),
         ("{apiVersion: autoscaling/v3, kind: HorizontalPodAutoscaler}", "a.yml:1:14: apiVersion: `autoscaling/v3` is not an apiVersion of HorizontalPodAutoscaler\n  hint: use autoscaling/v2"),
         ("{apiVersion: v1, kind: List, items: [5]}", "a.yml:1:38: items: must be a document and is the number 5"),
         ("{apiVersion: v1, kind: Namespace}", "a.yml:1:1: there is no deployment here\n  hint: a manifest begins with name: and containers:"),

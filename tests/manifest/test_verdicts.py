@@ -38,7 +38,7 @@ INGRESS = """\
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata: {name: web}
-spec: {rules: [{http: {paths: [{backend: {service: {name: web, port: {number: 80}}}}]}}]}
+spec: {rules: [{http: {paths: [{pathType: Prefix, backend: {service: {name: web, port: {number: 81}}}}]}}]}
 """
 BUDGET = """\
 apiVersion: policy/v1
@@ -152,7 +152,10 @@ CASES: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "an ingress, by its service": (
         {"a.yml": WEB, "b.yml": FINE, "c.yml": INGRESS},
-        ["a.yml Deployment web refused\n  c.yml:2:7 kind: Ingress is not supported yet"],
+        [
+            "a.yml Deployment web refused\n  c.yml:4:97 spec.rules[0].http.paths[0].backend.service.port"
+            ".number: service `web` has no port `81`"
+        ],
     ),
     "a comfort that is lost": (
         {"a.yml": WEB, "b.yml": BUDGET},

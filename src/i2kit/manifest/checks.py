@@ -6,7 +6,7 @@ In: what was read from all files. Out: problems in the log, and the workloads wi
 from collections.abc import Iterable
 
 from i2kit.errors import Position
-from i2kit.manifest import scaling
+from i2kit.manifest import ingress, scaling
 from i2kit.manifest.log import Finding, Log
 from i2kit.manifest.reading import FoundService, Reading
 from i2kit.model import Pairs, Protocol, Service, Workload
@@ -17,7 +17,7 @@ MAX_DOCUMENTS = 2000
 
 def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Finding], ...]:
     """Check everything that was read against each other. Gives the services that select nothing here."""
-    if too_many(len(reading.workloads) + len(reading.services) + len(reading.scalers), log):
+    if too_many(reading.count, log):
         return ()
     _unique(
         "deployment",
@@ -37,6 +37,13 @@ def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Finding], ...]:
         if (problem := _leads_somewhere(found, reading, log))
     ]
     _unique_node_ports(reading.services, log)
+    _unique("Ingress", ((one.name, one.key, one.position) for one in reading.ingresses), log)
+    ingress.check_twice(reading.routes, reading.ingresses, log)
+    if reading.complete:
+        by_key = {found.service.key: found.service for found in reading.services}
+        others = {one.key for one in reading.aliases}
+        for route in reading.routes:
+            ingress.check(route, by_key, others, log)
     _named(reading, log)
     grants = {grant.account: grant.binding for grant in reading.grants}
     for account in reading.accounts:

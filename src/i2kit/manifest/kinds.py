@@ -3,7 +3,7 @@
 Nothing is computed here either.
 """
 
-from i2kit.manifest import config_fields, names, service_fields, workload_fields
+from i2kit.manifest import config_fields, ingress_fields, names, service_fields, workload_fields
 from i2kit.manifest.fields import CONTAINER_FIELDS, GRACE, POD_LATER, POD_SECURITY, PORT_FIELDS, VALUE_FROM
 from i2kit.manifest.meta_fields import (
     DOCUMENT_METADATA,
@@ -227,7 +227,7 @@ KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
         ),
     ),
     (("storage.k8s.io/v1",), silent("StorageClass", "the provider has its own kinds of disks")),
-    (("networking.k8s.io/v1",), silent("IngressClass", "there are no Ingresses yet")),
+    (("networking.k8s.io/v1",), silent("IngressClass", "the provider's load balancer answers for any class")),
     (
         ("policy/v1", "policy/v1beta1"),
         warned("PodDisruptionBudget", "has no effect: there are no nodes that could be drained"),
@@ -243,10 +243,6 @@ KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
     (("monitoring.coreos.com/v1",), warned("PrometheusRule", f"has no effect: {MESHES}")),
     (("v1",), later("PersistentVolumeClaim", "data does not outlive a machine yet")),
     (("v1",), later("PersistentVolume", "data does not outlive a machine yet")),
-    (
-        ("networking.k8s.io/v1", "networking.k8s.io/v1beta1", "extensions/v1beta1"),
-        later("Ingress", "use a Service of type LoadBalancer"),
-    ),
     (
         ("networking.k8s.io/v1",),
         later("NetworkPolicy", "deploy without it only if every deployment may talk to every other"),
@@ -285,6 +281,7 @@ SHAPES: dict[str, Shapes] = {
     "Job": ((("batch/v1",), workload_fields.JOB),),
     "CronJob": ((workload_fields.CRON_JOB_VERSIONS, workload_fields.CRON_JOB),),
     "Service": ((("v1",), service_fields.SERVICE),),
+    "Ingress": ingress_fields.INGRESSES,
     "HorizontalPodAutoscaler": AUTOSCALERS,
     "ConfigMap": ((("v1",), CONFIG_MAP),),
     "Secret": ((("v1",), SECRET),),

@@ -6,7 +6,7 @@ anything that needs another document; that is `checks`. Pure.
 
 from collections.abc import Callable, Iterator
 
-from i2kit.manifest import config, jobs, kinds, scaling, services, workloads
+from i2kit.manifest import config, ingress, jobs, kinds, scaling, services, workloads
 from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.places import shown
 from i2kit.manifest.reading import Grant, Reading
@@ -185,6 +185,7 @@ _READERS: dict[str, Callable[[Record, str, Reading, Log], None]] = {
     "Job": jobs.job,
     "CronJob": jobs.cron_job,
     "Service": services.service,
+    "Ingress": ingress.ingress,
     "HorizontalPodAutoscaler": _autoscaler,
     "ConfigMap": config.config_map,
     "Secret": config.secret,

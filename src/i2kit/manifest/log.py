@@ -45,6 +45,10 @@ class Log:
             self.full = True
             self._refused.append(Finding("there are more problems after this one", position))
 
+    def refuse(self, position: Position | None, path: str, message: str, hint: str | None = None) -> None:
+        """Something is right in Kubernetes and cannot be had here."""
+        self.problem(position, path, message, hint)
+
     def add(self, problems: Iterable[Problem]) -> None:
         """What another stage has found."""
         for one in problems:

@@ -322,3 +322,49 @@ def network(text: str) -> Complaint | None:
         pass
     hint = f"write {shown(text.strip())}/32" if address(text.strip()) is None else "such as 192.0.2.0/24"
     return placeholder(text) or (f"`{shown(text)}` is not a network", hint)
+
+
+def ingress_host(text: str) -> Complaint | None:
+    """A domain name, or `*.` and one; never an address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return dns_name(text.removeprefix("*."))
+    return f"`{shown(text)}` is an address, and a host is called by its name", "leave it out for any host"
+
+
+def ingress_path(text: str) -> Complaint | None:
+    """A path that a request can have (Kubernetes, networking/validation)."""
+    if not text:
+        return None
+    if not text.startswith("/"):
+        return placeholder(text) or (f"`{shown(text)}` does not begin with `/`", f"use `/{shown(text)}`")
+    for wrong in ("//", "/./", "/../", "%2f", "%2F"):
+        if wrong in text:
+            return f"`{shown(text)}` has `{wrong}` in it", None
+    if text.endswith(("/..", "/.")):
+        return f"`{shown(text)}` ends with a dot", None
+    return no_blank(text)
+
+
+def no_blank(text: str) -> Complaint | None:
+    """What is one word in a request."""
+    if any(c.isspace() or not c.isprintable() for c in text):
+        return f"`{shown(text)}` has a blank in it", None
+    return None
+
+
+def listen_ports(text: str) -> Complaint | None:
+    """Where a load balancer listens, as JSON: HTTP on 80, HTTPS on 443."""
+    import json  # only an Ingress needs it
+
+    try:
+        found = json.loads(text)
+        pairs = [pair for one in found for pair in one.items()]
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return placeholder(text) or (f"`{shown(text)}` is not a list of ports", 'such as [{"HTTPS": 443}]')
+    for pair in pairs:
+        if pair not in (("HTTP", 80), ("HTTPS", 443)):
+            given = f"{shown(str(pair[0]))}: {shown(str(pair[1]))}"
+            return f"`{given}` is not supported: HTTP has port 80, HTTPS 443", None
+    return None if pairs else ("is an empty list", 'such as [{"HTTPS": 443}]')

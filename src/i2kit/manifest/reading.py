@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from i2kit.errors import Position
-from i2kit.model import Alias, Ingress, Metric, NetworkPolicy, Scaling, Service, Workload
+from i2kit.model import Alias, Ingress, Metric, NetworkPolicy, Route, Scaling, Service, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,22 @@ class Domain:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class FoundRoute:
+    """A route of the Ingress of this key, and where its Service and the Service's port are written.
+
+    `host` is None for what no rule is for.
+    """
+
+    ingress: str
+    host: str | None
+    route: Route
+    position: Position
+    path: str
+    port: Position
+    port_path: str
+
+
 @dataclass(slots=True)
 class Reading:
     """What the documents said. `complete` is False once a document with pods could not be read.
@@ -155,12 +171,19 @@ class Reading:
     grants: list[Grant] = field(default_factory=list)
     scalers: list[FoundScaler] = field(default_factory=list)
     ingresses: list[Ingress] = field(default_factory=list)
+    routes: list[FoundRoute] = field(default_factory=list)
     policies: list[NetworkPolicy] = field(default_factory=list)
     aliases: list[Alias] = field(default_factory=list)
     alias_places: list[Position] = field(default_factory=list)
     domains: list[Domain] = field(default_factory=list)
     unsized: set[str] = field(default_factory=set)
     complete: bool = True
+
+    @property
+    def count(self) -> int:
+        """How many documents there are that are compared with others."""
+        found = len(self.workloads) + len(self.services) + len(self.scalers) + len(self.ingresses)
+        return found + len(self.routes) + len(self.policies)
 
     def add(self, workload: Workload, needs: Needs) -> None:
         """Another workload, with what it needs of other documents."""

@@ -182,6 +182,8 @@ def _table(shape: Object) -> str:
         value = "" if known.verdict in ("refused", "warned") else known.type.words()
         verdict = "**required**" if known.required else _VERDICTS[known.verdict]
         lines.append(f"| `{known.name}` | {value} | {verdict} | {_about(known)} |")
+    for prefix, known in shape.families:
+        lines.append(f"| `{prefix}…` (others) | | {_VERDICTS[known.verdict]} | {_about(known)} |")
     if shape.others:
         lines.append(f"| any other | | {_VERDICTS[shape.others.verdict]} | {_about(shape.others)} |")
     return "\n".join(lines) + "\n"

@@ -7,6 +7,7 @@ Reading returns None both for what is absent and for what was wrong and is in th
 comes after must not complain a second time.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -193,12 +194,16 @@ class Either:
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """A mapping with known keys, read as a Record. `others` is the verdict on keys not listed."""
+    """A mapping with known keys, read as a Record. `others` is the verdict on keys not listed.
+
+    Of those, `families` have verdicts of their own, by what the keys begin with.
+    """
 
     title: str
     fields: Sequence[Field]
     others: Field | None = None
     hint: str | None = None
+    families: tuple[tuple[str, Field], ...] = ()
     _known: dict[str, Field] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -211,7 +216,7 @@ class Object:
         values: dict[str, object] = {}
         places: dict[str, Position] = {}
         for key, (position, value) in node.entries.items():
-            known = self._known.get(key, self.others)
+            known = self._known.get(key) or self._family(key)
             if known is None:
                 self._unknown(key, position, path, log)
             elif not (isinstance(value, ScalarNode) and value.value is None and not _takes_null(known.type)):
@@ -223,6 +228,9 @@ class Object:
             if known.required and known.name not in places:
                 log.problem(node.position, path, f"`{known.name}` is missing", known.hint)
         return Record(node.position, path, values, places)
+
+    def _family(self, key: str) -> Field | None:
+        return next((known for prefix, known in self.families if key.startswith(prefix)), self.others)
 
     def _unknown(self, key: str, position: Position, path: str, log: Log) -> None:
         if log.full:
@@ -239,6 +247,9 @@ class Object:
             found: Schema = {"type": "object", "title": self.title, "properties": {}}
             for known in self.fields:
                 found["properties"][known.name] = _field_schema(known, definitions)
+            for prefix, known in self.families:
+                pattern = f"^{re.escape(prefix)}"
+                found.setdefault("patternProperties", {})[pattern] = _field_schema(known, definitions)
             if required := [known.name for known in self.fields if known.required]:
                 found["required"] = required
             found["additionalProperties"] = _field_schema(self.others, definitions) if self.others else False
@@ -259,7 +270,7 @@ def read_field(known: Field, node: Node, key: Position, path: str, log: Log) -> 
         if _says_nothing(node, known.unless):
             return None
         if known.verdict == "refused":
-            log.problem(key, path, known.about, known.hint)
+            log.refuse(key, path, known.about, known.hint)
         else:
             log.warn(key, path, known.about, kind=None if known.name else "")
             known.type.read(node, path, log)

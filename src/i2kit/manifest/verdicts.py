@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from i2kit.errors import InputError, Position, Problem
-from i2kit.manifest import checks, documents, files
+from i2kit.manifest import checks, documents, files, ingress
 from i2kit.manifest.documents import Aim, Document, Naming, Selecting
 from i2kit.manifest.files import File
 from i2kit.manifest.log import Finding, Log
@@ -113,7 +113,7 @@ def _all(found: Iterable[File], stdin: bytes | None) -> list[_Read]:
 def _compare(one: _Read) -> None:
     """What the documents of a file may not have in common."""
     readings = [document.reading for document in one.documents]
-    count = sum(len(each.workloads) + len(each.services) + len(each.scalers) for each in readings)
+    count = sum(each.count for each in readings)
     if checks.too_many(count, one.log):
         return
     first: dict[tuple[str, str], Position] = {}
@@ -132,6 +132,7 @@ def _names(reading: Reading) -> Iterator[tuple[str, str, Position]]:
     for kind, found in (
         ("deployment", reading.workloads),
         ("service", [one.service for one in reading.services]),
+        ("Ingress", reading.ingresses),
     ):
         for one in found:
             if one.name and one.position:
@@ -155,6 +156,8 @@ class _About:
         everything = [document for one in read for document in one.documents]
         for document in everything:
             self._enter(document)
+        for document in everything:
+            self._check_routes(document)
         self._join(document for document in everything if document.pods is None)
         for document in everything:
             self._used.update(id(one) for one in self.used_by(document))
@@ -191,6 +194,17 @@ class _About:
                 self._offered.setdefault((near, document.kind, document.key), document)
             elif document.kind == "Service":
                 self._services[near, document.key].append(document)
+
+    def _check_routes(self, document: Document) -> None:
+        """Whether an Ingress leads to Services, of each name the nearest."""
+        for route in document.reading.routes:
+            key = f"{document.namespace}/{route.route.service}"
+            places = self._near[document.file]
+            nearest = next((one for near in places if (one := self._services.get((near, key)))), [])
+            found = [each.service for one in nearest for each in one.reading.services]
+            aliases = [alias.key for one in nearest for alias in one.reading.aliases]
+            if not nearest or found or aliases:  # else it could not be read
+                ingress.check(route, {one.key: one for one in found[:1]}, aliases, document.log)
 
     def _join(self, others: Iterable[Document]) -> None:
         by_target: dict[tuple[Hashable, Aim], list[Document]] = defaultdict(list)
