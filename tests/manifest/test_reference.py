@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from i2kit.manifest import __all__, kinds, schema
-from i2kit.manifest.reference import page
+from i2kit.manifest.reference import compose_page, page
 from tests import golden
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -25,12 +27,13 @@ def test_every_reference_in_the_schema_leads_somewhere() -> None:
         assert name == "#" or name.removeprefix("#/$defs/") in found["$defs"]
 
 
-def test_the_docs_page_is_current() -> None:
-    file = DOCS / "manifest.md"
+@pytest.mark.parametrize(("name", "text"), [("manifest.md", page()), ("compose.md", compose_page())])
+def test_the_docs_pages_are_current(name: str, text: str) -> None:
+    file = DOCS / name
     if os.environ.get("UPDATE_GOLDEN"):
         file.parent.mkdir(exist_ok=True)
-        file.write_text(page())
-    assert page() == file.read_text(), "docs/manifest.md is old: UPDATE_GOLDEN=1 pytest tests/manifest"
+        file.write_text(text)
+    assert text == file.read_text(), f"docs/{name} is old: UPDATE_GOLDEN=1 pytest tests/manifest"
 
 
 def test_every_refusal_has_a_reason_in_words() -> None:

@@ -315,7 +315,7 @@ SERVICE = Object(
         accepted("cpus", Cores(), "processor time that it may use at most"),
         accepted("user", Word(means="UID or UID:GID"), "user of the processes, by number"),
         accepted("working_dir", _FILE_PATH, "directory that the command starts in"),
-        accepted("hostname", Word(names.dns_name, "DNS name"), "the machine's host name"),
+        accepted("hostname", Word(names.dns_label, "DNS label"), "the machine's host name"),
         accepted("container_name", Word(), "one more name of the service, where it can be one"),
         accepted("networks", Named(NETWORK_OF), "only services with a network in common can talk"),
         accepted(

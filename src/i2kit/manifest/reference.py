@@ -1,11 +1,12 @@
-"""The table in `fields` and `kinds` as others read it: JSON Schema for editors, a page for people.
+"""The tables in `fields`, `kinds` and `compose_fields` as others read them: JSON Schema, pages for people.
 
 In: the table. Out: a schema, Markdown. Never says anything that the table does not. Pure.
 """
 
 from collections.abc import Iterator
 
-from i2kit.manifest import kinds
+from i2kit.manifest import compose_fields, kinds
+from i2kit.manifest.compose_types import Named, Several, Short
 from i2kit.manifest.quantity import PATTERN as _QUANTITY
 from i2kit.manifest.scalars import Schema, Type
 from i2kit.manifest.shape import Either, Field, ListOf, MapOf, Object, sentence
@@ -99,8 +100,74 @@ Tags and keys given twice are errors.
 """
 
 
+_COMPOSE = """\
+# Compose files
+
+<!-- Generated from src/i2kit/manifest/compose_fields.py: UPDATE_GOLDEN=1 pytest tests/manifest -->
+
+`i2kit deploy -f compose.yml` deploys what `docker compose up` runs: each service becomes a deployment of
+its name, and each replica of it a virtual machine. `plan`, `check`, `build`, `render` and `destroy` take
+compose files too.
+
+```yaml
+services:
+  web:
+    build: ./web
+    ports: ["8080:80"]
+    depends_on: [db]
+  db:
+    image: postgres:16
+    environment: { POSTGRES_PASSWORD_FILE: /run/secrets/password }
+    secrets: [password]
+    volumes: [data:/var/lib/postgresql/data]
+    healthcheck: { test: pg_isready -U postgres }
+volumes:
+  data:
+secrets:
+  password: { file: ./password.txt }
+```
+
+A file with a mapping `services` at the top level is a compose file. Several of them, each with `-f`, are
+one project, in which later ones override earlier ones, by docker's rules; paths are relative to the folder
+of the first. Of the compose files in a folder given with `-f`, docker's default is taken (`compose.yaml`,
+`compose.yml`, `docker-compose.yaml`, `docker-compose.yml`), with its `compose.override.yml`.
+
+**Variables.** `${NAME}`, `${NAME:-default}`, `${NAME:?error}`, `${NAME:+other}` and `$$` work in values as
+with docker. Values are those of your environment, then of the file `.env` beside. A variable that is not
+set is empty, with a warning. What comes from the environment becomes a part of the machine image: give
+passwords as `secrets`.
+
+**Names and ports.** A service is reached by its name, its `container_name` and aliases, at any port, as
+with docker: the names stand for its machines (a headless Service). What `ports` publishes is a second
+service, `NAME-published`: with provider `local` it answers at `127.0.0.1` and the host port, where that is
+1024 or more; on a cloud it is a load balancer at that port, public only with the label
+`kompose.service.type: loadbalancer`. A machine gets requests once its published ports accept connections,
+or once its `healthcheck` succeeds.
+
+**Volumes.** A named volume is a disk that outlives machines, of 1Gi unless a label `kompose.volume.size`
+says more. It is in one machine at a time, so it can be used by one service with one replica. It begins
+empty: what the image has at that place is not copied. A file or a small folder (up to 1 MiB) of the project
+is copied into the machine image when it is deployed, and containers cannot write to it. An anonymous volume
+is left out: what a container writes there goes with its machine in any case.
+
+**Order.** What a service depends on is deployed first and must be ready, or, with
+`service_completed_successfully`, have ended well. A machine that starts later on its own waits for nothing.
+
+**Networks.** Services without a network in common cannot talk: network policies hold that, as with kompose.
+
+**Images** of services with `build` are made by buildah, or else docker, each time; their caches make that
+short. No registry is needed. Their settings are those of their environment, such as `BUILDAH_ISOLATION`.
+
+**Profiles.** A service with `profiles` is left out, unless `COMPOSE_PROFILES` has one of them.
+
+Every key has one of the verdicts of [manifest.md](manifest.md): accepted, no effect, warning, refused. A
+key in no table is an error, but keys that begin with `x-` are free. Nothing is dropped in silence. `i2kit
+check -f` judges each service, as the kind `compose`.
+"""
+
+
 def json_schema() -> Schema:
-    """JSON Schema (2020-12) of one document in either form."""
+    """JSON Schema (2020-12) of one document in any form."""
     definitions: dict[str, Schema] = {}
     native = kinds.NATIVE.schema(definitions)
     by_kind: dict[str, kinds.Shapes] = {**kinds.SHAPES, "List": ((("v1",), kinds.LIST),)}
@@ -118,7 +185,7 @@ def json_schema() -> Schema:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "i2kit manifest",
-        "description": "What i2kit deploys: its own manifest, or Kubernetes Deployments and Services.",
+        "description": "What i2kit deploys: its own manifest, Kubernetes' documents, or a compose file.",
         "type": "object",
         "if": {"anyOf": [{"required": ["kind"]}, {"required": ["apiVersion"]}]},
         "then": {
@@ -126,9 +193,24 @@ def json_schema() -> Schema:
             "properties": {"kind": {"enum": known, "description": "Kind of document."}},
             "allOf": rules,
         },
-        "else": native,
-        "$defs": definitions,
+        "else": {
+            "if": {"required": ["services"], "properties": {"services": {"type": "object"}}},
+            "then": compose_fields.COMPOSE.schema(definitions),
+            "else": native,
+        },
+        "$defs": {title: _extensible(title, shape) for title, shape in definitions.items()},
     }
+
+
+def _extensible(title: str, shape: Schema) -> Schema:
+    """Compose files may have keys that begin with x- anywhere."""
+    return {**shape, "patternProperties": {"^x-": {}}} if title.startswith("Compose") else shape
+
+
+def compose_page() -> str:
+    """docs/compose.md."""
+    tables = "".join(_table(shape) for shape in _shapes(compose_fields.COMPOSE, set()))
+    return f"{_COMPOSE}\n## The keys\n{tables}"
 
 
 def page() -> str:
@@ -166,11 +248,11 @@ def _inner(type_: Type) -> Object | None:
     match type_:
         case Object():
             return type_
-        case ListOf(item=item):
+        case ListOf(item=item) | Several(item=item):
             return _inner(item)
         case MapOf(value=value):
             return _inner(value)
-        case Either(long=long):
+        case Either(long=long) | Named(long=long) | Short(long=long):
             return long
         case _:
             return None
