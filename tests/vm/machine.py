@@ -33,7 +33,7 @@ VOLUME_BYTES = 1 << 30
 Source = Literal["fw_cfg", "disk", "metadata"]
 
 
-def busybox_image(store: Store, base: Base, user: str = "") -> ResolvedImage:
+def busybox_image(store: Store, base: Base, user: str = "", stop_signal: str = "") -> ResolvedImage:
     """An image with the shell and its programs, a page to serve and some groups."""
     busybox = next(image for image in base.init if "/busybox@" in image)
     (layer,) = sources.resolve(busybox, store=store).layers
@@ -48,7 +48,7 @@ def busybox_image(store: Store, base: Base, user: str = "") -> ResolvedImage:
         page.write_bytes(components.tar(files))
         below = store.blob(layer.diff_id)
         assert below
-        config = {"Env": ["PATH=/bin", "FROM=image"], "Cmd": ["sh"], "User": user}
+        config = {"Env": ["PATH=/bin", "FROM=image"], "Cmd": ["sh"], "User": user, "StopSignal": stop_signal}
         return sources.add_local_image(store, [below, page], config, "test-busybox")
 
 

@@ -2,7 +2,9 @@
 #
 # In:  pairs of runtime.json and config.json below /containers (OCI runtime spec, written by LinuxKit or
 #      i2kit with an indent of four spaces); $run/env with lines NAME=VALUE from the user data; $run/facts
-#      with lines FIELD=VALUE of the pod, in both each byte but letters, digits and -_./ as %XX.
+#      with lines FIELD=VALUE of the pod, and $run/secrets with more of them; each byte but letters, digits and
+#      -_./ as %XX. Where `first` is set, what is below onboot are the containers that a pod starts with, whose
+#      names are without their number.
 # Out: $run/NAME/config.json with absolute root, own cgroup as its root, seccomp profile, no inheritable
 #      capabilities, the usual devices unless it names some, a read-only root where its annotation says so,
 #      the additional environment, and each `$(i2kit:FIELD)` with the field's value in its place; lines for
@@ -14,10 +16,11 @@ function json(text) {
 }
 
 # Of a backslash in a replacement only \\& means the same to all versions of busybox: 1.37 reads others anew.
-function inner(text) {
+function inner(text,    code) {
     gsub(/["\\]/, "\\\\&", text)
-    text = swapped(swapped(swapped(text, "\t", "\\t"), "\n", "\\n"), "\r", "\\r")
-    gsub(/[\001-\037]/, "", text)
+    if (text ~ /[\001-\037]/)
+        for (code = 1; code < 32; code++)
+            text = swapped(text, sprintf("%c", code), sprintf("\\u%04x", code))
     return text
 }
 
@@ -49,10 +52,18 @@ function filled(text,    at, rest, end, done) {
         end = index(rest, ")")
         if (end == 0)
             break
-        done = done substr(text, 1, at - 1) facts[substr(rest, 1, end - 1)]
+        done = done substr(text, 1, at - 1) inner(plain(facts[substr(rest, 1, end - 1)]))
         text = substr(rest, end + 1)
     }
     return done text
+}
+
+function read_facts(path,    fact, at) {
+    while ((getline fact < path) > 0) {
+        at = index(fact, "=")
+        facts[substr(fact, 1, at - 1)] = substr(fact, at + 1)
+    }
+    close(path)
 }
 
 function read_file(path,    line, text) {
@@ -173,10 +184,9 @@ BEGIN {
         values[++variables] = variable
         names[variables] = substr(variable, 1, index(variable, "=") - 1)
     }
-    while ((getline fact < (run "/facts")) > 0) {
-        at = index(fact, "=")
-        facts[substr(fact, 1, at - 1)] = inner(plain(substr(fact, at + 1)))
-    }
+    # Left as they are until they are wanted: a secret can be large, and what is for a file only is not used here.
+    read_facts(run "/facts")
+    read_facts(run "/secrets")
     profile = read_file("/usr/lib/i2kit/seccomp.json")
     sub(/\n$/, "", profile)
     unlocked["CAP_DAC_READ_SEARCH"] = "open_by_handle_at"
@@ -204,6 +214,8 @@ FNR == 1 {
     split("", bounding)
     split(FILENAME, part, "/")
     name = (part[3] == "onshutdown" ? "onshutdown-" : "") part[4]
+    if (first && part[3] == "onboot")
+        sub(/^[0-9]+-/, "", name)
     directory = "/" part[2] "/" part[3] "/" part[4]
 }
 

@@ -3,7 +3,7 @@ local podfile = {}
 
 local NUMBERS = {
     port = true, initial_delay_s = true, period_s = true, timeout_s = true,
-    success_threshold = true, failure_threshold = true, grace_s = true,
+    success_threshold = true, failure_threshold = true, grace_s = true, seconds = true,
 }
 
 local function plain(text)
@@ -27,12 +27,14 @@ local function probe(line)
     return found
 end
 
--- { grace_s=, health_port=, probes={...} }
+-- { grace_s=, health_port=, probes={...}, hooks={...} }; both as tables of what `probe` gives.
 function podfile.parse(text)
-    local found = { probes = {} }
+    local found = { probes = {}, hooks = {} }
     for key, value in text:gmatch("([%w_]+)=([^\n]*)\n") do
         if key == "probe" then
             found.probes[#found.probes + 1] = probe(value)
+        elseif key == "hook" then
+            found.hooks[#found.hooks + 1] = probe(value)
         else
             found[key] = tonumber(value)
         end

@@ -1,0 +1,201 @@
+"""What surrounds a pod's containers: volumes, secrets, what comes first, hooks, disks that stay, jobs."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+import i2kit.image
+from i2kit.image.store import Store
+from i2kit.image.template import Base
+from i2kit.model import (
+    Container,
+    Dns,
+    Exec,
+    File,
+    Files,
+    MachineImage,
+    Mount,
+    Probe,
+    Scratch,
+    SecretKey,
+    Security,
+    Volume,
+    Workload,
+    field_word,
+    secret_field,
+)
+from i2kit.settings import Settings
+from tests.vm.machine import Machine, booted, busybox_image, container
+
+pytestmark = pytest.mark.vm
+
+SIGNALS = {"web": "SIGQUIT"}
+BuildPod = Callable[[Workload], MachineImage]
+SECRET = bytes(range(256)) * 3
+PASSWORD = 'pa$s "word" \\ é\x01'
+
+
+@pytest.fixture(scope="module")
+def build_pod(store: Store, the_base: Base, build_settings: Settings) -> BuildPod:
+    """Make the machine image of a pod whose containers run busybox."""
+
+    def with_images(ones: tuple[Container, ...]) -> tuple[Container, ...]:
+        return tuple(
+            replace(one, image=busybox_image(store, the_base, one.image, SIGNALS.get(one.name, "")).pinned)
+            for one in ones
+        )
+
+    def build(pod: Workload) -> MachineImage:
+        made = replace(pod, init=with_images(pod.init), containers=with_images(pod.containers))
+        return i2kit.image.build(made, settings=build_settings)
+
+    return build
+
+
+def disk(path: Path, serial: str, size_bytes: int = 0, *, slot: int = 16) -> tuple[str, ...]:
+    """QEMU's words for a disk, behind the machine's root; one with a size is made, and can be written to."""
+    if size_bytes and not path.exists():
+        with path.open("xb") as file:
+            file.truncate(size_bytes)
+    read_only = "" if size_bytes else ",readonly=on"
+    return (
+        *("-drive", f"if=none,id={serial},file={path},format=raw{read_only}"),
+        *("-device", f"virtio-blk-pci,drive={serial},serial={serial},addr={slot}"),
+    )
+
+
+def secrets_disk(folder: Path, **values: bytes) -> tuple[str, ...]:
+    """A disk with the secrets text of the one secret `s`."""
+    text = "".join(f"secret/s/{key}={quote(value, safe='-_./')}\n" for key, value in values.items())
+    path = folder / "secrets"
+    path.write_bytes(text.encode().ljust(1 << 20, b"\0"))
+    return disk(path, "secrets", slot=17)
+
+
+def said(machine: Machine, name: str) -> list[str]:
+    prefix = f"{name} "
+    return [line.removeprefix(prefix) for line in machine.lines("log") if line.startswith(prefix)]
+
+
+def test_what_surrounds_a_container(build_pod: BuildPod, tmp_path: Path) -> None:
+    """Files, secrets, folders in memory and on disk; what comes first, in order; hooks; the end in turn."""
+    volumes = (
+        Volume("conf", Files((File("a.conf", data=b"a = 1\n"), File("d/deep", 0o600, b"deep")))),
+        Volume(
+            "mixed",
+            Files(
+                (
+                    File("plain", data=b"plain\n"),
+                    File("name", text=f"I am {field_word('metadata.name')}\n"),
+                    File("logo", 0o444, data=SECRET),
+                    File("tls/the key", 0o400, secret=SecretKey("s", "key")),
+                )
+            ),
+        ),
+        Volume("memory", Scratch(memory=True, limit_bytes=1 << 20)),
+        Volume("work", Scratch()),
+    )
+    work = Mount("work", "/work")
+    flaky = container("flaky", "echo try; mkdir /work/tried 2>/dev/null && exit 3; echo done")
+    proxy = container(
+        "proxy",
+        "trap 'echo proxy ends; exit 0' TERM; sleep 1; touch /work/up; while :; do sleep 0.1; done",
+    )
+    seed = container("seed", "test -e /work/up && echo proxy was up; mkdir /work/in; echo 1 >/work/in/one")
+    show = (
+        "id -G; cat /conf/a.conf /conf/d/deep /one.conf /mixed/name; ls /conf; touch /conf/x 2>&1; "
+        "md5sum /mixed/logo '/mixed/tls/the key'; "
+        "stat -c '%a %g' '/mixed/tls/the key' /mixed/plain /work /memory; "
+        "grep -E ' /(memory|work) ' /proc/mounts; df -k /memory | tail -n 1; cat /sub/one; ls -d /new/er; "
+        "touch /new/er/mine && stat -c %g /new/er/mine; "
+        'printf "%s" "$PASSWORD" | md5sum; hostname; cat /etc/hosts; '
+        "cat /etc/resolv.conf; touch /denied 2>&1; "
+        "trap 'cat /work/end; echo quits; exit 0' QUIT; trap '' TERM; while :; do sleep 0.1; done"
+    )
+    web = replace(
+        container("web", show, user="app"),
+        env=(("PASSWORD", field_word(secret_field("s", "password"))),),
+        post_start=Exec(("sh", "-c", "sleep 1; echo hook >/work/hook")),
+        pre_stop=Exec(("sh", "-c", "sleep 1; echo before the end >/work/end")),
+        security=Security(fs_group=2000, readonly_root=True),
+        mounts=(
+            Mount("conf", "/conf/"),
+            Mount("conf", "/one.conf", "d/deep"),
+            Mount("mixed", "/mixed"),
+            Mount("memory", "/memory"),
+            work,
+            Mount("work", "/sub", "in", read_only=True),
+            Mount("work", "/new/er", "made/new"),
+        ),
+    )
+    pod = Workload(
+        "test",
+        (web,),
+        init=(
+            replace(flaky, mounts=(work,)),
+            replace(
+                proxy,
+                mounts=(work,),
+                sidecar=True,
+                startup=Probe(Exec(("sh", "-c", "test -e /work/up")), period_s=1),
+            ),
+            replace(seed, mounts=(work,)),
+        ),
+        volumes=volumes,
+        secrets=(SecretKey("s", "key"), SecretKey("s", "password")),
+        dns=Dns(("192.0.2.53",), ("db.example",), ("ndots:2",)),
+    )
+    built = build_pod(pod)
+    user_data = (
+        "hostname=web-0\nstable=1\nfqdn=web-0.web.ns.svc.cluster.local\nsecrets=disk\nscratch=scratch\n"
+        "search=ns.svc.cluster.local\nnameserver=10.9.9.9\n"
+    )
+    words = (
+        *disk(tmp_path / "scratch", "scratch", 1 << 30),
+        *secrets_disk(tmp_path, key=SECRET, password=PASSWORD.encode()),
+    )
+    with booted(built, tmp_path / "m", user_data, words=words) as machine:
+        machine.wait_for("control", "ready")
+        told = machine.lines("control")
+        order = [
+            line for line in told if line.split()[0] in ("mounted", "init", "exited", "started", "ready")
+        ]
+        assert order == [
+            *("mounted", "init flaky", "exited flaky 3 1", "exited flaky 0 0", "init proxy", "started proxy"),
+            *("init seed", "exited seed 0 0", "started web", "ready"),
+        ]
+        assert said(machine, "seed") == ["proxy was up"]
+        assert said(machine, "flaky") == ["try", "try", "done"]
+        web_said = said(machine, "web")
+        digest = hashlib.md5(SECRET).hexdigest()
+        assert web_said[: web_said.index("1")] == [
+            *("1001 5 2000", "a = 1", "deepdeepI am web-0", "a.conf", "d"),
+            "touch: /conf/x: Read-only file system",
+            *(f"{digest}  /mixed/logo", f"{digest}  /mixed/tls/the key"),
+            *("440 2000", "644 2000", "2777 2000", "2777 2000"),
+            "memory /memory tmpfs rw,relatime,size=1024k,mode=2777,gid=2000,inode64 0 0",
+            next(line for line in web_said if line.startswith("/dev/vd")),
+            "memory                    1024         0      1024   0% /memory",
+        ]
+        assert web_said[web_said.index("1") :] == [
+            *("1", "/new/er", "2000", f"{hashlib.md5(PASSWORD.encode()).hexdigest()}  -", "web-0"),
+            *("127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"),
+            "10.0.2.15 web-0.web.ns.svc.cluster.local web-0",
+            *("search ns.svc.cluster.local db.example", "nameserver 10.9.9.9", "nameserver 192.0.2.53"),
+            *("options ndots:2", "touch: /denied: Read-only file system"),
+        ]
+        machine.say("stop 20")
+        began = time.monotonic()
+        assert machine.wait_for_end(30) == 0
+        assert time.monotonic() - began < 20
+        log = machine.lines("log")
+        assert log.index("web before the end") < log.index("web quits") < log.index("proxy proxy ends")
+        assert "hook" not in "\n".join(machine.lines("control"))
+        everything = "\n".join((*log, *machine.lines("control"), *machine.lines("console")))
+        assert PASSWORD not in everything
+        assert not (tmp_path / "m" / "console").read_bytes()
