@@ -50,7 +50,7 @@ POLICY = """\
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: all}
-spec: {podSelector: {}}
+spec: {podSelector: {}, ingress: [{from: [{}]}]}
 """
 BINDING = """\
 apiVersion: rbac.authorization.k8s.io/v1
@@ -167,7 +167,7 @@ CASES: dict[str, tuple[dict[str, str], list[str]]] = {
     "a policy on all pods": (
         {"a.yml": WEB, "b.yml": POLICY, "c.yml": WEB.replace("{name: web}\n", "{name: web, namespace: c}\n")},
         [
-            "a.yml Deployment web refused\n  b.yml:2:7 kind: NetworkPolicy is not supported yet",
+            "a.yml Deployment web refused\n  b.yml:4:43 spec.ingress[0].from[0]: says nobody",
             "c.yml Deployment web deploys",
         ],
     ),

@@ -6,7 +6,7 @@ In: what was read from all files. Out: problems in the log, and the workloads wi
 from collections.abc import Iterable
 
 from i2kit.errors import Position
-from i2kit.manifest import ingress, scaling
+from i2kit.manifest import ingress, policies, scaling
 from i2kit.manifest.log import Finding, Log
 from i2kit.manifest.reading import FoundService, Reading
 from i2kit.model import Pairs, Protocol, Service, Workload
@@ -44,6 +44,8 @@ def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Finding], ...]:
         others = {one.key for one in reading.aliases}
         for route in reading.routes:
             ingress.check(route, by_key, others, log)
+    _unique("NetworkPolicy", ((one.name, one.key, one.place) for one in reading.found_policies), log)
+    policies.join(reading, log)
     _named(reading, log)
     grants = {grant.account: grant.binding for grant in reading.grants}
     for account in reading.accounts:

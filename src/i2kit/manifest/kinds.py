@@ -3,7 +3,14 @@
 Nothing is computed here either.
 """
 
-from i2kit.manifest import config_fields, ingress_fields, names, service_fields, workload_fields
+from i2kit.manifest import (
+    config_fields,
+    ingress_fields,
+    names,
+    policy_fields,
+    service_fields,
+    workload_fields,
+)
 from i2kit.manifest.fields import CONTAINER_FIELDS, GRACE, POD_LATER, POD_SECURITY, PORT_FIELDS, VALUE_FROM
 from i2kit.manifest.meta_fields import (
     DOCUMENT_METADATA,
@@ -244,10 +251,6 @@ KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
     (("v1",), later("PersistentVolumeClaim", "data does not outlive a machine yet")),
     (("v1",), later("PersistentVolume", "data does not outlive a machine yet")),
     (
-        ("networking.k8s.io/v1",),
-        later("NetworkPolicy", "deploy without it only if every deployment may talk to every other"),
-    ),
-    (
         ("apps/v1", "apps/v1beta2", "extensions/v1beta1"),
         refused("DaemonSet", "is not possible: there are no nodes", "use a Deployment with replicas"),
     ),
@@ -282,6 +285,7 @@ SHAPES: dict[str, Shapes] = {
     "CronJob": ((workload_fields.CRON_JOB_VERSIONS, workload_fields.CRON_JOB),),
     "Service": ((("v1",), service_fields.SERVICE),),
     "Ingress": ingress_fields.INGRESSES,
+    "NetworkPolicy": ((policy_fields.POLICY_VERSIONS, policy_fields.POLICY),),
     "HorizontalPodAutoscaler": AUTOSCALERS,
     "ConfigMap": ((("v1",), CONFIG_MAP),),
     "Secret": ((("v1",), SECRET),),

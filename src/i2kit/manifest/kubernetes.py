@@ -6,7 +6,7 @@ anything that needs another document; that is `checks`. Pure.
 
 from collections.abc import Callable, Iterator
 
-from i2kit.manifest import config, ingress, jobs, kinds, scaling, services, workloads
+from i2kit.manifest import config, ingress, jobs, kinds, policies, scaling, services, workloads
 from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.places import shown
 from i2kit.manifest.reading import Grant, Reading
@@ -154,8 +154,20 @@ def _other(kind: str, node: MappingNode, reading: Reading, log: Log) -> None:
         reading.complete = reading.complete and not _has_pods(node)
     elif verdict.verdict == "warned":
         log.warn(place, "kind", f"{kind} {verdict.about}")
+    elif kind == "Namespace":
+        _namespace(node, reading)
     elif kind in ("RoleBinding", "ClusterRoleBinding"):
         reading.grants.extend(_grants(kind, node))
+
+
+def _namespace(node: MappingNode, reading: Reading) -> None:
+    metadata = node.get("metadata")
+    name = _text(metadata, "name") if isinstance(metadata, MappingNode) else None
+    labels = metadata.get("labels") if isinstance(metadata, MappingNode) else None
+    if name:
+        given = labels if isinstance(labels, MappingNode) else MappingNode({}, node.position)
+        pairs = ((key, _text(given, key)) for key in given.entries)
+        reading.namespaces[name] = tuple((key, value) for key, value in pairs if value is not None)
 
 
 def _has_pods(node: MappingNode) -> bool:
@@ -186,6 +198,7 @@ _READERS: dict[str, Callable[[Record, str, Reading, Log], None]] = {
     "CronJob": jobs.cron_job,
     "Service": services.service,
     "Ingress": ingress.ingress,
+    "NetworkPolicy": policies.policy,
     "HorizontalPodAutoscaler": _autoscaler,
     "ConfigMap": config.config_map,
     "Secret": config.secret,

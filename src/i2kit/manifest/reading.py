@@ -5,7 +5,19 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from i2kit.errors import Position
-from i2kit.model import Alias, Ingress, Metric, NetworkPolicy, Route, Scaling, Service, Workload
+from i2kit.manifest.shape import Record
+from i2kit.model import (
+    Alias,
+    Ingress,
+    Metric,
+    NetworkPolicy,
+    Pairs,
+    Route,
+    Scaling,
+    Selector,
+    Service,
+    Workload,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +165,26 @@ class FoundRoute:
     port_path: str
 
 
+@dataclass(frozen=True, slots=True)
+class FoundPolicy:
+    """A network policy whose peers are not known before all namespaces are."""
+
+    name: str
+    namespace: str
+    selector: Selector
+    spec: Record
+    ingress: bool
+    egress: bool
+    place: Position
+    position: Position
+    """Of the selector."""
+    path: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
 @dataclass(slots=True)
 class Reading:
     """What the documents said. `complete` is False once a document with pods could not be read.
@@ -172,6 +204,9 @@ class Reading:
     scalers: list[FoundScaler] = field(default_factory=list)
     ingresses: list[Ingress] = field(default_factory=list)
     routes: list[FoundRoute] = field(default_factory=list)
+    found_policies: list[FoundPolicy] = field(default_factory=list)
+    namespaces: dict[str, Pairs] = field(default_factory=dict)
+    """The labels of those that have a document."""
     policies: list[NetworkPolicy] = field(default_factory=list)
     aliases: list[Alias] = field(default_factory=list)
     alias_places: list[Position] = field(default_factory=list)
@@ -183,7 +218,7 @@ class Reading:
     def count(self) -> int:
         """How many documents there are that are compared with others."""
         found = len(self.workloads) + len(self.services) + len(self.scalers) + len(self.ingresses)
-        return found + len(self.routes) + len(self.policies)
+        return found + len(self.routes) + len(self.found_policies)
 
     def add(self, workload: Workload, needs: Needs) -> None:
         """Another workload, with what it needs of other documents."""

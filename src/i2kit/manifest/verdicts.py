@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from i2kit.errors import InputError, Position, Problem
-from i2kit.manifest import checks, documents, files, ingress
+from i2kit.manifest import checks, documents, files, ingress, policies
 from i2kit.manifest.documents import Aim, Document, Naming, Selecting
 from i2kit.manifest.files import File
 from i2kit.manifest.log import Finding, Log
@@ -310,6 +310,8 @@ def _of_others(workload: Document, others: Sequence[Document], used: Sequence[Do
 
 def _alone(document: Document, log: Log) -> None:
     """What is wrong with a document that is about nothing here."""
+    for policy in document.reading.found_policies:
+        log.warn(policy.position, policy.path, f"{policies.lost(policy)}, so it needs one that runs already")
     reading = Reading(services=document.reading.services, scalers=document.reading.scalers)
     for _, lonely in checks.whole(reading, log):
         assert lonely.position is not None
