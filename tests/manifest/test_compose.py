@@ -239,8 +239,8 @@ def test_a_file_of_variables(text: str, found: list[tuple[str, str | None]]) -> 
 )  # fmt: skip
 def test_ports(text: str, ports: list[tuple[int, int, str, int | None]]) -> None:
     found = compose(f"services: {{web: {{image: a, ports: {text}}}}}", P="7070")
-    published = found.services[-1]
-    assert published.name == "web-published"
+    (published,) = found.services
+    assert published.name == "web"
     assert [(one.number, one.target, one.protocol, one.node_port) for one in published.ports] == ports
     targets = dict.fromkeys((target, protocol) for _, target, protocol, _ in ports)
     assert [(port.number, port.protocol) for port in found.workloads[0].containers[0].ports] == list(targets)

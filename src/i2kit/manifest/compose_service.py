@@ -4,7 +4,8 @@ In: its record of the table, and what the project says around it. Out: values, g
 and problems in its own log. Pure.
 
 What others reach at `SERVICE:PORT` is any port of its machines, as with docker: a headless Service. What is
-published is a second Service, in front of the machines, with the port that the file names first.
+published is a second Service, in front of the machines, with the port that the file names first. A service
+without others has only that one: nobody calls it by its name.
 """
 
 from collections.abc import Iterable, Sequence
@@ -493,7 +494,9 @@ class Reader:
         exposed(record, self.log)
         kind = self.labels.get("kompose.service.type", "").lower()
         selector = (("app", name),)
-        for alias, place in self._names().items():
+        alone = len(self.everyone) == 1
+        called = self._names()
+        for alias, place in () if alone else called.items():
             service = Service(alias, selector, (), headless=True, position=place)
             self.found.reading.services.append(FoundService(service, place, ()))
         if not ports or kind == "headless":
@@ -512,7 +515,7 @@ class Reader:
             label = f"{port.protocol.lower()}-{number}"
             numbered.append(ServicePort(number, port.target, label, port.protocol, node_port))
         service = Service(
-            f"{name}{PUBLISHED}",
+            name if alone else f"{name[: names.LABEL_LENGTH - len(PUBLISHED)]}{PUBLISHED}",
             selector,
             tuple(numbered),
             public=kind == "loadbalancer",

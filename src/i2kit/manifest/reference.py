@@ -141,7 +141,8 @@ passwords as `secrets`.
 with docker: the names stand for its machines (a headless Service). What `ports` publishes is a second
 service, `NAME-published`: with provider `local` it answers at `127.0.0.1` and the host port, where that is
 1024 or more; on a cloud it is a load balancer at that port, public only with the label
-`kompose.service.type: loadbalancer`. A machine gets requests once its published ports accept connections,
+`kompose.service.type: loadbalancer`. A service without others has only this one, under its own name. A
+machine gets requests once its published ports accept connections,
 or once its `healthcheck` succeeds.
 
 **Volumes.** A named volume is a disk that outlives machines, of 1Gi unless a label `kompose.volume.size`
