@@ -4,7 +4,7 @@ manifest makes Workloads and Services; image makes MachineImages of Workloads; a
 into Releases; providers make Releases true and tell what they found as Deployments.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -513,8 +513,30 @@ class Workload:
 
     @property
     def ports(self) -> tuple[Port, ...]:
-        """The ports of all containers; no number occurs twice in a valid workload."""
-        return tuple(port for container in self.containers for port in container.ports)
+        """The ports of all containers that run on; no number occurs twice in a valid workload."""
+        return tuple(port for container in self.running for port in container.ports)
+
+    @property
+    def running(self) -> tuple[Container, ...]:
+        """The containers that run on: sidecars first."""
+        return (*(one for one in self.init if one.sidecar), *self.containers)
+
+    def most(self, amount: Callable[[Container], int]) -> int:
+        """The most that is needed at a time: by all that run on, or by one that ends and what runs by then.
+
+        As in Kubernetes (component-helpers, resource.PodRequests).
+        """
+        running = most = 0
+        for one in self.init:
+            running += amount(one) if one.sidecar else 0
+            most = max(most, running + (0 if one.sidecar else amount(one)))
+        return max(most, running + sum(map(amount, self.containers)))
+
+    @property
+    def volumes_memory_bytes(self) -> int:
+        """What folders in memory may hold; one without a limit counts as what containers write."""
+        sources = (one.source for one in self.volumes)
+        return sum(one.limit_bytes or 0 for one in sources if isinstance(one, Scratch) and one.memory)
 
     @property
     def health_port(self) -> int:

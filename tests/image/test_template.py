@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2kit.errors import InputError, Position
-from i2kit.image.expansion import expand
+from i2kit.expansion import expand
 from i2kit.image.linuxkit import parse
 from i2kit.image.template import (
     CAPABILITIES,

@@ -107,7 +107,7 @@ def test_what_is_written_to_disk_has_no_size_of_its_own_which_is_said() -> None:
         ("fieldRef: {fieldPath: \"metadata.labels['a b']\"}", "is not a field of a pod that a variable can have"),
         ("fieldRef: {}", "valueFrom.fieldRef: `fieldPath` is missing"),
         ("resourceFieldRef: {resource: limits.cpu}", "the container has no limits.cpu, and the size of its machine"),
-        ("resourceFieldRef: {resource: limits.ephemeral-storage}", "`limits.ephemeral-storage` is not supported"),
+        ("resourceFieldRef: {resource: limits.ephemeral-storage}", "the container has no limits.ephemeral-storage"),
         ("resourceFieldRef: {resource: requests.cpu, containerName: gone}", "this pod has no container `gone`"),
     ],
 )  # fmt: skip

@@ -202,8 +202,8 @@ CONTAINER = "spec.template.spec.containers[0]"
         ("        ports: [80]", f"a.yml:12:17: {CONTAINER}.ports[0]: must be a mapping and is the number 80\n  hint: write - containerPort: 80"),
         ("        envFrom: [{configMapRef: {name: x}}]", f"a.yml:12:41: {CONTAINER}.envFrom[0].configMapRef.name: there is no ConfigMap `x` in namespace `default` of these files\n  hint: give its file too, with another -f"),
         ("      - {name: web, image: x}", "a.yml:12:16: spec.template.spec.containers[1].name: `web` is given twice; the first is at a.yml:10:15\n  hint: give each container its own name"),
-        ("      volumes: [{name: a, emptyDir: {}}]", "a.yml:12:7: spec.template.spec.volumes: is not supported yet\n  hint: put the files into the image; data does not outlive a machine yet"),
-        ("      initContainers: [{}]", "a.yml:12:7: spec.template.spec.initContainers: is not supported yet\n  hint: do it in the container's command, before the program starts"),
+        ("      volumes: [{name: a, hostPath: {path: /}}]", "a.yml:12:27: spec.template.spec.volumes[0].hostPath: is not possible: there is no node to share files with, and they would be gone with the machine\n  hint: use emptyDir for what need not last (for /dev/shm with medium: Memory), a PersistentVolumeClaim for what must, and a ConfigMap for files such as /etc/localtime"),
+        ("      initContainers: [{name: web, image: x}]", "a.yml:10:15: spec.template.spec.containers[0].name: `web` is given twice; the first is at a.yml:12:31\n  hint: give each container its own name"),
         ("      restartPolicy: Never", "a.yml:12:22: spec.template.spec.restartPolicy: `Never` is not possible: containers of a deployment are restarted\n  hint: use Always"),
         ("      nodeSelector: {kubernetes.io/os: windows}", 'a.yml:12:40: spec.template.spec.nodeSelector."kubernetes.io/os": `windows` is not possible: machines run Linux'),
         ("      hostNetwrok: true", "a.yml:12:7: spec.template.spec.hostNetwrok: is not a known field\n  hint: did you mean `hostNetwork`?"),
@@ -308,7 +308,7 @@ def test_the_instance_type_that_a_pod_selects() -> None:
 
 @pytest.mark.parametrize("value", ["null", "[]", "{}", '""'])
 def test_empty_values_are_not_refused(value: str) -> None:
-    assert problems(POD + f"      volumes: {value}\n      initContainers: {value}") == []
+    assert problems(POD + f"      resources: {value}\n      ephemeralContainers: {value}") == []
 
 
 def test_input_error_carries_problems() -> None:

@@ -136,7 +136,7 @@ def with_container(rest: str) -> str:
         ("instanceType: big", "a.yml:5:15: instanceType: `big` is not an instance type\n  hint: such as t4g.micro"),
         ("certificate: mine", "a.yml:5:14: certificate: `mine` is not the ARN of a certificate\n  hint: such as arn:aws:acm:us-east-1:123456789012:certificate/…"),
         ("replica: 3", "a.yml:5:1: replica: is not a known field\n  hint: did you mean `replicas`?"),
-        ("port: 3", "a.yml:5:1: port: is not a known field\n  hint: the fields here are name, namespace, labels, replicas, containers, strategy, minReadySeconds, progressDeadlineSeconds, terminationGracePeriodSeconds, autoscaling, public, certificate, instanceType, securityContext"),
+        ("port: 3", "a.yml:5:1: port: is not a known field\n  hint: the fields here are name, namespace, labels, replicas, containers, strategy, minReadySeconds, progressDeadlineSeconds, terminationGracePeriodSeconds, autoscaling, volumes, initContainers, imagePullSecrets and 9 more"),
     ],
 )  # fmt: skip
 def test_one_mistake_is_one_message(rest: str, message: str) -> None:

@@ -36,8 +36,8 @@ from collections.abc import Iterator, Mapping
 from signal import Signals
 from typing import Literal
 
+from i2kit.expansion import expand
 from i2kit.image import volumes
-from i2kit.image.expansion import expand
 from i2kit.image.volumes import escaped
 from i2kit.model import (
     FIELD,

@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 
 from i2kit.errors import InputError, Problem
+from i2kit.expansion import expand
 from i2kit.image import podfile, volumes
-from i2kit.image.expansion import expand
 from i2kit.model import CAPABILITIES as EVERY_CAPABILITY
 from i2kit.model import (
     Container,

@@ -27,6 +27,8 @@ def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Finding], ...]:
     for kind in ("ConfigMap", "Secret"):
         found = [one for one in reading.configs if one.kind == kind]
         _unique(kind, ((one.name, one.key, one.position) for one in found), log)
+    of_claims = ((one.claim.name, one.key, one.position) for one in reading.claims)
+    _unique("PersistentVolumeClaim", of_claims, log)
     scaling.join(reading, log)
     services = [(found.service.name, found.service.key, found.service.position) for found in reading.services]
     aliases = zip(reading.aliases, reading.alias_places, strict=True)

@@ -4,7 +4,7 @@ Nothing is computed here either.
 """
 
 from i2kit.manifest import names
-from i2kit.manifest.meta_fields import META
+from i2kit.manifest.meta_fields import META, OTHER_NAME
 from i2kit.manifest.scalars import Choice, Quantity, Text
 from i2kit.manifest.shape import ListOf, Object
 from i2kit.manifest.table import NAME, accepted, refused, silent, warned
@@ -73,6 +73,33 @@ CLAIM_NOTES = Object(
     "ClaimAnnotations",
     (accepted(CLASS_NOTE, Text(), "the old name of storageClassName"),),
     others=silent("", "notes for other tools", Text(null=True)),
+)
+CLAIM_SPEC = Object(
+    "ClaimSpec",
+    (
+        *COMMON,
+        refused(
+            "selector", "is not supported: it chooses among disks that are there already", "leave it out"
+        ),
+        accepted("volumeName", Text(), "the PersistentVolume that it is meant for"),
+    ),
+)
+CLAIM = Object(
+    "PersistentVolumeClaim",
+    (
+        accepted("apiVersion", Text(), "v1", required=True),
+        accepted("kind", Text(), "PersistentVolumeClaim", required=True),
+        accepted(
+            "metadata",
+            Object(
+                "ClaimMetadata", (OTHER_NAME, *META, accepted("annotations", CLAIM_NOTES, "its parts decide"))
+            ),
+            "name and namespace",
+            required=True,
+        ),
+        accepted("spec", CLAIM_SPEC, "what disk", required=True),
+        silent("status", "written by the API server"),
+    ),
 )
 CLAIM_TEMPLATE = Object(
     "ClaimTemplate",

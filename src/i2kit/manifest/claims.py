@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from i2kit.errors import Position
 from i2kit.manifest.claim_fields import CLASS_NOTE
 from i2kit.manifest.log import Log
+from i2kit.manifest.reading import FoundClaim, Reading
 from i2kit.manifest.shape import Record
 from i2kit.model import Claim, Volume
 
@@ -20,6 +21,25 @@ def claim(metadata: Record, spec: Record, *, each: bool = False) -> Claim:
     kind = spec.text("storageClassName") or (notes.text(CLASS_NOTE) if notes else None)
     size = requests.whole("storage") if requests else None
     return Claim(metadata.text("name") or "", size or 0, each=each, kind=kind or None)
+
+
+def document(record: Record, version: str, reading: Reading, log: Log) -> None:
+    """A PersistentVolumeClaim."""
+    metadata, spec = record.record("metadata"), record.record("spec")
+    if not (metadata and spec and metadata.text("name")) or metadata.is_wrong("namespace"):
+        reading.complete = False
+        return
+    volume = spec.text("volumeName") or None
+    reading.claims.append(
+        FoundClaim(
+            metadata.text("namespace") or "default",
+            claim(metadata, spec),
+            metadata.place("name"),
+            volume,
+            spec.place("volumeName"),
+            spec.at("volumeName"),
+        )
+    )
 
 
 def templates(records: Sequence[Record], log: Log) -> tuple[Volume, ...]:

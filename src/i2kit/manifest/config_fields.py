@@ -16,7 +16,7 @@ CONFIG_NAME = accepted(
     required=True,
     hint="such as name: web",
 )
-_OPTIONAL = accepted("optional", Flag(), "whether it may be missing (default: false)")
+OPTIONAL = accepted("optional", Flag(), "whether it may be missing (default: false)")
 
 
 def _key_ref(title: str, what: str) -> Object:
@@ -25,7 +25,7 @@ def _key_ref(title: str, what: str) -> Object:
         (
             CONFIG_NAME,
             accepted("key", KEY, f"which of the {what}'s values", required=True, hint="such as key: url"),
-            _OPTIONAL,
+            OPTIONAL,
         ),
         hint="write {name: NAME, key: KEY}",
     )
@@ -33,7 +33,7 @@ def _key_ref(title: str, what: str) -> Object:
 
 CONFIG_MAP_KEY_REF = _key_ref("ConfigMapKeyRef", "ConfigMap")
 SECRET_KEY_REF = _key_ref("SecretKeyRef", "Secret")
-_REF = Object("ConfigRef", (CONFIG_NAME, _OPTIONAL), hint="write {name: NAME}")
+_REF = Object("ConfigRef", (CONFIG_NAME, OPTIONAL), hint="write {name: NAME}")
 _ENV_SOURCE = Object(
     "EnvSource",
     (

@@ -38,7 +38,7 @@ KINDS = {
 }
 """Where each kind of workload describes its pods."""
 
-OFFERS = ("ConfigMap", "Secret")
+OFFERS = ("ConfigMap", "Secret", "PersistentVolumeClaim")
 """Kinds that workloads are made of."""
 
 
@@ -198,6 +198,10 @@ def _add_uses(document: Document) -> None:
             (one.kind, f"{document.namespace}/{one.name}")
             for needs in document.reading.needs
             for one in (*needs.references, *needs.logins)
+        ) | frozenset(
+            ("PersistentVolumeClaim", f"{document.namespace}/{one.claim}")
+            for needs in document.reading.needs
+            for one in needs.claims
         )
         document.pods = replace(document.pods, uses=uses)
 

@@ -27,6 +27,8 @@ OF_A_MACHINE = (
 """What each machine knows of itself."""
 
 OF_A_POD = ("metadata.namespace", "spec.serviceAccountName")
+_ALL = ("metadata.labels", "metadata.annotations")
+_ESCAPED = (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\t", "\\t"), ("\r", "\\r"))
 _ENTRY = re.compile(r"metadata\.(labels|annotations)\['([^']*)'\]")
 
 
@@ -53,6 +55,38 @@ def value(source: Record, holder: Record, pod: Pod, log: Log) -> str:
     if one := source.record("resourceFieldRef"):
         return _resource(one, holder, pod, log)
     return ""
+
+
+def file(item: Record, pod: Pod, log: Log) -> str:
+    """The text of a file of a volume."""
+    given = [word for word in ("fieldRef", "resourceFieldRef") if item.has(word)]
+    if len(given) != 1:
+        message = "has no field" if not given else "has two fields: fieldRef and resourceFieldRef"
+        log.problem(item.position, item.path, message, "give it one of fieldRef and resourceFieldRef")
+    elif one := item.record("fieldRef"):
+        path = one.text("fieldPath")
+        if path in _ALL:
+            pairs = pod.labels if path == "metadata.labels" else pod.annotations
+            pod.used[path] = "\n".join(f"{key}={_quoted(text)}" for key, text in sorted(pairs.items()))
+            return field_word(path)
+        if path is not None and not path.startswith("metadata."):
+            message = f"`{shown(path)}` is not a field of a pod that a file can have"
+            hint = "these are the fields of metadata"
+            log.problem(one.place("fieldPath"), one.at("fieldPath"), message, hint)
+            return ""
+        return _field(one, pod, log)
+    elif one := item.record("resourceFieldRef"):
+        if one.has("containerName"):
+            return _resource(one, one, pod, log)
+        log.problem(one.position, one.path, "`containerName` is missing", "such as containerName: web")
+    return ""
+
+
+def _quoted(text: str) -> str:
+    """As Go's %q, which Kubernetes writes (fieldpath, FormatMap)."""
+    for plain, written in _ESCAPED:
+        text = text.replace(plain, written)
+    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text) + '"'
 
 
 def _field(record: Record, pod: Pod, log: Log) -> str:

@@ -10,13 +10,15 @@ Nothing is computed here. Four verdicts:
 A key in no table is an error too. Fields are Kubernetes' (API reference, v1.31).
 """
 
+from collections.abc import Sequence
+
 from i2kit.manifest import names
-from i2kit.manifest.config_fields import CONFIG_MAP_KEY_REF, ENV_FROM, SECRET_KEY_REF
+from i2kit.manifest.config_fields import CONFIG_MAP_KEY_REF, CONFIG_NAME, ENV_FROM, SECRET_KEY_REF
+from i2kit.manifest.downward_fields import FIELD_REF, RESOURCE_FIELD_REF
 from i2kit.manifest.scalars import INT32, Choice, Flag, NumberOrName, Quantity, Text, Whole
-from i2kit.manifest.shape import ListOf, Object
+from i2kit.manifest.shape import Field, ListOf, Object
 from i2kit.manifest.table import (
     INSTANCE_TYPE,
-    LATER,
     LINUX,
     NAME,
     PORT,
@@ -30,18 +32,18 @@ from i2kit.manifest.table import (
     silent,
     warned,
 )
+from i2kit.manifest.volume_fields import POD_VOLUME, VOLUME_MOUNTS
 
 AMOUNTS = Object(
     "Amounts",
     (
         accepted("cpu", Quantity("cpu", zero=True), "processor time, in cores; as a limit, 0 is none"),
         accepted("memory", Quantity("memory", zero=True), "memory, in bytes; as a limit, 0 is none"),
-        warned(
+        accepted(
             "ephemeral-storage",
-            "has no effect: what containers write is in the machine's memory, which `memory` sizes",
-            "0",
-            0,
-            type_=Quantity("memory", zero=True),
+            Quantity("memory", zero=True),
+            "as a limit, how much fits into emptyDirs that have no sizeLimit; what is written elsewhere is in"
+            " the machine's memory, and a warning says so where there is no emptyDir",
         ),
         refused(
             "nvidia.com/gpu",
@@ -149,8 +151,12 @@ POD_SECURITY = Object(
     "PodSecurity",
     (
         *_SECURITY,
-        accepted("fsGroup", _ID, "one more of the processes' groups"),
-        silent("fsGroupChangePolicy", "there are no volumes yet", Choice(("OnRootMismatch", "Always"))),
+        accepted("fsGroup", _ID, "one more of the processes' groups, which volumes belong to"),
+        silent(
+            "fsGroupChangePolicy",
+            "it decides how long it takes, and nothing else",
+            Choice(("OnRootMismatch", "Always")),
+        ),
         accepted("supplementalGroups", ListOf(_ID, hint="write a list: [1000]"), "more of their groups"),
         accepted(
             "supplementalGroupsPolicy",
@@ -255,6 +261,38 @@ READINESS_PROBE = Object(
     ),
 )
 
+_HOOK = Object(
+    "Hook",
+    (
+        accepted("exec", EXEC, "a command in the container, which has to end with 0"),
+        accepted("httpGet", HTTP_GET, "a GET, which has to be answered with less than 400"),
+        accepted(
+            "sleep",
+            Object(
+                "Sleep",
+                (accepted("seconds", Whole(0, INT32), "how long", required=True, hint="such as seconds: 5"),),
+            ),
+            "a pause",
+        ),
+        refused(
+            "tcpSocket", "is not possible: Kubernetes itself takes it and then fails", "use httpGet or exec"
+        ),
+    ),
+)
+_LIFECYCLE = Object(
+    "Lifecycle",
+    (
+        accepted(
+            "postStart",
+            _HOOK,
+            "done as soon as the container was started; where it fails, the container is restarted",
+        ),
+        accepted(
+            "preStop", _HOOK, "done before the container is asked to end, in terminationGracePeriodSeconds"
+        ),
+        later("stopSignal", "set STOPSIGNAL in the image"),
+    ),
+)
 CONTAINER_FIELDS = (
     accepted(
         "image",
@@ -295,14 +333,37 @@ CONTAINER_FIELDS = (
         "while it fails, the machine gets no requests (without any in the pod: until all ports accept"
         " connections)",
     ),
-    later("lifecycle"),
+    accepted("lifecycle", _LIFECYCLE, "its parts decide"),
     ENV_FROM,
-    later("volumeMounts", "put the files into the image, or read them from variables"),
-    refused("volumeDevices", "is not possible: there are no block volumes yet"),
+    VOLUME_MOUNTS,
+    refused("volumeDevices", "is not possible: a disk is mounted, never given as it is", "use volumeMounts"),
     accepted("securityContext", CONTAINER_SECURITY, "its parts decide"),
-    later("restartPolicy"),
+    refused("restartPolicy", "is not possible: the pod decides", "leave it out"),
+    later("restartPolicyRules"),
     silent("resizePolicy", "a machine is replaced, never resized"),
 )
+FIRST_FIELDS = (
+    accepted(
+        "restartPolicy",
+        Choice(
+            ("Always",),
+            tuple(
+                (word, "is not possible: the pod decides", "leave it out") for word in ("Never", "OnFailure")
+            ),
+        ),
+        "Always: it runs on beside those that follow (a sidecar), which wait for its startupProbe; else it"
+        " has to end well before they start",
+    ),
+)
+"""What containers that come first have in place of the fields of these names."""
+
+
+def first(fields: Sequence[Field]) -> tuple[Field, ...]:
+    """The fields of a container that comes first, of those of others."""
+    own = {one.name: one for one in FIRST_FIELDS}
+    return tuple(own.get(one.name, one) for one in fields)
+
+
 PORT_FIELDS = (
     accepted(
         "containerPort",
@@ -317,41 +378,6 @@ PORT_FIELDS = (
     refused("hostIP", "is not possible: a machine has one address", "leave it out"),
 )
 
-FIELD_REF = Object(
-    "FieldRef",
-    (
-        silent("apiVersion", "v1", Choice(("v1",))),
-        accepted(
-            "fieldPath",
-            Text(),
-            "`metadata.name` (the host name), `metadata.namespace`, `metadata.uid` (new with each start),"
-            " `metadata.labels['KEY']`, `metadata.annotations['KEY']`, `spec.nodeName` (the instance),"
-            " `spec.serviceAccountName`, `status.podIP`, `status.podIPs`, and, with a warning,"
-            " `status.hostIP` and `status.hostIPs` (all the machine's own address)",
-            required=True,
-            hint="such as fieldPath: metadata.name",
-        ),
-    ),
-)
-RESOURCE_FIELD_REF = Object(
-    "ResourceFieldRef",
-    (
-        accepted(
-            "resource",
-            Choice(
-                ("limits.cpu", "limits.memory", "requests.cpu", "requests.memory"),
-                tuple(
-                    (f"{kind}.ephemeral-storage", "is not supported: it has no effect here", None)
-                    for kind in ("limits", "requests")
-                ),
-            ),
-            "a limit must be given; a request that is not is the limit, or 0",
-            required=True,
-        ),
-        accepted("containerName", NAME, "whose (default: this container's)"),
-        accepted("divisor", Quantity("either", zero=True), "what it is counted in, rounded up (default: 1)"),
-    ),
-)
 VALUE_FROM = Object(
     "ValueFrom",
     (
@@ -397,6 +423,8 @@ CONTAINER = Object(
         *CONTAINER_FIELDS,
     ),
 )
+
+INIT_CONTAINER = Object("InitContainer", first(CONTAINER.fields))
 
 AFFINITY = Object(
     "Affinity",
@@ -463,10 +491,45 @@ GRACE = accepted(
     Whole(0, INT32),
     "how long a machine that leaves has to finish its requests and its containers to end (default: 30)",
 )
-POD_LATER = (
-    later("volumes", "put the files into the image; data does not outlive a machine yet"),
-    later("initContainers", "do it in the container's command, before the program starts"),
-    later("imagePullSecrets", "log in with docker login, or set I2KIT_DOCKER_CONFIG"),
+_DNS_OPTION = Object(
+    "DnsOption",
+    (
+        accepted("name", Text(names.word), "such as ndots", required=True),
+        accepted("value", Text(names.word), "its value"),
+    ),
+    hint='write - name: ndots and value: "2"',
+)
+_DNS_CONFIG = Object(
+    "DnsConfig",
+    (
+        accepted(
+            "nameservers", ListOf(Text(names.address, means="IP address")), "servers to ask, three at most"
+        ),
+        accepted(
+            "searches",
+            ListOf(Text(names.search, means="DNS name")),
+            "what is put after a name that is not found, 32 at most",
+        ),
+        accepted("options", ListOf(_DNS_OPTION), "options of resolv.conf"),
+    ),
+)
+POD_COMMON = (
+    accepted(
+        "imagePullSecrets",
+        ListOf(Object("PullSecret", (CONFIG_NAME,)), hint="write a list: - name: NAME"),
+        "Secrets with the passwords of registries; what docker login left is used where there are none",
+    ),
+    accepted("hostname", NAME, "the host's name in the pod (default: the machine's)"),
+    accepted(
+        "dnsPolicy",
+        Choice(("ClusterFirst", "Default", "ClusterFirstWithHostNet", "None")),
+        "None: names are looked up as dnsConfig says and in no other way; else names of services are found",
+    ),
+    accepted("dnsConfig", _DNS_CONFIG, "more servers and words for looking up names"),
+    accepted(
+        "shareProcessNamespace", Flag(), "whether containers see each other's processes (default: false)"
+    ),
+    accepted("hostPID", Flag(), "whether containers see all processes of the machine (default: false)"),
 )
 POD = Object(
     "Pod",
@@ -479,7 +542,13 @@ POD = Object(
         ),
         accepted("restartPolicy", _RESTART, "containers are restarted with growing pauses"),
         GRACE,
-        *POD_LATER,
+        *POD_COMMON,
+        accepted("volumes", ListOf(POD_VOLUME, hint="write a list of volumes"), "what containers can mount"),
+        accepted(
+            "initContainers",
+            ListOf(INIT_CONTAINER, hint="write a list of containers"),
+            "what runs before the containers, one after the other, each until it ended well",
+        ),
         accepted("securityContext", POD_SECURITY, "its parts decide"),
         silent(
             "serviceAccountName",
@@ -496,24 +565,17 @@ POD = Object(
         silent("tolerations", "there are no nodes"),
         accepted("nodeSelector", NODE_SELECTOR, "its parts decide"),
         silent("enableServiceLinks", "services are found by name", Flag()),
-        silent(
-            "dnsPolicy",
-            "services are found by name",
-            Choice(
-                ("ClusterFirst", "Default", "ClusterFirstWithHostNet"), (("None", LATER, "leave it out"),)
-            ),
-        ),
-        later("dnsConfig"),
         accepted(
             "hostAliases",
             ListOf(HOST_ALIAS, hint="write a list of ip and hostnames"),
             "more lines of /etc/hosts, the same in all containers",
         ),
-        later("hostname", "the machine's host name is the instance's name"),
-        later("subdomain"),
-        later("setHostnameAsFQDN", None, False),
-        later("hostPID", None, False),
-        later("shareProcessNamespace", None, False),
+        accepted(
+            "subdomain",
+            NAME,
+            "the headless Service below whose name the pod has a name of its own: HOSTNAME.SUBDOMAIN",
+        ),
+        later("setHostnameAsFQDN", "leave it out: the host's name is the short one", False),
         warned("priorityClassName", "has no effect: pods do not compete for nodes"),
         warned("priority", "has no effect: pods do not compete for nodes"),
         silent("preemptionPolicy", "pods do not compete for nodes"),

@@ -4,6 +4,7 @@ Nothing is computed here either.
 """
 
 from i2kit.manifest import (
+    claim_fields,
     config_fields,
     ingress_fields,
     names,
@@ -11,7 +12,15 @@ from i2kit.manifest import (
     service_fields,
     workload_fields,
 )
-from i2kit.manifest.fields import CONTAINER_FIELDS, GRACE, POD_LATER, POD_SECURITY, PORT_FIELDS, VALUE_FROM
+from i2kit.manifest.fields import (
+    CONTAINER_FIELDS,
+    GRACE,
+    POD_COMMON,
+    POD_SECURITY,
+    PORT_FIELDS,
+    VALUE_FROM,
+    first,
+)
 from i2kit.manifest.meta_fields import (
     DOCUMENT_METADATA,
     META,
@@ -52,6 +61,7 @@ from i2kit.manifest.table import (
     silent,
     warned,
 )
+from i2kit.manifest.volume_fields import NATIVE_VOLUME
 
 DEPLOYMENT_SPEC = Object(
     "DeploymentSpec",
@@ -179,6 +189,9 @@ NATIVE_CONTAINER = Object(
     ),
     hint="write image: below the container's name",
 )
+NATIVE_INIT_CONTAINER = Object(
+    "ManifestInitContainer", first(NATIVE_CONTAINER.fields), hint=NATIVE_CONTAINER.hint
+)
 NATIVE = Object(
     "Manifest",
     (
@@ -203,7 +216,22 @@ NATIVE = Object(
         *ROLLOUT,
         GRACE,
         accepted("autoscaling", AUTOSCALING, "lets the number of replicas follow how busy they are"),
-        *POD_LATER,
+        accepted(
+            "volumes",
+            MapOf(NATIVE_VOLUME, names.dns_label, names.DNS_LABEL, hint="write NAME: {emptyDir: {}}"),
+            "what containers can mount, by name",
+        ),
+        accepted(
+            "initContainers",
+            MapOf(
+                NATIVE_INIT_CONTAINER,
+                names.dns_label,
+                names.DNS_LABEL,
+                hint="write initContainers: {NAME: {image: IMAGE}}",
+            ),
+            "what runs before the containers, by name, one after the other, each until it ended well",
+        ),
+        *POD_COMMON,
         accepted("public", Flag(), "whether callers from outside reach it on a cloud (default: false)"),
         accepted("certificate", CERTIFICATE, "what a cloud's load balancer ends TLS with: on AWS its ARN"),
         accepted("instanceType", INSTANCE_TYPE, "which machines a cloud takes, such as t4g.micro"),
@@ -248,7 +276,6 @@ KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
     (("monitoring.coreos.com/v1",), warned("ServiceMonitor", f"has no effect: {MESHES}")),
     (("monitoring.coreos.com/v1",), warned("PodMonitor", f"has no effect: {MESHES}")),
     (("monitoring.coreos.com/v1",), warned("PrometheusRule", f"has no effect: {MESHES}")),
-    (("v1",), later("PersistentVolumeClaim", "data does not outlive a machine yet")),
     (("v1",), later("PersistentVolume", "data does not outlive a machine yet")),
     (
         ("apps/v1", "apps/v1beta2", "extensions/v1beta1"),
@@ -289,6 +316,7 @@ SHAPES: dict[str, Shapes] = {
     "HorizontalPodAutoscaler": AUTOSCALERS,
     "ConfigMap": ((("v1",), CONFIG_MAP),),
     "Secret": ((("v1",), SECRET),),
+    "PersistentVolumeClaim": ((("v1",), claim_fields.CLAIM),),
 }
 """The documents that are read: by kind, what the apiVersions look like."""
 

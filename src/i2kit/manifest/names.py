@@ -158,6 +158,47 @@ def config_key(text: str) -> Complaint | None:
     return placeholder(text) or (f"`{shown(text)}` is not a key that can be the name of a file", hint)
 
 
+def file_path(text: str) -> Complaint | None:
+    """Where a file is in a volume (core/validation, validateLocalNonReservedPath)."""
+    if not text:
+        return "is empty", "such as app.conf"
+    if text.startswith(".."):
+        return f"`{shown(text)}` begins with `..`", "the path is below the volume"
+    return sub_path(text)
+
+
+def sub_path(text: str) -> Complaint | None:
+    """What of a volume is meant; the empty text is all of it."""
+    if text.startswith("/"):
+        return f"`{shown(text)}` begins with `/`, and is below the volume", f"use `{shown(text.lstrip('/'))}`"
+    return _no_way_up(text)
+
+
+def mount_path(text: str) -> Complaint | None:
+    """Where a container sees a volume."""
+    if not text.strip("/."):
+        return f"`{shown(text)}` would hide all of the image", "such as /data"
+    if ":" in text:
+        return f"`{shown(text)}` has a `:` in it", None
+    return placeholder(text) or _no_way_up(text)
+
+
+def _no_way_up(text: str) -> Complaint | None:
+    if ".." in text.split("/"):
+        return f"`{shown(text)}` leads up with `..`", "write the path that is meant"
+    return one_line(text)
+
+
+def word(text: str) -> Complaint | None:
+    """What has no blank in it and is not empty."""
+    return None if re.fullmatch(r"[!-~]+", text) else (f"`{shown(text)}` is not one word", None)
+
+
+def search(text: str) -> Complaint | None:
+    """A domain in which names are looked up; it may end with a dot, or be one."""
+    return None if text == "." else dns_name(text.removesuffix("."))
+
+
 def image(text: str) -> Complaint | None:
     """An image is named, and by something that was filled in. (What it names is found out later.)"""
     if not text.strip():

@@ -7,18 +7,33 @@ log by then, the Container still comes out, so that the checks after this one se
 from collections.abc import Callable, Sequence
 
 from i2kit.errors import Position
+from i2kit.manifest import rollout
+from i2kit.manifest.hooks import hook
 from i2kit.manifest.log import Log
 from i2kit.manifest.probes import probe
 from i2kit.manifest.security import security
 from i2kit.manifest.shape import Record
-from i2kit.model import Container, Port, Protocol, Resources
+from i2kit.model import Container, Mount, Port, Protocol, Resources
 
 SMALLEST_MEMORY_LIMIT_BYTES = 6 * 2**20
 """What runc and containerd ask for at least: below, the runtime itself does not fit into the cgroup."""
 
 
-def container(record: Record, name: str, pod: Record, log: Log) -> Container:
-    """One container of a pod, without its environment, of which other documents say a part."""
+def container(
+    record: Record, name: str, pod: Record, mounts: tuple[Mount, ...], log: Log, *, first: bool = False
+) -> Container:
+    """One container of a pod, without its environment, of which other documents say a part.
+
+    Of those that come `first`, some are sidecars; the others just end.
+    """
+    sidecar = first and record.text("restartPolicy") == "Always"
+    if first and not (sidecar or record.is_wrong("restartPolicy")):
+        for word in ("lifecycle", "startupProbe", "livenessProbe", "readinessProbe"):
+            if record.has(word):
+                message = "is only for containers that run on, and this one has to end"
+                hint = "leave it out, or write restartPolicy: Always"
+                log.problem(record.place(word), record.at(word), message, hint)
+    grace_s = rollout.grace(pod)
     return Container(
         name=name,
         image=record.text("image") or "",
@@ -30,6 +45,10 @@ def container(record: Record, name: str, pod: Record, log: Log) -> Container:
         startup=probe(record, "startupProbe", log),
         liveness=probe(record, "livenessProbe", log),
         readiness=probe(record, "readinessProbe", log),
+        post_start=hook(record, "postStart", grace_s, log),
+        pre_stop=hook(record, "preStop", grace_s, log),
+        mounts=mounts,
+        sidecar=sidecar,
         security=security(record, pod, log),
         position=record.place("image"),
     )

@@ -8,12 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from i2kit.errors import Position
-from i2kit.manifest import downward, pod, rollout, security
+from i2kit.manifest import downward, pod, rollout, security, volumes
 from i2kit.manifest.log import Log
-from i2kit.manifest.reading import Account, Needs, Reading
+from i2kit.manifest.reading import (
+    Account,
+    NeededVolume,
+    Needs,
+    Reading,
+    Reference,
+)
 from i2kit.manifest.shape import Record, named
 from i2kit.manifest.variables import variables
-from i2kit.model import Pairs, Volume, Workload
+from i2kit.model import Dns, Pairs, Scratch, Volume, Workload
+
+_WRITTEN = "ephemeral-storage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +77,14 @@ def read(
 
 def assemble(head: Head, body: Record, reading: Reading, log: Log, *, claims: Sequence[Volume] = ()) -> Found:
     """The pod that `body` describes: a pod's spec, or an i2kit manifest."""
-    containers = named(body, "containers")
-    records = [holder for _, holder in containers]
-    names = {id(holder): name for name, holder in containers}
-    _check_names(containers, log)
-    pod.check_ports(records, lambda holder: names[id(holder)], log)
+    containers, before = named(body, "containers"), named(body, "initContainers")
+    every = (*before, *containers)
+    records = [holder for _, holder in every]
+    names = {id(holder): name for name, holder in every}
+    together = [*(one for _, one in before if one.text("restartPolicy") == "Always")]
+    together += [holder for _, holder in containers]
+    _check_names(every, log)
+    pod.check_ports(together, lambda holder: names[id(holder)], log)
     security.check_root(records, body, log)
     if any(map(pod.is_unsized, records)):
         reading.unsized.add(f"{head.namespace}/{head.name}")
@@ -82,14 +93,32 @@ def assemble(head: Head, body: Record, reading: Reading, log: Log, *, claims: Se
         account=head.account,
         labels=dict(head.labels),
         annotations=head.annotations,
-        containers=dict(containers),
+        containers=dict(every),
     )
-    needs = Needs(tuple(variables(holder, known, log) for holder in records))
+    templates = [one.name for one in claims]
+    needed = volumes.volumes(body, head.name, known, templates, log)
+    declared = [*(name for name, _ in named(body, "volumes")), *templates]
+    mounted = [volumes.mounts(holder, declared, log) for holder in records]
+    read_containers = [
+        pod.container(holder, name, body, mounts, log, first=index < len(before))
+        for index, ((name, holder), (mounts, _)) in enumerate(zip(every, mounted, strict=True))
+    ]
+    needs = Needs(
+        variables=tuple(variables(holder, known, log) for holder in records),
+        logins=tuple(
+            Reference("Secret", name, login.place("name"), login.at("name"))
+            for login in body.items("imagePullSecrets")
+            if (name := login.text("name"))
+        ),
+        volumes=_limited(needed, records, log),
+        expressions=tuple(expressions for _, expressions in mounted),
+    )
     workload = Workload(
         name=head.name,
         namespace=head.namespace,
         labels=head.labels,
-        containers=tuple(pod.container(holder, name, body, log) for name, holder in containers),
+        init=tuple(read_containers[: len(before)]),
+        containers=tuple(read_containers[len(before) :]),
         hosts=tuple(
             (alias.text("ip") or "", " ".join(alias.items("hostnames")))
             for alias in body.items("hostAliases")
@@ -100,9 +129,69 @@ def assemble(head: Head, body: Record, reading: Reading, log: Log, *, claims: Se
         grace_s=rollout.grace(body),
         sysctls=security.sysctls(body, log),
         volumes=tuple(claims),
+        hostname=body.text("hostname") or None,
+        subdomain=body.text("subdomain") or None,
+        dns=_dns(body, log),
+        shared_processes=body.flag("shareProcessNamespace") or False,
+        host_processes=body.flag("hostPID") or False,
         position=head.position,
     )
+    if workload.shared_processes and workload.host_processes:
+        place = body.place("shareProcessNamespace"), body.at("shareProcessNamespace")
+        log.problem(*place, "cannot be beside hostPID", "leave one out")
     return Found(workload, needs)
+
+
+def _limited(
+    needed: Sequence[NeededVolume], containers: Sequence[Record], log: Log
+) -> tuple[NeededVolume, ...]:
+    """The volumes, with what containers may write at most as the limit of those that have no other."""
+    parts = [
+        (one, word, amounts)
+        for one in containers
+        if (resources := one.record("resources"))
+        for word in ("requests", "limits")
+        if (amounts := resources.record(word)) and amounts.whole(_WRITTEN)
+    ]
+    limit = sum(amounts.whole(_WRITTEN) or 0 for _, word, amounts in parts if word == "limits") or None
+    scratch = [
+        one
+        for one in needed
+        if isinstance(one, Volume) and isinstance(one.source, Scratch) and not one.source.memory
+    ]
+    for _, _, amounts in () if scratch else parts:
+        message = "has no effect: what containers write is in the machine's memory, which `memory` sizes"
+        log.warn(amounts.place(_WRITTEN), amounts.at(_WRITTEN), message)
+    return tuple(
+        Volume(one.name, Scratch(limit_bytes=limit))
+        if isinstance(one, Volume) and one.source == Scratch()
+        else one
+        for one in needed
+    )
+
+
+def _dns(body: Record, log: Log) -> Dns:
+    """By the API server's rules (core/validation, validatePodDNSConfig)."""
+    config, only = body.record("dnsConfig"), body.text("dnsPolicy") == "None"
+    servers: tuple[str, ...] = config.items("nameservers") if config else ()
+    searches: tuple[str, ...] = config.items("searches") if config else ()
+    if (
+        only
+        and not servers
+        and not (body.is_wrong("dnsConfig") or (config and config.is_wrong("nameservers")))
+    ):
+        hint = "write dnsConfig: {nameservers: [ADDRESS]}"
+        log.problem(body.place("dnsPolicy"), body.at("dnsPolicy"), "`None` needs a server to ask", hint)
+    for name, found, most in (("nameservers", servers, 3), ("searches", searches, 32)):
+        if config and len(found) > most:
+            message = f"has {len(found)} items and may have {most}"
+            log.problem(config.place(name), config.at(name), message)
+    options = []
+    for option in config.items("options") if config else ():
+        if (name := option.text("name")) is not None:
+            value = option.text("value")
+            options.append(name if value is None else f"{name}:{value}")
+    return Dns(servers, searches, tuple(options), only)
 
 
 def _instance_type(nodes: Record | None) -> str | None:

@@ -63,14 +63,21 @@ def _handler(record: Record, container: Record, log: Log) -> HttpGet | TcpSocket
     if given == ["exec"]:
         command = holder.items("command")
         return Exec(command) if command else None
+    if given == ["httpGet"]:
+        return http_get(holder, container, log)
     port = _port(holder, container, log)
     if port is None:
         return None
-    host = holder.text("host") or None
     if given == ["tcpSocket"]:
-        return TcpSocket(port, host)
-    if given == ["grpc"]:
-        return Grpc(port, holder.text("service") or "")
+        return TcpSocket(port, holder.text("host") or None)
+    return Grpc(port, holder.text("service") or "")
+
+
+def http_get(holder: Record, container: Record, log: Log) -> HttpGet | None:
+    """What is asked of a container or another host; None where that is wrong."""
+    port = _port(holder, container, log)
+    if port is None:
+        return None
     return HttpGet(
         port=port,
         path=target(holder.text("path") or "/"),
@@ -80,7 +87,7 @@ def _handler(record: Record, container: Record, log: Log) -> HttpGet | TcpSocket
             for header in holder.items("httpHeaders")
             if (name := header.text("name")) is not None
         ),
-        host=host,
+        host=holder.text("host") or None,
     )
 
 

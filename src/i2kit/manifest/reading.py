@@ -8,6 +8,8 @@ from i2kit.errors import Position
 from i2kit.manifest.shape import Record
 from i2kit.model import (
     Alias,
+    Claim,
+    File,
     Ingress,
     Metric,
     NetworkPolicy,
@@ -16,6 +18,7 @@ from i2kit.model import (
     Scaling,
     Selector,
     Service,
+    Volume,
     Workload,
 )
 
@@ -119,24 +122,82 @@ class Variables:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A file of a volume, whose `path` is the value of a key; or files of all keys, by their names."""
+
+    reference: Reference
+    path: str
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class MadeOf:
+    """A volume that is made of what ConfigMaps and Secrets hold, and of fields of the pod."""
+
+    name: str
+    parts: tuple[Part | File, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedClaim:
+    """A volume that is the disk of a claim, which is another document where it is not `made` with it."""
+
+    name: str
+    claim: str
+    read_only: bool
+    position: Position
+    path: str
+    made: Claim | None = None
+
+
+NeededVolume = Volume | MadeOf | NamedClaim
+
+
+@dataclass(frozen=True, slots=True)
 class Needs:
     """What a workload is made of that other documents say.
 
-    `variables` are those of each container, first of the ones that come first.
+    `variables` are those of each container, first of the ones that come first; `expressions` are, of the
+    same, the mounts whose sub_path has variables in it.
     """
 
     variables: tuple[Variables, ...] = ()
     logins: tuple[Reference, ...] = ()
     keys: tuple[Reference, ...] = ()
     """The keys of Secrets that its volumes hold already."""
+    volumes: tuple[NeededVolume, ...] = ()
+    expressions: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def claims(self) -> tuple[NamedClaim, ...]:
+        return tuple(one for one in self.volumes if isinstance(one, NamedClaim))
 
     @property
     def references(self) -> Iterator[Reference]:
         """All ConfigMaps and Secrets that it is made of."""
         yield from self.keys
+        for volume in self.volumes:
+            parts = volume.parts if isinstance(volume, MadeOf) else ()
+            yield from (part.reference for part in parts if isinstance(part, Part))
         for one in self.variables:
             yield from (reference for _, reference in one.every)
             yield from (value for _, value in one.each if isinstance(value, Reference))
+
+
+@dataclass(frozen=True, slots=True)
+class FoundClaim:
+    """A PersistentVolumeClaim; `volume` is the PersistentVolume that it names, if it names one."""
+
+    namespace: str
+    claim: Claim
+    position: Position
+    volume: str | None
+    volume_position: Position
+    volume_path: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.claim.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +271,9 @@ class Reading:
     policies: list[NetworkPolicy] = field(default_factory=list)
     aliases: list[Alias] = field(default_factory=list)
     alias_places: list[Position] = field(default_factory=list)
+    claims: list[FoundClaim] = field(default_factory=list)
+    disks: dict[str, str | None] = field(default_factory=dict)
+    """PersistentVolumes: the cloud's disk that one is, None where a new and empty disk takes its place."""
     domains: list[Domain] = field(default_factory=list)
     unsized: set[str] = field(default_factory=set)
     complete: bool = True

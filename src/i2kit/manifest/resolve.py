@@ -4,17 +4,46 @@ In: what was read, and the Secrets that were given beside. Out: the workloads wi
 values of the Secrets that are needed, and problems in the log. The order of documents does not matter. Pure.
 """
 
+import posixpath
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from i2kit.errors import Position
+from i2kit.expansion import expand
 from i2kit.manifest import names
 from i2kit.manifest.around import NOTHING, Around
 from i2kit.manifest.given import Given, Wanted, values
 from i2kit.manifest.log import Log, did_you_mean
-from i2kit.manifest.reading import Config, ConfigKind, Needs, Reading, Reference, Variables
-from i2kit.model import Container, Pairs, SecretKey, SecretValue, Workload, field_word, secret_field
+from i2kit.manifest.reading import (
+    Config,
+    ConfigKind,
+    FoundClaim,
+    MadeOf,
+    NamedClaim,
+    NeededVolume,
+    Needs,
+    Part,
+    Reading,
+    Reference,
+    Variables,
+)
+from i2kit.model import (
+    SECRET,
+    Claim,
+    Container,
+    File,
+    Files,
+    Mount,
+    Pairs,
+    SecretKey,
+    SecretValue,
+    Volume,
+    Workload,
+    field_word,
+    secret_field,
+)
 
 _LOGIN_KEYS = (".dockerconfigjson", ".dockercfg")
 _TLS_KEYS = ("tls.crt", "tls.key")
@@ -38,8 +67,9 @@ class Beside:
 def resolve(reading: Reading, beside: Beside, log: Log) -> tuple[SecretValue, ...]:
     """Complete the workloads of the reading. Gives what the Secrets that they need hold."""
     known = _Known(reading, beside, log)
+    disks = _Disks(reading, log)
     reading.workloads[:] = [
-        _Resolver(workload.namespace, known, log).workload(workload, needs)
+        _Resolver(workload.namespace, known, disks, log).workload(workload, needs)
         for workload, needs in zip(reading.workloads, reading.needs, strict=True)
     ]
     for ingress in reading.ingresses:
@@ -78,6 +108,8 @@ class _Known:
             )
         self._used: dict[tuple[str, str, str], bytes] = {}
         self._missing: dict[tuple[str, str], _Missing] = {}
+        self._told: set[tuple[str, str, str | None]] = set()
+        """Namespace, name, and key of what is missing of ConfigMaps."""
 
     def config(self, namespace: str, reference: Reference) -> Config | None:
         """What is referred to; where it is missing and has to be there, that is told."""
@@ -157,6 +189,9 @@ class _Known:
         if not self._reading.complete or self._log.full:
             return
         name = reference.name
+        if (namespace, name, None) in self._told:
+            return
+        self._told.add((namespace, name, None))
         others = [one for one in self._reading.configs if one.kind == "ConfigMap"]
         elsewhere = next((one.namespace for one in others if one.name == name), None)
         near = did_you_mean(name, [one.name for one in others if one.namespace == namespace][:100])
@@ -171,6 +206,9 @@ class _Known:
 
     def _no_key(self, config: Config, reference: Reference) -> None:
         key = reference.key or ""
+        if (config.namespace, config.name, key) in self._told:
+            return
+        self._told.add((config.namespace, config.name, key))
         hint = did_you_mean(key, list(config.values)[:100])
         if hint is None and config.values:
             hint = f"its keys: {', '.join(sorted(config.values)[:10])}"
@@ -198,19 +236,83 @@ def _wanted(reading: Reading) -> Mapping[tuple[str, str], Wanted]:
     return {at: Wanted(frozenset(found), at in every) for at, found in keys.items()}
 
 
+class _Disks:
+    """The claims at hand, and who has them: a disk is in one machine at a time."""
+
+    def __init__(self, reading: Reading, log: Log) -> None:
+        self._reading, self._log = reading, log
+        self._claims = {one.key: one for one in reading.claims}
+        self._users: dict[str, Position] = {}
+
+    def claim(self, needed: NamedClaim, workload: Workload) -> Claim:
+        """The disk of a workload; problems where it cannot have it are in the log."""
+        key = f"{workload.namespace}/{needed.claim}"
+        place = needed.position, needed.path
+        if first := self._users.get(key):
+            message = f"claim `{needed.claim}` is used already, at {first}, and a disk is in one machine"
+            self._log.problem(*place, message, "give each workload a claim of its own")
+        self._users.setdefault(key, needed.position)
+        job = workload.job
+        most = workload.scaling.most if workload.scaling else job.parallelism if job else workload.replicas
+        if most > 1:
+            message = f"claim `{needed.claim}` would be in {most} machines, and a disk is in one machine"
+            hint = "write replicas: 1, or a StatefulSet with volumeClaimTemplates: each machine gets a disk"
+            self._log.problem(*place, message, hint)
+        found = self._claims.get(key)
+        if needed.made:
+            if found:
+                message = f"there is a claim `{needed.claim}` already, at {found.position}"
+                self._log.problem(*place, message, "give it another name")
+            return needed.made
+        if found is None:
+            self._no_claim(needed, workload.namespace)
+            return Claim(needed.claim, 0)
+        return replace(found.claim, source=self._source(found))
+
+    def _source(self, found: FoundClaim) -> str | None:
+        """The cloud's disk that a claim is meant for."""
+        if found.volume is None:
+            return None
+        if found.volume not in self._reading.disks and self._reading.complete:
+            message = f"there is no PersistentVolume `{found.volume}` in these files"
+            hint = "give its file too, or leave volumeName out for a new and empty disk"
+            self._log.problem(found.volume_position, found.volume_path, message, hint)
+        return self._reading.disks.get(found.volume)
+
+    def _no_claim(self, needed: NamedClaim, namespace: str) -> None:
+        if not self._reading.complete or self._log.full:
+            return
+        others = [one for one in self._reading.claims if one.namespace == namespace]
+        hint = did_you_mean(needed.claim, [one.claim.name for one in others][:100])
+        elsewhere = (one.namespace for one in self._reading.claims if one.claim.name == needed.claim)
+        if other := next(elsewhere, None):
+            hint = f"the one at hand is in namespace `{other}`"
+        message = (
+            f"there is no PersistentVolumeClaim `{needed.claim}` in namespace `{namespace}` of these files"
+        )
+        self._log.problem(needed.position, needed.path, message, hint or "give its file too, with another -f")
+
+
 class _Resolver:
     """Completes one workload."""
 
-    def __init__(self, namespace: str, known: _Known, log: Log) -> None:
-        self._namespace, self._known, self._log = namespace, known, log
+    def __init__(self, namespace: str, known: _Known, disks: "_Disks", log: Log) -> None:
+        self._namespace, self._known, self._disks, self._log = namespace, known, disks, log
         self._secrets: dict[SecretKey, None] = {}
 
     def workload(self, workload: Workload, needs: Needs) -> Workload:
         every = (*workload.init, *workload.containers)
-        completed = [
-            replace(container, env=self._env(variables, container))
-            for container, variables in zip(every, needs.variables, strict=True)
-        ]
+        volumes = tuple(self._volume(one, workload) for one in needs.volumes)
+        protected = {one.name for one in needs.claims if one.read_only}
+        completed = []
+        all_expressions = needs.expressions or ((),) * len(every)
+        for container, variables, expressions in zip(every, needs.variables, all_expressions, strict=True):
+            env = self._env(variables)
+            mounts = tuple(self._mount(one, protected) for one in container.mounts)
+            for index in expressions:
+                path = self._sub_path(mounts[index].sub_path, env, container)
+                mounts = (*mounts[:index], replace(mounts[index], sub_path=path), *mounts[index + 1 :])
+            completed.append(replace(container, env=env, mounts=mounts))
         for one in needs.keys:
             if one.key is not None and self._known.value(self._namespace, one) is not None:
                 self._secrets[SecretKey(one.name, one.key)] = None
@@ -221,11 +323,59 @@ class _Resolver:
             workload,
             init=tuple(completed[:count]),
             containers=tuple(completed[count:]),
+            volumes=(*workload.volumes, *volumes),
             secrets=tuple(sorted(self._secrets, key=lambda one: (one.secret, one.key))),
             logins=tuple(dict.fromkeys(one.name for one in needs.logins)),
         )
 
-    def _env(self, variables: Variables, container: Container) -> Pairs:
+    def _volume(self, needed: NeededVolume, workload: Workload) -> Volume:
+        match needed:
+            case MadeOf(name, parts):
+                files: dict[str, File] = {}
+                for part in parts:
+                    found = self._files(part) if isinstance(part, Part) else (part,)
+                    files.update((posixpath.normpath(one.path), one) for one in found)
+                return Volume(name, Files(tuple(files.values())))
+            case NamedClaim(name):
+                return Volume(name, self._disks.claim(needed, workload))
+            case _:
+                return needed
+
+    def _files(self, part: Part) -> Iterator[File]:
+        reference = part.reference
+        config = self._known.config(self._namespace, reference)
+        keys = () if config is None else config.values if reference.key is None else (reference.key,)
+        for key in keys:
+            value = self._known.value(self._namespace, replace(reference, key=key))
+            if value is None:
+                continue
+            path = part.path or key
+            if reference.kind == "Secret":
+                secret = SecretKey(reference.name, key)
+                self._secrets[secret] = None
+                yield File(path, part.mode, secret=secret)
+            else:
+                yield File(path, part.mode, data=value)
+
+    def _mount(self, mount: Mount, protected: Set[str]) -> Mount:
+        return replace(mount, read_only=True) if mount.volume in protected else mount
+
+    def _sub_path(self, text: str, env: Pairs, container: Container) -> str:
+        """What a subPathExpr means with these variables; fields of the pod are for the machine to fill in."""
+        known: dict[str, str] = {}
+        for name, value in env:
+            known[name] = expand(value, known)
+        path = expand(text, known)
+        told = container.position, f"container `{container.name}`: subPathExpr"
+        if field_word(SECRET)[:-1] in path:
+            self._log.problem(*told, "has the value of a Secret in it", "use another variable")
+        elif match := re.search(r"\$\((?!i2kit:)[^)]*\)", path):
+            self._log.problem(*told, f"there is no variable for `{match[0]}`", "give it in `env`")
+        elif complaint := names.sub_path(path):
+            self._log.problem(*told, *complaint)
+        return path
+
+    def _env(self, variables: Variables) -> Pairs:
         found: dict[str, str] = {}
         for prefix, reference in variables.every:
             found.update(self._every(prefix, reference))

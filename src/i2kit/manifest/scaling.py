@@ -101,7 +101,7 @@ def _check_requests(followed: Followed, workload: Workload, log: Log) -> None:
         return
     without = [
         container.name
-        for container in workload.containers
+        for container in workload.running
         if (
             container.resources.cpu_request_millis or container.resources.cpu_limit_millis
             if metric.resource == "cpu"

@@ -22,6 +22,10 @@ from i2kit.model import Amount, Pairs
 Verdict = Literal["accepted", "silent", "warned", "refused"]
 
 
+_TOLD = 13
+"""How many fields a hint names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One key of a mapping: what it means here. `unless` are values that say nothing.
@@ -238,7 +242,9 @@ class Object:
         hint = did_you_mean(key, [known.name for known in self.fields])
         if hint is None:
             accepted = [known.name for known in self.fields if known.verdict == "accepted"]
-            hint = f"the fields here are {', '.join(accepted)}" if accepted else None
+            rest = f" and {len(accepted) - _TOLD} more" if len(accepted) > _TOLD + 1 else ""
+            told = ", ".join(accepted[:_TOLD] if rest else accepted)
+            hint = f"the fields here are {told}{rest}" if accepted else None
         log.problem(position, join(path, key), "is not a known field", hint)
 
     def schema(self, definitions: Definitions) -> Schema:

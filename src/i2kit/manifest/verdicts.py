@@ -129,6 +129,8 @@ def _names(reading: Reading) -> Iterator[tuple[str, str, Position]]:
     for config in reading.configs:
         if config.position:
             yield config.kind, config.key, config.position
+    for claim in reading.claims:
+        yield "PersistentVolumeClaim", claim.key, claim.position
     for kind, found in (
         ("deployment", reading.workloads),
         ("service", [one.service for one in reading.services]),
@@ -285,6 +287,7 @@ def _of_others(workload: Document, others: Sequence[Document], used: Sequence[Do
     if not workload.reading.workloads:
         return  # it could not be read, which is known by now
     mine = workload.reading
+    scaled = list(mine.workloads)
     for found in by_file.values():
         reading = Reading(
             workloads=list(mine.workloads),
@@ -297,10 +300,12 @@ def _of_others(workload: Document, others: Sequence[Document], used: Sequence[Do
         log = Log(MAX_PER_DOCUMENT)
         checks.whole(reading, log)
         yield from log.findings
+        scaled = max(scaled, reading.workloads, key=lambda found: sum(bool(one.scaling) for one in found))
     made_of = Reading(
-        workloads=list(mine.workloads),
+        workloads=scaled,
         needs=list(mine.needs),
         configs=[*mine.secrets, *(each for one in used for each in one.reading.configs)],
+        claims=[each for one in used for each in one.reading.claims],
         complete=mine.complete and all(one.reading.complete for one in used),
     )
     log = Log(MAX_PER_DOCUMENT)

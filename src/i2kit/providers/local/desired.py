@@ -373,16 +373,11 @@ def machine_of(release: Release, secrets: str = "") -> Machine:
     `secrets` is the name of the set with the values of its secrets.
 
     A container counts with the larger of its memory request and limit, 128 MiB if it has neither;
-    the image's own need comes on top. CPUs are whole, at least one.
+    folders in memory and the image's own need come on top. CPUs are whole, at least one.
     """
-    memory, cpu_millis = release.image.memory_floor_bytes, 0
-    for container in release.workload.containers:
-        given = container.resources
-        memory += (
-            max(given.memory_request_bytes or 0, given.memory_limit_bytes or 0)
-            or DEFAULT_CONTAINER_MEMORY_BYTES
-        )
-        cpu_millis += max(given.cpu_request_millis or 0, given.cpu_limit_millis or 0)
+    workload = release.workload
+    memory = release.image.memory_floor_bytes + workload.volumes_memory_bytes + workload.most(_memory)
+    cpu_millis = workload.most(_cpu)
     memory = -(-memory // (2 << 20)) * (2 << 20)
     cpus = max(1, -(-cpu_millis // 1000))
     facts = release.workload.facts
@@ -453,6 +448,16 @@ def secret_sets(desired: "Desired") -> Mapping[str, frozenset[str]]:
     }
 
 
+def _memory(container: Container) -> int:
+    given = container.resources
+    largest = max(given.memory_request_bytes or 0, given.memory_limit_bytes or 0)
+    return largest or DEFAULT_CONTAINER_MEMORY_BYTES
+
+
+def _cpu(container: Container) -> int:
+    return max(container.resources.cpu_request_millis or 0, container.resources.cpu_limit_millis or 0)
+
+
 def policy_of(workload: Workload) -> Policy:
     """What a workload says of updates and of the number of its VMs."""
     return Policy(
@@ -461,8 +466,8 @@ def policy_of(workload: Workload) -> Policy:
         progress_deadline_s=workload.progress_deadline_s,
         scaling=workload.scaling,
         job=workload.job,
-        cpu_millis=_sum(_cpu_millis(one) for one in workload.containers),
-        memory_bytes=_sum(_memory_bytes(one) for one in workload.containers),
+        cpu_millis=_sum(_cpu_millis(one) for one in workload.running),
+        memory_bytes=_sum(_memory_bytes(one) for one in workload.running),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from i2kit.model import Release
+from i2kit.model import Container, Release
 from i2kit.providers.aws.values import Architecture
 
 PRICES_AS_OF = "2026-11-21"
@@ -123,16 +123,22 @@ def architecture_of(name: str) -> Architecture | None:
 
 
 def need(release: Release) -> Need:
-    """What the containers request together, and what the image itself takes.
+    """What the containers request together, what folders in memory hold, and what the image itself takes.
 
     As in Kubernetes, a limit without a request is a request too.
     """
-    memory, cpu_millis = release.image.memory_floor_bytes, 0
-    for container in release.workload.containers:
-        given = container.resources
-        memory += given.memory_request_bytes or given.memory_limit_bytes or DEFAULT_CONTAINER_MEMORY_BYTES
-        cpu_millis += given.cpu_request_millis or given.cpu_limit_millis or 0
-    return Need(cpu_millis, memory)
+    workload = release.workload
+    memory = release.image.memory_floor_bytes + workload.volumes_memory_bytes + workload.most(_memory)
+    return Need(workload.most(_cpu), memory)
+
+
+def _memory(container: Container) -> int:
+    given = container.resources
+    return given.memory_request_bytes or given.memory_limit_bytes or DEFAULT_CONTAINER_MEMORY_BYTES
+
+
+def _cpu(container: Container) -> int:
+    return container.resources.cpu_request_millis or container.resources.cpu_limit_millis or 0
 
 
 def smallest(wanted: Need, architecture: Architecture) -> InstanceType | None:
