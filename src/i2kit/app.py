@@ -424,7 +424,7 @@ def read(
     """
     from i2kit import manifest
 
-    found = manifest.read(paths, stdin=given(paths, stdin), others=others, secrets=secrets)
+    found = manifest.read(paths, stdin=given(paths, stdin), others=others, secrets=secrets, accept=accept)
     for warning in found.warnings:
         watch(Warned(warning))
     return found

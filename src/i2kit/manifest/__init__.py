@@ -22,7 +22,7 @@ from i2kit.errors import InputError, Position, Problem
 from i2kit.manifest import checks, given, kubernetes, native, source
 from i2kit.manifest.around import NOTHING, Around
 from i2kit.manifest.files import STDIN, around, held, is_customized, sources
-from i2kit.manifest.log import Log
+from i2kit.manifest.log import Accepted, Log
 from i2kit.manifest.reading import Reading
 from i2kit.manifest.resolve import Beside, resolve
 from i2kit.model import Manifest
@@ -39,20 +39,22 @@ def read(
     *,
     others: bool = False,
     secrets: Sequence[str] | None = (),
+    accept: Sequence[str] = (),
 ) -> Manifest:
     """Read files, folders (the .yml, .yaml and .json directly in them, by name) and `-` as one manifest.
 
     `stdin` is what stands for `-`. Raises InputError with every problem of every file. Where `others` run
     that a Service may be meant for, one that selects nothing here is none of these: see Manifest.lonely.
     `secrets` are words `[NAMESPACE/]NAME[:KEY]=FILE` for the Secrets that are in none of the files; with None
-    it is no problem that some are in none.
+    it is no problem that some are in none. Refusals at the paths in `accept`, such as
+    `spec.template.spec.containers.volumeDevices`, or of the kinds in it, are warnings.
     """
     wrong: list[Problem] = []
     words = given.words(secrets or (), wrong)
     beside = [given.Given(word, found) for word in words if (found := held(word.path, wrong)) is not None]
     known = Beside(beside, demanded=secrets is not None, customized=is_customized, around=around())
     unreadable: list[Problem] = []
-    return _parse(sources(paths, stdin, unreadable), unreadable, known, wrong, others=others)
+    return _parse(sources(paths, stdin, unreadable), unreadable, known, wrong, others=others, accept=accept)
 
 
 def texts(paths: Sequence[str], stdin: bytes | None = None) -> tuple[tuple[str, str], ...]:
@@ -80,14 +82,16 @@ def parse(contents: Sequence[tuple[str, bytes]], around: Around = NOTHING) -> Ma
     return _parse(contents, (), Beside(around=around), ())
 
 
-def check(paths: Sequence[str], stdin: bytes | None = None) -> "tuple[Judgement, ...]":
+def check(
+    paths: Sequence[str], stdin: bytes | None = None, *, accept: Sequence[str] = ()
+) -> "tuple[Judgement, ...]":
     """The verdict on each workload of the files, folders (with all below them) and `-`, by itself.
 
     Raises InputError only where there is nothing to judge.
     """
     from i2kit.manifest.verdicts import judged  # not needed to deploy
 
-    return judged(paths, stdin)
+    return judged(paths, stdin, accept)
 
 
 def schema() -> dict[str, Any]:
@@ -104,9 +108,11 @@ def _parse(
     wrong: Iterable[Problem],
     *,
     others: bool = False,
+    accept: Sequence[str] = (),
 ) -> Manifest:
     """The manifest that the files make. Those that are `unreadable` are known once all were asked for."""
-    log, reading = Log(), Reading()
+    accepted = Accepted(accept)
+    log, reading = Log(accepted=accepted), Reading()
     log.add(wrong)
     order: dict[str, int] = {}
     composed: list[source.MappingNode] = []
@@ -139,6 +145,8 @@ def _parse(
     secrets = () if log.full else resolve(reading, beside, log)
     for _, one in () if others or log.full else lonely:
         log.problem(one.position, one.path, one.reason, one.hint)
+    for one in accepted.unused():
+        log.problem(None, "", one.reason, one.hint)
     if not log.problems and not reading.workloads and not lonely:
         where = Position(next(iter(order)), 1, 1) if order else None
         message = "there are no documents in it" if where else "no manifest was given"

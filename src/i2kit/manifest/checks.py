@@ -53,7 +53,7 @@ def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Finding], ...]:
     for account in reading.accounts:
         if binding := grants.get(account.key):
             message = f"{binding} lets these pods use the Kubernetes API, and a machine has none"
-            log.problem(
+            log.refuse(
                 account.position, account.path, message, "leave the binding out if they can do without"
             )
     return tuple(lonely)

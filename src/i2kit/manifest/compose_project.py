@@ -73,7 +73,7 @@ def project(nodes: Sequence[MappingNode], around: Around, log: Log) -> Project:
     found: dict[str, tuple[Position, MappingNode]] = {}
     logs: dict[str, Log] = {}
     for name, (position, _) in services.entries.items():
-        logs[name] = Log()
+        logs[name] = Log(accepted=log.accepted)
         whole = _extended(name, services, (), logs[name])
         if whole is not None:
             read = fill.node(whole, join("services", name), "", logs[name])

@@ -12,7 +12,7 @@ from i2kit.errors import Position
 from i2kit.manifest import compose, kubernetes, native, source
 from i2kit.manifest.around import NOTHING, Around
 from i2kit.manifest.compose_types import meaning
-from i2kit.manifest.log import Log
+from i2kit.manifest.log import Accepted, Log
 from i2kit.manifest.reading import Reading
 from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -93,7 +93,12 @@ class Document:
 
 
 def read(
-    name: str, data: bytes, limit: int, around: Around = NOTHING, override: tuple[str, bytes] | None = None
+    name: str,
+    data: bytes,
+    limit: int,
+    around: Around = NOTHING,
+    override: tuple[str, bytes] | None = None,
+    accepted: Accepted | None = None,
 ) -> tuple[list[Document], Log, bool]:
     """The documents of a file, what is wrong with it beside them, and whether it could be read to its end.
 
@@ -101,7 +106,7 @@ def read(
     with its `override` (name, contents) and what is `around` it.
     """
     loaded = source.load(name, data)
-    log = Log(limit)
+    log = Log(limit, accepted)
     found: list[Document] = []
     if any(map(native.is_compose, loaded.documents)):
         loaded = source.load(name, data, meaning=meaning)
@@ -117,7 +122,7 @@ def read(
         if len(found) == MAX_DOCUMENTS:
             log.problem(node.position, "", f"more than {MAX_DOCUMENTS:,} documents in one file", "split it")
             return [], log, False
-        found.append(_document(node, Log(limit)))
+        found.append(_document(node, Log(limit, accepted)))
     starts = sorted((one.position, index) for index, one in enumerate(found))
     for problem in loaded.problems:
         at = bisect_right(starts, (problem.position or Position(name, 1, 1), len(found))) - 1
@@ -166,11 +171,11 @@ def _kubernetes(node: MappingNode, log: Log) -> Document:
 
 def _services(nodes: Sequence[MappingNode], around: Around, limit: int, log: Log) -> Iterator[Document]:
     """The services of a compose file; what is wrong around them is wrong with each."""
-    shared = Log(limit)
+    shared = Log(limit, log.accepted)
     read = compose.services(nodes, around, shared)
     for one in read:
         found = Document(nodes[0].position.file, one.position, COMPOSE, one.name, reading=one.reading)
-        found.log = Log(limit)
+        found.log = Log(limit, log.accepted)
         found.log.take(one.log)
         found.log.take(shared)
         found.pods = Pods(frozenset([("app", one.name)]), "default/")

@@ -82,7 +82,7 @@ def _kind(node: MappingNode, log: Log) -> str | None:
     group = _group(version)
     if _is_custom(kind, group):
         message = f"`{shown(kind)}` of {shown(group)} is a custom resource, and {kinds.MESHES}"
-        log.problem(place, "kind", message, "leave this document out")
+        log.refuse(place, "kind", message, "leave this document out", name=kind)
         return None
     if kind not in _VERSIONS:
         hint = did_you_mean(kind, list(_VERSIONS)) or "i2kit deploys Deployments and Services"
@@ -150,7 +150,7 @@ def _other(kind: str, node: MappingNode, reading: Reading, log: Log) -> None:
     verdict = _KINDS[kind][1]
     place = node.entries["kind"][1].position
     if verdict.verdict == "refused":
-        log.problem(place, "kind", f"{kind} {verdict.about}", verdict.hint)
+        log.refuse(place, "kind", f"{kind} {verdict.about}", verdict.hint, name=kind)
         reading.complete = reading.complete and not _has_pods(node)
     elif verdict.verdict == "warned":
         log.warn(place, "kind", f"{kind} {verdict.about}")

@@ -27,12 +27,41 @@ class Finding:
         return Problem(f"{self.path}: {self.reason}" if self.path else self.reason, self.position, self.hint)
 
 
+class Accepted:
+    """The refusals that the user accepts: paths of fields with or without indexes, and names of kinds."""
+
+    def __init__(self, words: Iterable[str] = ()) -> None:
+        self._words = frozenset(words)
+        self._used: set[str] = set()
+        self._seen: dict[str, None] = {}
+        """The paths that are refused without it."""
+
+    def takes(self, path: str, name: str | None) -> bool:
+        """Whether the refusal at a path, or of something by its name, is accepted."""
+        plain = re.sub(r"\[\d+\]", "", path)
+        found = self._words & {path, plain, *([name] if name else ())}
+        self._used |= found
+        if not found and len(self._seen) < MAX_PROBLEMS:
+            self._seen[name or plain] = None
+        return bool(found)
+
+    def unused(self) -> Iterable[Finding]:
+        """What is wrong with those that are about nothing."""
+        for word in sorted(self._words - self._used):
+            near = did_you_mean(word, list(self._seen))
+            what = f"refused are {', '.join(list(self._seen)[:5])}" if self._seen else "nothing is refused"
+            yield Finding(f"--accept {shown(word)} is about nothing that is refused here", hint=near or what)
+
+
 class Log:
     """Collects what reading finds. Warnings about one kind of field become one line."""
 
-    def __init__(self, limit: int = MAX_PROBLEMS) -> None:
+    def __init__(self, limit: int = MAX_PROBLEMS, accepted: Accepted | None = None) -> None:
         self.full = False
         """Whether there is no room for more problems; working out hints can be left then."""
+        self.firm = False
+        """Whether no refusal is accepted, since a value is needed."""
+        self.accepted = accepted
         self._limit = limit
         self._refused: list[Finding] = []
         self._warned: dict[tuple[str, str], tuple[Finding, int]] = {}
@@ -45,9 +74,24 @@ class Log:
             self.full = True
             self._refused.append(Finding("there are more problems after this one", position))
 
-    def refuse(self, position: Position | None, path: str, message: str, hint: str | None = None) -> None:
-        """Something is right in Kubernetes and cannot be had here."""
+    def refuse(
+        self,
+        position: Position | None,
+        path: str,
+        message: str,
+        hint: str | None = None,
+        *,
+        name: str | None = None,
+    ) -> bool:
+        """Something is right in Kubernetes and cannot be had here. True if the user accepts that.
+
+        `name` is another word for it than the path: the name of a kind.
+        """
+        if not self.firm and self.accepted and self.accepted.takes(path, name):
+            self.warn(position, path, f"{message}: ignored, since --accept says so")
+            return True
         self.problem(position, path, message, hint)
+        return False
 
     def add(self, problems: Iterable[Problem]) -> None:
         """What another stage has found."""

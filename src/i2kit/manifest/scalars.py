@@ -245,7 +245,7 @@ class Choice:
             return value
         for word, why, hint in self.others:
             if value == word:
-                log.problem(node.position, path, f"`{word}` {why}", hint)
+                log.refuse(node.position, path, f"`{word}` {why}", hint)
                 return None
         known = (*self.accepted, *(word for word, _, _ in self.others))
         log.problem(

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from i2kit.errors import Position
 from i2kit.manifest import names
 from i2kit.manifest.log import Log, did_you_mean, join
-from i2kit.manifest.scalars import Definitions, Schema, Text, Type
+from i2kit.manifest.scalars import Choice, Definitions, Schema, Text, Type
 from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode, described
 from i2kit.model import Amount, Pairs
 
@@ -281,7 +281,10 @@ def read_field(known: Field, node: Node, key: Position, path: str, log: Log) -> 
             log.warn(key, path, known.about, kind=None if known.name else "")
             known.type.read(node, path, log)
         return None
-    return known.type.read(node, path, log)
+    firm, log.firm = log.firm, known.required and isinstance(known.type, Choice)
+    read = known.type.read(node, path, log)
+    log.firm = firm
+    return read
 
 
 def _says_nothing(node: Node, unless: Sequence[str | int | bool]) -> bool:

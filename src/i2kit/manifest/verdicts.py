@@ -17,7 +17,7 @@ from i2kit.errors import InputError, Position, Problem
 from i2kit.manifest import checks, documents, files, ingress, policies
 from i2kit.manifest.documents import Aim, Document, Naming, Selecting
 from i2kit.manifest.files import File
-from i2kit.manifest.log import Finding, Log
+from i2kit.manifest.log import Accepted, Finding, Log
 from i2kit.manifest.reading import Reading
 from i2kit.manifest.resolve import Beside, resolve
 
@@ -67,13 +67,16 @@ class _Read:
     """Whether it could be read to its end."""
 
 
-def judged(paths: Sequence[str], stdin: bytes | None = None) -> tuple[Judgement, ...]:
+def judged(
+    paths: Sequence[str], stdin: bytes | None = None, accept: Sequence[str] = ()
+) -> tuple[Judgement, ...]:
     """The verdict on each workload, file by file; then on what else is wrong in the file.
 
     Raises InputError where there is nothing to judge.
     """
     found, problems = files.walk(paths)
-    read = _all(found, stdin)
+    accepted = Accepted(accept)
+    read = _all(found, stdin, accepted)
     about = _About(read)
     judgements = [
         Judgement(problem.position.file if problem.position else "", None, None, (_finding(problem),))
@@ -81,13 +84,14 @@ def judged(paths: Sequence[str], stdin: bytes | None = None) -> tuple[Judgement,
     ]
     for one in read:
         judgements.extend(_of_file(one, about))
+    judgements.extend(Judgement("", None, None, (one,)) for one in accepted.unused())
     if not judgements and not any(one.documents for one in read):
         where = Position(paths[0], 1, 1) if paths else None
         raise InputError([Problem("there are no manifests here", where, "name a file or a folder with -f")])
     return tuple(judgements)
 
 
-def _all(found: Iterable[File], stdin: bytes | None) -> list[_Read]:
+def _all(found: Iterable[File], stdin: bytes | None, accepted: Accepted) -> list[_Read]:
     read, count, told = [], 0, 0
     around = files.around()
     for file in found:
@@ -99,7 +103,9 @@ def _all(found: Iterable[File], stdin: bytes | None) -> list[_Read]:
         except InputError as error:
             one.log.add(error.problems)
         else:
-            one.documents, one.log, one.whole = documents.read(file.name, data, limit, around, override)
+            one.documents, one.log, one.whole = documents.read(
+                file.name, data, limit, around, override, accepted
+            )
         count += len(one.documents)
         told += sum(len(document.log.problems) for document in one.documents)
         if count > MAX_DOCUMENTS:
@@ -297,7 +303,7 @@ def _of_others(workload: Document, others: Sequence[Document], used: Sequence[Do
             grants=[each for one in found for each in one.reading.grants],
             unsized=mine.unsized,
         )
-        log = Log(MAX_PER_DOCUMENT)
+        log = Log(MAX_PER_DOCUMENT, workload.log.accepted)
         checks.whole(reading, log)
         yield from log.findings
         scaled = max(scaled, reading.workloads, key=lambda found: sum(bool(one.scaling) for one in found))
