@@ -131,8 +131,10 @@ def test_a_disk_is_made_once_grows_and_is_one_vms_at_a_time(tmp_path: Path) -> N
     with pytest.raises(OperationError, match="still attached"):
         attach(1 << 20)
     with pytest.raises(OperationError, match="still attached"):
-        volumes.remove(layout, [one])
+        volumes.remove(layout, [one], patience_s=0)
+    assert volumes.is_attached(layout, "default", "data")
     os.close(inherited)
+    assert not volumes.is_attached(layout, "default", "data")
     for size, after in ((2 << 20, 2 << 20), (1 << 20, 2 << 20)):
         fd = attach(size)
         assert (os.fstat(fd).st_size, os.pread(fd, 4, 4096)) == (after, b"mine")

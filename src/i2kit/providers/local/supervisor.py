@@ -444,12 +444,12 @@ class Supervisor:
 
     def _are_held(self, wanted: Wanted, slot: int) -> bool:
         """Whether a VM that is about to end, as of a removed deployment, has one of its disks yet."""
-        needed = {claims.claim_of(disk, wanted.name, slot) for disk in wanted.machine.disks}
-        return any(
-            needed.intersection(one.claims)
-            for one in self._vms.values()
-            if one.key.split("/")[0] == wanted.namespace
-        )
+        for disk in wanted.machine.disks:
+            claim = claims.claim_of(disk, wanted.name, slot)
+            if volumes.is_attached(self._layout, wanted.namespace, claim):
+                self._dead_details[wanted.key] = f"volume {claim} is still attached to another VM"
+                return True
+        return False
 
     def _start(self, wanted: Wanted, slot: int, run: int) -> None:
         """Boot one VM. Failing to start QEMU counts as a VM that ended at once."""

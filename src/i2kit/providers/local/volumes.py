@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -53,17 +54,14 @@ def attach(layout: Layout, namespace: str, claim: str, size_bytes: int, deployme
     except FileExistsError:
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not _lock(fd):
+            problem = f"volume {claim} is still attached to another VM"
+            raise OperationError(problem, hint="wait until that one is gone")
         if os.fstat(fd).st_size < size_bytes:
             os.ftruncate(fd, size_bytes)
             os.fsync(fd)
         _sync(path.parent)
-    except BlockingIOError:
-        os.close(fd)
-        raise OperationError(
-            f"volume {claim} is still attached to another VM", hint="wait until that one is gone"
-        ) from None
-    except OSError:
+    except (OSError, OperationError):
         os.close(fd)
         raise
     return fd
@@ -86,17 +84,34 @@ def _sync(folder: Path) -> None:
         os.close(opened)
 
 
-def remove(layout: Layout, gone: Sequence[KeptVolume]) -> None:
+def is_attached(layout: Layout, namespace: str, claim: str) -> bool:
+    """Whether some process has a claim's disk: QEMU lives a little longer than what confines it."""
+    try:
+        with (layout.volumes / namespace / f"{claim}{ENDING}").open("rb") as file:
+            return not _lock(file.fileno())
+    except OSError:
+        return False
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def remove(layout: Layout, gone: Sequence[KeptVolume], *, patience_s: float = 15.0) -> None:
     """Remove these disks for good. OperationError where a VM has one yet: that one stays, and those after."""
+    deadline = time.monotonic() + patience_s
     for one in gone:
         path = Path(one.path)
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OperationError(
-                    f"volume {one.key} is still attached to a VM", hint="wait until that one is gone"
-                ) from None
+            while not _lock(file.fileno()):
+                if time.monotonic() > deadline:
+                    problem = f"volume {one.key} is still attached to a VM"
+                    raise OperationError(problem, hint="wait until that one is gone")
+                time.sleep(0.05)
             path.unlink()
         path.with_suffix(".json").unlink(missing_ok=True)
         with contextlib.suppress(OSError):
