@@ -6,7 +6,7 @@ In: what was read from all files. Out: problems in the log, and the workloads wi
 from collections.abc import Iterable
 
 from i2kit.errors import Position
-from i2kit.manifest import ingress, policies, scaling
+from i2kit.manifest import disks, ingress, policies, scaling
 from i2kit.manifest.log import Finding, Log
 from i2kit.manifest.reading import FoundService, Reading
 from i2kit.model import Pairs, Protocol, Service, Workload
@@ -48,6 +48,7 @@ def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Finding], ...]:
             ingress.check(route, by_key, others, log)
     _unique("NetworkPolicy", ((one.name, one.key, one.place) for one in reading.found_policies), log)
     policies.join(reading, log)
+    disks.join(reading)
     _named(reading, log)
     grants = {grant.account: grant.binding for grant in reading.grants}
     for account in reading.accounts:

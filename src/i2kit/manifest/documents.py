@@ -38,7 +38,7 @@ KINDS = {
 }
 """Where each kind of workload describes its pods."""
 
-OFFERS = ("ConfigMap", "Secret", "PersistentVolumeClaim")
+OFFERS = ("ConfigMap", "Secret", "PersistentVolumeClaim", "PersistentVolume")
 """Kinds that workloads are made of."""
 
 

@@ -6,6 +6,7 @@ Nothing is computed here either.
 from i2kit.manifest import (
     claim_fields,
     config_fields,
+    disk_fields,
     ingress_fields,
     names,
     policy_fields,
@@ -56,7 +57,6 @@ from i2kit.manifest.table import (
     REPLICAS,
     VALUE,
     accepted,
-    later,
     refused,
     silent,
     warned,
@@ -276,7 +276,6 @@ KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
     (("monitoring.coreos.com/v1",), warned("ServiceMonitor", f"has no effect: {MESHES}")),
     (("monitoring.coreos.com/v1",), warned("PodMonitor", f"has no effect: {MESHES}")),
     (("monitoring.coreos.com/v1",), warned("PrometheusRule", f"has no effect: {MESHES}")),
-    (("v1",), later("PersistentVolume", "data does not outlive a machine yet")),
     (
         ("apps/v1", "apps/v1beta2", "extensions/v1beta1"),
         refused("DaemonSet", "is not possible: there are no nodes", "use a Deployment with replicas"),
@@ -316,6 +315,7 @@ SHAPES: dict[str, Shapes] = {
     "HorizontalPodAutoscaler": AUTOSCALERS,
     "ConfigMap": ((("v1",), CONFIG_MAP),),
     "Secret": ((("v1",), SECRET),),
+    "PersistentVolume": ((("v1",), disk_fields.PERSISTENT),),
     "PersistentVolumeClaim": ((("v1",), claim_fields.CLAIM),),
 }
 """The documents that are read: by kind, what the apiVersions look like."""

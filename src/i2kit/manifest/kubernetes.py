@@ -6,7 +6,7 @@ anything that needs another document; that is `checks`. Pure.
 
 from collections.abc import Callable, Iterator
 
-from i2kit.manifest import claims, config, ingress, jobs, kinds, policies, scaling, services, workloads
+from i2kit.manifest import claims, config, disks, ingress, jobs, kinds, policies, scaling, services, workloads
 from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.places import shown
 from i2kit.manifest.reading import Grant, Reading
@@ -202,6 +202,7 @@ _READERS: dict[str, Callable[[Record, str, Reading, Log], None]] = {
     "HorizontalPodAutoscaler": _autoscaler,
     "ConfigMap": config.config_map,
     "Secret": config.secret,
+    "PersistentVolume": disks.document,
     "PersistentVolumeClaim": claims.document,
 }
 """Who reads a kind: its record, its apiVersion."""

@@ -409,3 +409,19 @@ def listen_ports(text: str) -> Complaint | None:
             given = f"{shown(str(pair[0]))}: {shown(str(pair[1]))}"
             return f"`{given}` is not supported: HTTP has port 80, HTTPS 443", None
     return None if pairs else ("is an empty list", 'such as [{"HTTPS": 443}]')
+
+
+def ebs_volume(text: str) -> Complaint | None:
+    """The id of an EBS volume, alone or after its zone."""
+    if re.fullmatch(r"(aws://[a-z0-9-]*/)?vol-[0-9a-f]+", text):
+        return None
+    message = f"`{shown(text)}` is not the id of an EBS volume"
+    return placeholder(text) or (message, "such as vol-0123456789abcdef0")
+
+
+def csi_driver(text: str) -> Complaint | None:
+    """The one driver whose disks machines can have."""
+    if text == "ebs.csi.aws.com":
+        return None
+    message = f"`{shown(text)}` is not possible: of drivers, only ebs.csi.aws.com is known"
+    return message, "copy the data to a claim's disk once"

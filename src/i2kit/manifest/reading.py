@@ -246,6 +246,16 @@ class FoundPolicy:
         return f"{self.namespace}/{self.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class FoundDisk:
+    """A PersistentVolume, with the key of the claim that it is for, and its class."""
+
+    name: str
+    claim: str | None
+    kind: str | None
+    size_bytes: int
+
+
 @dataclass(slots=True)
 class Reading:
     """What the documents said. `complete` is False once a document with pods could not be read.
@@ -274,6 +284,7 @@ class Reading:
     claims: list[FoundClaim] = field(default_factory=list)
     disks: dict[str, str | None] = field(default_factory=dict)
     """PersistentVolumes: the cloud's disk that one is, None where a new and empty disk takes its place."""
+    found_disks: list[FoundDisk] = field(default_factory=list)
     domains: list[Domain] = field(default_factory=list)
     unsized: set[str] = field(default_factory=set)
     complete: bool = True

@@ -178,10 +178,15 @@ class _About:
     def used_by(self, workload: Document) -> list[Document]:
         """The documents that a workload is made of: of each name the nearest."""
         found: list[Document] = []
+        places = self._near[workload.file]
         for use in sorted(workload.pods.uses if workload.pods else ()):
-            places = self._near[workload.file]
             nearest = (one for near in places if (one := self._offered.get((near, *use))))
             found.extend(one for one in [next(nearest, None)] if one)
+        for claim in [claim for one in found for claim in one.reading.claims]:
+            offered = (
+                self._offered.get((near, "PersistentVolume", f"default/{claim.volume}")) for near in places
+            )
+            found.extend(next(([one] for one in offered if one), []))
         return found
 
     def is_used(self, document: Document) -> bool:
@@ -312,6 +317,7 @@ def _of_others(workload: Document, others: Sequence[Document], used: Sequence[Do
         needs=list(mine.needs),
         configs=[*mine.secrets, *(each for one in used for each in one.reading.configs)],
         claims=[each for one in used for each in one.reading.claims],
+        disks={name: disk for one in used for name, disk in one.reading.disks.items()},
         complete=mine.complete and all(one.reading.complete for one in used),
     )
     log = Log(MAX_PER_DOCUMENT)
