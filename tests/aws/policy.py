@@ -280,7 +280,17 @@ def _of_parameters(action: str, params: Params, tags: Tags) -> Iterator[Request]
 
 
 def _certificate(action: str, params: Params, tags: Tags) -> Iterator[Request]:
-    yield Request(action, params["CertificateArn"])
+    yield tags.request(action, params["CertificateArn"], params["CertificateArn"])
+
+
+def _import_certificate(action: str, params: Params, tags: Tags) -> Iterator[Request]:
+    """ACM user guide, "Tagging imported certificates": with tags it takes another permission."""
+    if "CertificateArn" in params:
+        yield from _certificate(action, params, tags)
+        return
+    said = _requested(params["Tags"])
+    for each in (action, "acm:AddTagsToCertificate"):
+        yield Request(each, f"arn:aws:acm:{HERE}:certificate/*", said)
 
 
 RULES: Mapping[str, Rule] = {
@@ -295,7 +305,11 @@ RULES: Mapping[str, Rule] = {
     "logs": _of_logs,
     "ssm": _of_parameters,
     "route53:GetHostedZone": _of_zones,
+    "acm:AddTagsToCertificate": _certificate,
+    "acm:DeleteCertificate": _certificate,
     "acm:DescribeCertificate": _certificate,
+    "acm:ImportCertificate": _import_certificate,
+    "acm:ListTagsForCertificate": _certificate,
     "autoscaling:SetDesiredCapacity": _of_groups,
     "cloudwatch:DescribeAlarms": _of_alarms,
 }
@@ -343,6 +357,8 @@ class Recorder:
             self.tags.learn(parsed["SnapshotId"], params.get("Tags", ()))
         elif model.name == "RegisterImage" and "ImageId" in parsed:
             self.tags.learn(parsed["ImageId"], _of_images(params))
+        elif model.name == "ListTagsForCertificate" and "Tags" in parsed:
+            self.tags.learn(params["CertificateArn"], parsed["Tags"])
         listed = [
             *(("ImageId", one) for one in parsed.get("Images", ())),
             *(("SnapshotId", one) for one in parsed.get("Snapshots", ())),

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from i2kit.model import Amount, Metric, Port, Resources, Scaling, SecretKey, Strategy
+from i2kit.model import Amount, Ingress, Metric, Port, Resources, Route, Scaling, SecretKey, Strategy
+from i2kit.providers.aws.design import ingress
+from i2kit.providers.aws.design.ingress import NEW_GROUP, Certificate, Entrance, backends
 from i2kit.providers.aws.design.template import template
 from i2kit.providers.aws.place.network import network_template
+from i2kit.providers.aws.values import Link, Network, Zone
 
 from .releases import (
     AMI,
@@ -24,6 +27,36 @@ from .releases import (
 
 WEB_PORTS = (Port(80, "web"), Port(8443))
 SHOP = service("shop", (80, "web", "http"), (443, 8443, None), public=True)
+
+
+SITE = Ingress(
+    "site",
+    (
+        ("example.com", (Route("/", False, "web", 80), Route("/api", False, "api", "http"))),
+        ("*.example.com", (Route("/status", True, "web", "http"),)),
+        ("", (Route("/", False, "web", 80),)),
+    ),
+    default=Route("/", False, "gone", 80),
+    tls=((("example.com",), "first"), (("*.example.com",), "second")),
+)
+
+
+def entrance(of: Ingress = SITE, network: Network = NETWORK, zone: Zone | None = None) -> Entrance:
+    """The Ingress with one deployment behind one Service, and two behind another."""
+    web = release("web", services=(service("web", (80, 8080, "http"), sticky_s=600),))
+    api = release("api", services=(service("api", (80, 8443, "http")),), grace_s=90)
+    canary = release("canary", services=(service("api", (80, 3000, "http")),), replicas=1)
+    certificates = (Certificate("first", CERTIFICATE, "a"), Certificate("second", f"{CERTIFICATE}0", "b"))
+    made = tuple(one for each in (api, canary, web) for one in backends(each, of))
+    return Entrance(of, network, zone, made, certificates=certificates if of.tls else ())
+
+
+LINK = Link(
+    "default/site",
+    "sg-00000000000000009",
+    ((80, 10256, f"{NEW_GROUP}1"), (8080, 10256, f"{NEW_GROUP}2")),
+    (("default/web", 80, "https://example.com"), ("default/web", 8080, "https://example.com/admin")),
+)
 
 
 def all_templates() -> Mapping[str, dict[str, Any]]:
@@ -118,6 +151,17 @@ def all_templates() -> Mapping[str, dict[str, Any]]:
         # Where its secrets are is told, and no more than that.
         "secrets": template(
             release(replicas=1, secrets=(SecretKey("db", "password"),)), AMI, NETWORK, None, OPTIONS
+        ),
+        "linked": template(release(ports=(Port(80), Port(8080))), AMI, NETWORK, None, OPTIONS, links=(LINK,)),
+        "ingress": ingress.template(entrance(zone=PUBLIC_ZONE)),
+        "ingress-internal": ingress.template(
+            entrance(
+                replace(SITE, tls=(), public=False, default=None),
+                replace(NETWORK, security_group="sg-00000000000000001"),
+            )
+        ),
+        "ingress-https": ingress.template(
+            replace(entrance(replace(SITE, https_only=True), zone=PRIVATE_ZONE), certificate=CERTIFICATE)
         ),
         "network": network_template(["us-east-1b", "us-east-1a"], zone_name="i2kit.internal"),
     }

@@ -387,6 +387,33 @@ def a_load_balancer_says_its_hosted_zone(cloud: Cloud) -> None:
 
 
 @probe
+def a_listener_has_more_certificates(cloud: Cloud) -> None:
+    acm = boto3.client("acm", endpoint_url=cloud.server.url)
+    first, second = (
+        acm.request_certificate(DomainName=f"{name}.example.com")["CertificateArn"] for name in "ab"
+    )
+    whole = balancer(cloud)
+    whole["Balancer"]["Properties"] |= {"Type": "application", "LoadBalancerAttributes": []}
+    listener = {
+        "LoadBalancerArn": {"Ref": "Balancer"},
+        "Port": 443,
+        "Protocol": "HTTPS",
+        "Certificates": [{"CertificateArn": first}],
+        "DefaultActions": [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "404"}}],
+    }
+    more = {"ListenerArn": {"Ref": "Listener"}, "Certificates": [{"CertificateArn": second}]}
+    cloud.create(
+        {
+            **whole,
+            "Listener": {"Type": "AWS::ElasticLoadBalancingV2::Listener", "Properties": listener},
+            "More": {"Type": "AWS::ElasticLoadBalancingV2::ListenerCertificate", "Properties": more},
+        }
+    )
+    found = cloud.elbv2.describe_listener_certificates(ListenerArn=cloud.physical("Listener"))
+    assert [one["CertificateArn"] for one in found["Certificates"]] == [first, second]
+
+
+@probe
 def a_target_groups_attributes_hold(cloud: Cloud) -> None:
     cloud.create(targets(cloud))
     found = cloud.elbv2.describe_target_group_attributes(TargetGroupArn=cloud.physical("Targets"))

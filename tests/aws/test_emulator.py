@@ -1,6 +1,7 @@
 """The emulator itself: that it starts, forgets and ends. Its corrections are tested beside, by service."""
 
 import contextlib
+import json
 import signal
 import socket
 import subprocess
@@ -29,6 +30,28 @@ def test_it_forgets_everything_between_tests(aws: Aws) -> None:
     assert len(ec2.describe_vpcs()["Vpcs"]) == before + 1
     aws.emulator.reset()
     assert len(ec2.describe_vpcs()["Vpcs"]) == before
+
+
+def test_a_change_set_makes_nothing(aws: Aws) -> None:
+    """Also not what is referred to by what is there already: moto makes that when it is looked up."""
+    cloudformation, logs = aws.client("cloudformation"), aws.client("logs")
+
+    def body(*tags: object) -> str:
+        there = {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.1.0.0/16", "Tags": tags}}
+        more = {"Logs": {"Type": "AWS::Logs::LogGroup", "Properties": {}}} if tags else {}
+        return json.dumps({"Resources": {"Vpc": there, **more}})
+
+    cloudformation.create_stack(StackName="web", TemplateBody=body())
+    aws.emulator.control("settle")
+    named = {"Key": "logs", "Value": {"Ref": "Logs"}}
+    cloudformation.create_change_set(StackName="web", ChangeSetName="more", TemplateBody=body(named))
+    words = {"StackName": "web", "ChangeSetName": "more"}
+    while cloudformation.describe_change_set(**words)["Status"] != "CREATE_COMPLETE":
+        pass
+    assert logs.describe_log_groups()["logGroups"] == []
+    cloudformation.execute_change_set(**words)
+    aws.emulator.control("settle")
+    assert len(logs.describe_log_groups()["logGroups"]) == 1
 
 
 def test_it_ends_with_the_tests_even_when_they_are_killed() -> None:

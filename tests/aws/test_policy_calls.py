@@ -13,7 +13,17 @@ import pytest
 
 from i2kit.errors import InputError, NotReadyError, OperationError, RolloutError
 from i2kit.events import Event, Replicas, Started, ignore
-from i2kit.model import Deployment, Metric, Release, Resources, Scaling, SecretKey, SecretValue
+from i2kit.model import (
+    Deployment,
+    Ingress,
+    Metric,
+    Release,
+    Resources,
+    Route,
+    Scaling,
+    SecretKey,
+    SecretValue,
+)
 from i2kit.providers import Front, Rollback, Scale, Wanted
 from i2kit.providers.aws import AwsProvider
 from i2kit.providers.aws.access import calls
@@ -25,6 +35,7 @@ from tests.aws import policy
 from tests.aws.conftest import DIRECT, REGION, Aws
 from tests.aws.policy import Recorder
 from tests.aws.releases import release, service
+from tests.aws.test_ingress import with_tls
 
 AT_ONCE = Pace(first_s=0.0, longest_s=0.0, wait=lambda seconds: None)
 BLOCK = 512 << 10
@@ -116,10 +127,19 @@ def test_who_may_deploy_can_do_everything_and_no_more(cloud: Cloud) -> None:
     with_the_shared_network(cloud)
     with_what_was_given(cloud)
     after_interruptions(cloud)
+    with_an_ingress(cloud)
     # What nobody was told tags of has none.
     asked = [replace(one, unknown=False) for one in cloud.recorder.asked]
     assert policy.denied(DIRECT, asked) == []
     assert {action for one in DIRECT for action in one.actions} == cloud.recorder.actions
+
+
+def with_an_ingress(cloud: Cloud) -> None:
+    """Its certificate comes, is another one, and goes."""
+    one = Ingress("site", (("", (Route("/", False, "web", 80),)),), tls=((("shop.example.com",), "shop"),))
+    for _ in range(2):
+        cloud.do(with_tls(replace(cloud.built("a"), ingresses=(one,)), "shop"))
+    cloud.do(None)
 
 
 def with_the_shared_network(cloud: Cloud) -> None:

@@ -768,9 +768,21 @@ def _prepare(stack: Stack, change_set: ChangeSet) -> None:
             change_set.changes = _changes(stack, change_set)
 
 
+class Unmade:
+    """Stands for a resource that a change set would add: moto's map would make it when it is referred to."""
+
+    def __init__(self, name: str) -> None:
+        self.physical_resource_id = f"unmade-{name}"
+
+    def get_cfn_attribute(self, name: str) -> str:
+        return f"{self.physical_resource_id}.{name}"
+
+
 def _changes(stack: Stack, change_set: ChangeSet) -> list[dict[str, Any]]:
     operation = Operation(stack, change_set.body, change_set.tags)
     added, removed = differing(operation)
+    for name in added:
+        operation.map._parsed_resources[name] = Unmade(name)
     changes = [("Add", name, operation.definitions[name]["Type"], "", "") for name in added]
     changed: set[str] = set()
     for name in ordered(operation.definitions):

@@ -6,6 +6,7 @@ Sources: the resource types' pages in the CloudFormation Template Reference, the
 
 from typing import Any
 
+from moto.core.common_models import CloudFormationModel
 from moto.elbv2.models import (
     FakeHealthStatus,
     FakeListener,
@@ -15,6 +16,7 @@ from moto.elbv2.models import (
 )
 
 _unhealthy: set[str] = set()
+_kept: list[type[CloudFormationModel]] = []
 _health_for = FakeTargetGroup.health_for
 _attribute = FakeLoadBalancer.get_cfn_attribute
 
@@ -32,6 +34,44 @@ def install() -> None:
     FakeListener.delete = _delete_listener
     FakeTargetGroup.get_cfn_attribute = _group_attribute
     FakeTargetGroup.health_for = health_for
+    _kept.append(listener_certificate())
+
+
+def listener_certificate() -> type[CloudFormationModel]:
+    """moto knows each class that there is: this one is there once it is asked for."""
+
+    class Made(CloudFormationModel):
+        """More certificates of a listener, as CloudFormation makes them; moto has no model for that."""
+
+        def __init__(self, backend: Any, properties: dict[str, Any]) -> None:
+            self._backend, self._properties = backend, properties
+
+        @property
+        def physical_resource_id(self) -> str:
+            return f"{self._properties['ListenerArn']}-certificates"
+
+        @staticmethod
+        def cloudformation_name_type() -> str:
+            return ""
+
+        @staticmethod
+        def cloudformation_type() -> str:
+            return "AWS::ElasticLoadBalancingV2::ListenerCertificate"
+
+        @classmethod
+        def create_from_cloudformation_json(
+            cls, resource_name: str, definition: dict[str, Any], account: str, region: str, /, **_: Any
+        ) -> Any:
+            properties = definition["Properties"]
+            backend = elbv2_backends[account][region]
+            backend.add_listener_certificates(properties["ListenerArn"], properties["Certificates"])
+            return cls(backend, properties)
+
+        def delete(self, account: str, region: str) -> None:
+            properties = self._properties
+            self._backend.remove_listener_certificates(properties["ListenerArn"], properties["Certificates"])
+
+    return Made
 
 
 def reset() -> None:

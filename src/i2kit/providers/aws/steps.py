@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -36,12 +36,14 @@ from i2kit.providers.aws.design import (
     checks,
     cost,
     difference,
+    ingress_checks,
     instances,
     parts,
     record,
     revise,
     template,
 )
+from i2kit.providers.aws.design import ingress as entrances
 from i2kit.providers.aws.design import secrets as sets
 from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.design.revise import NEW_AMI, Place, Stand
@@ -49,15 +51,17 @@ from i2kit.providers.aws.place import surroundings
 from i2kit.providers.aws.place.surroundings import Surroundings
 from i2kit.providers.aws.running import (
     foresight,
+    ingress,
     observe,
     seen,
     stacks,
     update,
 )
+from i2kit.providers.aws.running.ingress import Passage
 from i2kit.providers.aws.running.secrets import Sets
 from i2kit.providers.aws.running.stacks import DEPLOYMENT, Order, Pace, Stack
 from i2kit.providers.aws.running.update import Update
-from i2kit.providers.aws.values import NETWORK_STACK, Ami, Architecture, Options, stack_name
+from i2kit.providers.aws.values import NETWORK_STACK, Ami, Architecture, Link, Options, stack_name
 from i2kit.settings import AwsSettings, Settings
 
 THEIRS: dict[str, Architecture] = {"amd64": "x86_64", "arm64": "arm64"}
@@ -126,10 +130,21 @@ def render(release: Release, settings: Settings, connect: Callable[[AwsSettings]
     else:
         region = steps.account.region if steps else settings.aws.region or surroundings.SOMEWHERE
         chosen, where = options(release, settings, region), surroundings.somewhere(settings.aws)
-    if wrong := checks.problems(release, where.network, where.zone, chosen):
+    account = steps.account if steps and steps.reachable else None
+    passages = [
+        ingress.passage(account, release, one, where.network, where.zone, settings.aws.certificate)
+        for one in release.ingresses
+    ]
+    wrong = (
+        *checks.problems(release, where.network, where.zone, chosen),
+        *_of_ingresses(passages, release),
+    )
+    if wrong:
         raise InputError(wrong)
-    made = template.template(release, unmade(release), where.network, where.zone, chosen)
-    return json.dumps(made, indent=2) + "\n"
+    links = tuple(one.link for one in passages)
+    made = [entrances.template(one.prepared, one.found.template) for one in passages]
+    made.append(template.template(release, unmade(release), where.network, where.zone, chosen, links=links))
+    return "".join(json.dumps(one, indent=2) + "\n" for one in made)
 
 
 def types(chosen: Options) -> tuple[str, ...]:
@@ -302,9 +317,10 @@ class Steps:
             )
         after = self.changed(there.stand, wanted)
         where = Surroundings(after.record.network, after.record.zone)
+        passages = self.passages_again(after.record)
         if after is not there.stand and (wrong := self.problems(there.stand, after, where)):
             raise InputError(wrong)
-        planned = self.planned(key, wanted, found, there, after, where)
+        planned = self.planned(key, wanted, found, there, after, where, passages)
         if isinstance(wanted, Scale) and after.record.release.workload.scaling:
             return replace(planned, **self.sized(there.stack, after, wanted))
         return planned
@@ -329,13 +345,29 @@ class Steps:
         before = self.usable(there)
         kept = Sets(self.account, key, sets.parameters(wanted))
         told = kept.planned(before.record if before else None)
-        place = Place(where.network, where.zone, self.ami(wanted, chosen, before), chosen, told)
+        passages = self.passages(wanted, where, chosen)
+        links = tuple(one.link for one in passages)
+        place = Place(where.network, where.zone, self.ami(wanted, chosen, before), chosen, told, links)
         after = revise.released(before, wanted, place, self.others(key), now())
-        if wrong := self.problems(before, after, where, place):
+        wrong = (*self.problems(before, after, where, place), *_of_ingresses(passages, wanted))
+        if wrong:
             raise InputError(wrong)
         if after is not before and chosen.alarms:
             where = replace(where, notes=(*where.notes, *surroundings.notes(self.account, chosen)))
-        return self.planned(key, wanted, found, there, after, where)
+        return self.planned(key, wanted, found, there, after, where, passages)
+
+    def passages(self, wanted: Release, where: Surroundings, chosen: Options) -> tuple[Passage, ...]:
+        """A release and its Ingresses, as they are and will be."""
+        given = self.settings.aws.certificate
+        return tuple(
+            ingress.passage(self.account, wanted, one, where.network, where.zone, given)
+            for one in wanted.ingresses
+        )
+
+    def passages_again(self, one: Record) -> tuple[Passage, ...]:
+        """The same of what has its Ingresses already, as their stacks say."""
+        found = (ingress.again(self.account, one.release, link) for link in one.links)
+        return tuple(each for each in found if each)
 
     def plan_offline(self, key: str, wanted: Release) -> Plan:
         """Compared with what this machine saw last, or with nothing."""
@@ -351,9 +383,15 @@ class Steps:
         same_image = before is not None and before.record.release.image.id == wanted.image.id
         found_ami = before.record.ami if before and same_image else unmade(wanted)
         told = ((before and before.record.secrets) or sets.NEW) if wanted.workload.secrets else ""
-        place = Place(network, zone, found_ami, chosen, told)
+        given = self.settings.aws.certificate
+        passages = [ingress.passage(None, wanted, one, network, zone, given) for one in wanted.ingresses]
+        links = before.record.links if before else tuple(one.link for one in passages)
+        place = Place(network, zone, found_ami, chosen, told, links)
         after = revise.released(before, wanted, place, (), now())
-        wrong = checks.problems(after.record.whole, network, zone, after.record.options)
+        wrong = (
+            *checks.problems(after.record.whole, network, zone, after.record.options),
+            *_of_ingresses(passages, wanted),
+        )
         if wrong:
             raise InputError(wrong)
         compared = (
@@ -374,6 +412,7 @@ class Steps:
             cost.estimate(after.template),
             (
                 said,
+                *(f"the Ingress {one.key} is not compared" for one in wanted.ingresses),
                 *notes,
                 *(template.notes(after.record) if after is not before else ()),
                 *_untold(after.record),
@@ -388,12 +427,17 @@ class Steps:
         there: Found,
         after: Stand,
         where: Surroundings,
+        passages: Sequence[Passage] = (),
     ) -> Plan:
         """In words, and with what CloudFormation says where that is wanted."""
         before = self.usable(there)
         old = before.template if before else None
         changed, notes = revise.changes(old, after.template), where.notes
-        if self.ask and after is not before and where.to_make is None and not _held(there.stack):
+        was = before.record.links if before else ()
+        fronts = ingress.actions(self.account, key, passages, was)
+        notes = (*notes, *(note for one in passages for note in entrances.notes(one.fresh)))
+        made = where.to_make is None and not fronts
+        if self.ask and after is not before and made and not _held(there.stack):
             order = Order(parts.dumps(after.template), template.tags(after.record.release))
             said = foresight.ask(self.account.cloudformation, stack_name(key), order, there.stack, self.pace)
             changed, more = foresight.judged(changed, said)
@@ -404,9 +448,9 @@ class Steps:
             key,
             wanted,
             found,
-            (*_first(there.stack), *_network(where), *actions),
+            (*_first(there.stack), *_network(where), *fronts, *actions),
             difference.images(old, after.template),
-            _estimate(after, where),
+            _estimate(after, where, ingress.added(passages)),
             (
                 *notes,
                 *(template.notes(after.record) if after is not before else ()),
@@ -415,12 +459,25 @@ class Steps:
             again=isinstance(wanted, Release) and bool(list(revise.untold(after.record))),
         )
 
-    def changed(self, before: Stand, wanted: Rollback | Scale | Front) -> Stand:
-        """What runs, as it should be. Raises OperationError for a revision that is not kept."""
+    def changed(self, before: Stand, wanted: Rollback | Scale | Front, watch: Watcher | None = None) -> Stand:
+        """What runs, as it should be; with `watch`, Ingresses are made to lead there too.
+
+        Raises OperationError for a revision that is not kept.
+        """
         if isinstance(wanted, Scale):
             return revise.scaled(before, wanted.replicas)
         if isinstance(wanted, Front):
             return revise.fronted(before, wanted)
+        after = self.gone_back(before, wanted)
+        if after is before:
+            return before
+        links = (
+            ingress.make(self.account, one, watch, self.pace) if watch else one.link
+            for one in self.passages_again(after.record)
+        )
+        return revise.linked(after, tuple(links))
+
+    def gone_back(self, before: Stand, wanted: Rollback) -> Stand:
         target = revise.revision(before.record, wanted.to)
         there = {one.ami.id for one in ami.owned(self.account.images)}
         if target.ami.id not in there:
@@ -476,6 +533,7 @@ class Steps:
             if found.stand:
                 made += revise.actions(found.stand.template, None)
                 one = found.stand.record
+                made += ingress.actions(self.account, key, (), one.links)
                 for id_ in dict.fromkeys(each.ami.id for each in (*one.history, one)):
                     made.append(Action("remove", f"AMI {id_}", "unless another deployment needs it"))
                 if any(each.secrets for each in (*one.history, one)):
@@ -485,6 +543,8 @@ class Steps:
 
     def left(self, key: str) -> Iterator[str]:
         """What is there of a deployment without a stack, and the shared network where nobody needs it."""
+        for one in ingress.having(self.account, key):
+            yield f"target groups of {key} in the Ingress {one}"
         for image in upkeep.images(self.account):
             if key in image.keys and not image.used_by:
                 yield f"AMI {image.id}"
@@ -542,19 +602,23 @@ class Steps:
         first = False
         running: Update | None = None
 
+        links: tuple[Link, ...] = ()
+        was: tuple[Link, ...] = ()
+
         def order(stack: Stack | None) -> Order:
-            nonlocal after, first, running
+            nonlocal after, first, running, was
             before = self.stand(stack) if stack else None
             first = before is None
+            was = before.record.links if before else ()
             if isinstance(wanted, Release):
                 assert published and where and chosen
                 told = kept.placed(before.record if before else None, watch)
-                place = Place(where.network, where.zone, published, chosen, told)
+                place = Place(where.network, where.zone, published, chosen, told, links)
                 after = revise.released(before, wanted, place, self.others(key), now())
             elif before is None or wanted is None:
                 raise OperationError(f"{key} was removed by somebody else meanwhile")
             else:
-                after = self.changed(before, wanted)
+                after = self.changed(before, wanted, watch)
             if stack and before and after.record.revision > before.record.revision:
                 numbers = [number for number, _, one in self.attempts(stack) if one.failed]
                 after = revise.numbered(before, after, max(numbers, default=0) + 1)
@@ -567,6 +631,11 @@ class Steps:
             if where:
                 # Late, so that nobody removes it as unused while the upload takes its time.
                 where = surroundings.make(self.account, where, self.settings.aws, watch, pace=self.pace)
+            if isinstance(wanted, Release) and where and chosen:
+                links = tuple(
+                    ingress.make(self.account, one, watch, self.pace)
+                    for one in self.passages(wanted, where, chosen)
+                )
             stack = stacks.revise(
                 self.account.cloudformation,
                 stack_name(key),
@@ -585,6 +654,7 @@ class Steps:
         if made is None:
             raise OperationError(f"{key} was removed by somebody else meanwhile")
         kept.tidy(made.record)
+        self.settle(made.record, was, watch)
         workload = made.record.release.workload
         if first and workload.scaling and workload.scaling.least < workload.replicas:
             # A number in the template would be brought back by each update, however many there are then.
@@ -595,6 +665,18 @@ class Steps:
             if first:
                 raise self.undone(key, error, watch) from error
             raise
+
+    def settle(self, one: Record, was: Sequence[Link], watch: Watcher) -> None:
+        """Have Ingresses lead to what there is now, and those go that nothing has any more."""
+        there = {each.key for each in one.links}
+        for key in sorted({each.key for each in was} | there):
+            release = one.release if key in there else None
+            weights = lambda: self.weights(one.key)  # noqa: E731
+            ingress.settle(self.account, key, one.key, release, watch, self.pace, weights=weights)
+
+    def weights(self, key: str) -> Mapping[str, int]:
+        """How many calls the other deployments should get."""
+        return {one.record.key: parts.weight(one.record.release.workload) for one in self.others(key)}
 
     def size(self, stack: Stack, replicas: int) -> None:
         """Have a group that AWS scales go on from so many machines."""
@@ -653,6 +735,10 @@ class Steps:
                 return
             upkeep.forget(self.account, key, after.record if after else None, watch)
             kept.tidy(found.stand.record if found.stand else None, own=True)
+            if found.stack is None:
+                self.leave(key, watch)
+            elif found.stand:
+                self.settle(found.stand.record, (), watch)
             if found.stack is None and stacks.find(self.account.cloudformation, NETWORK_STACK):
                 watch(Note(f"the shared network {NETWORK_STACK} stays; it costs nothing by itself"))
 
@@ -662,10 +748,17 @@ class Steps:
         found = self.find(key)
         if found.stack:
             stacks.delete(client, name, watch, pace=self.pace)
+        self.leave(key, watch)
         seen.forget(self._folder, name)
         Sets(self.account, key).remove()
         upkeep.forget(self.account, key, found.stand.record if found.stand else None, watch)
         self.remove_network(watch)
+
+    def leave(self, key: str, watch: Watcher) -> None:
+        """Have Ingresses forget a deployment that is gone, and those go that nothing has any more."""
+        there = ingress.alive(self.account) - {key}
+        for one in ingress.having(self.account, key):
+            ingress.settle(self.account, one, key, None, watch, self.pace, alive=there)
 
     def remove_network(self, watch: Watcher) -> None:
         """The shared network goes with the last deployment."""
@@ -687,6 +780,7 @@ class Steps:
     def network_users(self, network: Stack) -> Sequence[str]:
         """What would miss it: deployments, and whatever else has an address there."""
         found = [one.tags[DEPLOYMENT] for one in stacks.deployments(self.account.cloudformation)]
+        found += [f"the Ingress {one}" for one in ingress.keys(self.account)]
         if found:
             return found
         if "i2kit:network" not in network.tags:
@@ -746,12 +840,24 @@ def _network(where: Surroundings) -> Sequence[Action]:
     return [replace(one, reason=f"of the shared network {NETWORK_STACK}") for one in made]
 
 
-def _estimate(after: Stand, where: Surroundings) -> Estimate:
-    if where.to_make is None:
-        return cost.estimate(after.template)
+def _of_ingresses(passages: Sequence[Passage], wanted: Release) -> Iterator[Problem]:
+    """All that is wrong with them: each by itself, its secrets, and one host in two of them."""
+    hosts: dict[str, str] = {}
+    for one in passages:
+        entrance, there = one.prepared, one.found.entrance
+        yield from ingress_checks.problems(entrance, there, wanted.services)
+        yield from ingress_checks.of_secrets(entrance)
+        for host in entrances.named(entrance):
+            if hosts.setdefault(host, entrance.ingress.name) != entrance.ingress.name:
+                yield ingress_checks.twice(entrance, host, hosts[host])
+
+
+def _estimate(after: Stand, where: Surroundings, more: Mapping[str, Any]) -> Estimate:
+    """With what is made for it beside its own stack."""
     there = where.there["Resources"] if where.there else {}
-    added = {id_: one for id_, one in where.to_make["Resources"].items() if id_ not in there}
-    resources = {**added, **after.template["Resources"]}
+    to_make = where.to_make["Resources"] if where.to_make else {}
+    added = {id_: one for id_, one in to_make.items() if id_ not in there}
+    resources = {**added, **more, **after.template["Resources"]}
     return cost.estimate({**after.template, "Resources": resources})
 
 

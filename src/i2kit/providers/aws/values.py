@@ -94,6 +94,21 @@ class Options:
     """Services of other stacks by key, and their load balancers' names: needed where there is no zone."""
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What a deployment has to do with an Ingress: target groups that its machines belong to.
+
+    `targets` are (port, health port, ARN) of each, `urls` (key of the service, its port, URL) of what is
+    called there. Whoever has the `security_group` may call these ports.
+    """
+
+    key: str
+    security_group: str
+    targets: tuple[tuple[int, int, str], ...]
+    urls: tuple[tuple[str, int, str], ...]
+    public: bool = True
+
+
 def stack_name(key: str) -> str:
     """The stack of the deployment `namespace/name`. No two have the same: names have no upper case."""
     namespace, name = key.split("/")

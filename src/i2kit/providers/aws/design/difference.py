@@ -71,6 +71,8 @@ KINDS = {
     ),
     "AWS::EC2::VPCGatewayAttachment": Kind("VPC's internet gateway", ("VpcId",)),
     "AWS::ElasticLoadBalancingV2::Listener": Kind("listener", ("LoadBalancerArn",)),
+    "AWS::ElasticLoadBalancingV2::ListenerCertificate": Kind("listener's certificate", ("ListenerArn",)),
+    "AWS::ElasticLoadBalancingV2::ListenerRule": Kind("rule", ("ListenerArn",)),
     "AWS::ElasticLoadBalancingV2::LoadBalancer": Kind("load balancer", ("Name", "Scheme", "Type")),
     "AWS::ElasticLoadBalancingV2::TargetGroup": Kind(
         "target group",

@@ -32,7 +32,8 @@ from i2kit.model import (
     TcpSocket,
     Workload,
 )
-from i2kit.providers.aws.values import Ami, Network, Options, Subnet, Zone
+from i2kit.plain import data_of, value_of
+from i2kit.providers.aws.values import Ami, Link, Network, Options, Subnet, Zone
 
 FORMAT = 1
 """Counts up when an older i2kit could not read it."""
@@ -84,6 +85,8 @@ class Record:
     """Whether the service of the deployment's name came by itself."""
     secrets: str = ""
     """The set in Parameter Store that its machines read; empty where they read none."""
+    links: tuple[Link, ...] = ()
+    """The Ingresses that lead to it. Earlier revisions have none of their own."""
     history: tuple["Record", ...] = field(default=())
 
     @property
@@ -152,6 +155,7 @@ def metadata(record: Record) -> Data:
         **_data(record),
         "Network": _given(place),
         **({"Zone": {"Id": zone.id, "Name": zone.name, "Private": zone.private}} if zone else {}),
+        **({"Links": data_of(record.links)} if record.links else {}),
         **({"History": _packed([_data(one) for one in record.history])} if record.history else {}),
     }
 
@@ -182,6 +186,7 @@ def of(template: Mapping[str, Any]) -> Record:
                 network.get("SecurityGroup"),
             ),
             zone=Zone(zone["Id"], zone["Name"], zone["Private"]) if zone else None,
+            links=tuple(value_of(Link, one) for one in found.get("Links", ())),
         )
         if packed := found.get("History"):
             past = _unpacked(packed)
@@ -203,7 +208,7 @@ def after(before: Record | None, record: Record) -> Record:
     """The record as the next revision of what was there before."""
     if before is None:
         return replace(record, revision=1, history=())
-    past = (*before.history, replace(before, history=()))[-MAX_HISTORY:]
+    past = (*before.history, replace(before, history=(), links=()))[-MAX_HISTORY:]
     return replace(record, revision=before.revision + 1, history=past)
 
 

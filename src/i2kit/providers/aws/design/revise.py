@@ -14,16 +14,21 @@ from urllib.parse import urlsplit
 from i2kit.errors import InputError, OperationError, Problem
 from i2kit.model import Pairs, Release, Service, Workload
 from i2kit.providers import Action, Front, Rollback
-from i2kit.providers.aws.design import record, template
+from i2kit.providers.aws.design import ingress, record, template
 from i2kit.providers.aws.design.difference import Change, difference
 from i2kit.providers.aws.design.record import Record
-from i2kit.providers.aws.values import Ami, Network, Options, Zone
+from i2kit.providers.aws.values import Ami, Link, Network, Options, Zone
 
 NEW_AMI = "ami-" + "0" * 17
 """Stands for an AMI that is still to be made."""
 
 VERBS: Mapping[str, Any] = {"add": "create"}
 """Actions' words where those of changes are others."""
+
+NEW_OF_INGRESS = re.compile(
+    rf"{re.escape(ingress.NEW_GROUP)}\w+|{ingress.NEW_SECURITY_GROUP}|{re.escape(ingress.NEW_CERTIFICATE)}"
+)
+"""Stand for what comes with the stack of an Ingress."""
 
 SCALED = re.compile(r"\d+ → \d+ machines")
 """What is said of a group that only gets more or fewer."""
@@ -44,7 +49,8 @@ class Stand:
         found = template.endpoints_of(
             {"Description": told[id_].get("Description", ""), "OutputValue": value}
             for id_, value in self.outputs.items()
-            if id_ in told
+            # What an Ingress leads to is not told to machines: they call services.
+            if id_ in told and not id_.startswith("Ingress")
         )
         return {one.service: urlsplit(one.url).netloc.partition(":")[0] for one in found}
 
@@ -59,6 +65,7 @@ class Place:
     options: Options
     secrets: str = ""
     """Record.secrets."""
+    links: tuple[Link, ...] = ()
 
 
 def stand(one: Record) -> Stand:
@@ -101,6 +108,7 @@ def actions(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> tup
 
 def action(one: Change) -> Action:
     reason = "; ".join(one.reasons).replace(NEW_AMI, "a new one")
+    reason = NEW_OF_INGRESS.sub("a new one", reason)
     verb: Any = "scale" if SCALED.fullmatch(reason) else VERBS.get(one.verb, one.verb)
     return Action(verb, f"{one.noun} {one.id}", reason)
 
@@ -129,6 +137,7 @@ def released(
         attached=attached,
         implied=implied,
         secrets=place.secrets,
+        links=place.links,
     )
     if before and was:
         told = {one.key: one for one in was.release.neighbours if one.key not in own}
@@ -174,6 +183,13 @@ def fronted(before: Stand, wanted: Front) -> Stand:
     return before if same(before, after) else replace(after, outputs=before.outputs)
 
 
+def linked(after: Stand, links: tuple[Link, ...]) -> Stand:
+    """The same with these Ingresses."""
+    if after.record.links == links:
+        return after
+    return replace(stand(replace(after.record, links=links)), outputs=after.outputs)
+
+
 def scaled(before: Stand, replicas: int) -> Stand:
     """The deployment with another number of machines, and nothing else changed.
 
@@ -217,6 +233,7 @@ def rolled_back(
         attached=tuple(one for one in was.attached if one.key not in target.own and one.selects(workload)),
         network=was.network,
         zone=was.zone,
+        links=was.links,
         options=replace(
             target.options,
             alarms=was.options.alarms,

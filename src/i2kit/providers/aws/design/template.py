@@ -42,7 +42,7 @@ from i2kit.providers.aws.design.parts import (
     weight,
 )
 from i2kit.providers.aws.design.record import Record
-from i2kit.providers.aws.values import ROOT_DEVICE, Ami, Network, Options, Zone, log_group, stack_name
+from i2kit.providers.aws.values import ROOT_DEVICE, Ami, Link, Network, Options, Zone, log_group, stack_name
 
 MAX_BYTES = 51_200
 """Of a template that is handed in with the call."""
@@ -62,12 +62,20 @@ SCALING = "ScalingByCpu"
 
 
 def template(
-    release: Release, ami: Ami, network: Network, zone: Zone | None, options: Options
+    release: Release,
+    ami: Ami,
+    network: Network,
+    zone: Zone | None,
+    options: Options,
+    *,
+    links: tuple[Link, ...] = (),
 ) -> dict[str, Any]:
     """The stack of one deployment's first revision. `checks` tells beforehand whether AWS takes it."""
     implied = record.is_implied(release)
     told = secrets.NEW if release.workload.secrets else ""
-    return of_record(Record(1, "", release, ami, options, network, zone, implied=implied, secrets=told))
+    return of_record(
+        Record(1, "", release, ami, options, network, zone, implied=implied, secrets=told, links=links)
+    )
 
 
 def of_record(one: Record) -> dict[str, Any]:
@@ -79,7 +87,7 @@ def of_record(one: Record) -> dict[str, Any]:
         "LogGroup": log_group_resource(one),
         "Role": role(one),
         "Profile": resource("IAM::InstanceProfile", {"Roles": [ref("Role")]}),
-        MACHINES: machine_security_group(found, network, whole.workload),
+        MACHINES: machine_security_group(found, network, whole.workload, one.links),
     }
     for balancer in found:
         resources |= balancing(balancer, network, options, whole.workload)
@@ -98,6 +106,7 @@ def of_record(one: Record) -> dict[str, Any]:
         "Outputs": {
             "Group": {"Description": "The group of machines", "Value": ref("Group")},
             **endpoint_outputs(whole, found, zone),
+            **link_outputs(one.links),
         },
     }
     return recorded(made, one)
@@ -168,6 +177,18 @@ def endpoint_outputs(release: Release, found: tuple[Balancer, ...], zone: Zone |
                     "Value": url,
                 }
     return made
+
+
+def link_outputs(links: Iterable[Link]) -> Data:
+    """What is reached by an Ingress."""
+    return {
+        f"Ingress{camel(one.key.partition('/')[2])}{number}": {
+            "Description": f"{service} port {port}, {'public' if one.public else 'internal'}",
+            "Value": url,
+        }
+        for one in links
+        for number, (service, port, url) in enumerate(one.urls, start=1)
+    }
 
 
 def endpoints_of(outputs: Iterable[Mapping[str, str]]) -> tuple[Endpoint, ...]:
@@ -334,8 +355,10 @@ def balancer_group_id(balancer: Balancer, network: Network) -> str | Data:
     return network.security_group or attribute(f"{balancer.id}SecurityGroup", "GroupId")
 
 
-def machine_security_group(found: tuple[Balancer, ...], network: Network, workload: Workload) -> Data:
-    """Machines are called by the load balancers alone."""
+def machine_security_group(
+    found: tuple[Balancer, ...], network: Network, workload: Workload, links: Iterable[Link] = ()
+) -> Data:
+    """Machines are called by the load balancers alone, and by those of Ingresses."""
     ways = {
         (number, transport, balancer.id): {
             "SourceSecurityGroupId": balancer_group_id(balancer, network),
@@ -356,6 +379,18 @@ def machine_security_group(found: tuple[Balancer, ...], network: Network, worklo
             (number, transport, ""): {**way, "Description": "from load balancers"}
             for (number, transport, _), way in ways.items()
         }
+    ways |= {
+        (number, "tcp", "" if one.security_group == network.security_group else one.key): {
+            "SourceSecurityGroupId": one.security_group,
+            "IpProtocol": "tcp",
+            "FromPort": number,
+            "ToPort": number,
+            "Description": f"from the Ingress {one.key}",
+        }
+        for one in links
+        for target, health_port, _ in one.targets
+        for number in (target, health_port)
+    }
     return resource(
         "EC2::SecurityGroup",
         {
@@ -446,6 +481,10 @@ def instance_type(release: Release, options: Options) -> str:
 def group(one: Record, found: tuple[Balancer, ...]) -> Data:
     """The machines, replaced when they fail their checks and by each update."""
     workload = one.release.workload
+    arns = [
+        *(ref(target_id(balancer, target)) for balancer in found for target in balancer.targets),
+        *(arn for each in one.links for _, _, arn in each.targets),
+    ]
     labels = {**tags(one.release), "i2kit:image": one.ami.id}
     properties: Data = {
         **rollout.sizes(workload.scaling, workload.replicas),
@@ -455,17 +494,15 @@ def group(one: Record, found: tuple[Balancer, ...]) -> Data:
             "LaunchTemplateId": ref("LaunchTemplate"),
             "Version": attribute("LaunchTemplate", "LatestVersionNumber"),
         },
-        "HealthCheckType": "ELB" if found else "EC2",
-        "HealthCheckGracePeriod": rollout.startup_s(workload) if found else 0,
-        "DefaultInstanceWarmup": rollout.warmup_s(workload, checked=bool(found)),
+        "HealthCheckType": "ELB" if arns else "EC2",
+        "HealthCheckGracePeriod": rollout.startup_s(workload) if arns else 0,
+        "DefaultInstanceWarmup": rollout.warmup_s(workload, checked=bool(arns)),
         "Tags": [
             {"Key": key, "Value": value, "PropagateAtLaunch": True} for key, value in sorted(labels.items())
         ],
     }
-    if found:
-        properties["TargetGroupARNs"] = [
-            ref(target_id(balancer, target)) for balancer in found for target in balancer.targets
-        ]
+    if arns:
+        properties["TargetGroupARNs"] = arns
     # No AutoRollback: CloudFormation knows no such preference, and goes back itself.
     policy = {
         "AutoScalingInstanceRefresh": {

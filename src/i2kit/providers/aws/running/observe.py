@@ -483,7 +483,7 @@ def _endpoints(stack: Stack, known: Record) -> tuple[Endpoint, ...]:
     """What the template's outputs mean, and what they came to be."""
     release = known.whole
     found = balancers(release, known.network, known.options.certificate)
-    made = template.endpoint_outputs(release, found, known.zone)
+    made = template.endpoint_outputs(release, found, known.zone) | template.link_outputs(known.links)
     return template.endpoints_of(
         {"Description": one["Description"], "OutputValue": stack.outputs[id_]}
         for id_, one in made.items()

@@ -153,10 +153,15 @@ def find(client: Any, name: str) -> Stack | None:
 
 def deployments(client: Any) -> Sequence[Stack]:
     """The stacks of all deployments in this region, by name."""
+    return tagged(client, DEPLOYMENT)
+
+
+def tagged(client: Any, tag: str) -> Sequence[Stack]:
+    """The stacks with this tag in this region, by name."""
     with explained("listing the stacks"):
         pages = client.get_paginator("describe_stacks").paginate()
         found = [_stack(one) for page in pages for one in page["Stacks"]]
-    return sorted((one for one in found if DEPLOYMENT in one.tags), key=lambda one: one.name)
+    return sorted((one for one in found if tag in one.tags), key=lambda one: one.name)
 
 
 def template(client: Any, stack: Stack) -> Mapping[str, Any] | None:
