@@ -3,6 +3,8 @@
 Longer, by hand: FUZZ_EXAMPLES=60000 pytest --timeout=0 tests/manifest/test_fuzz.py
 """
 
+# ruff: noqa: E501 (texts are as short as they can be)
+
 import os
 import textwrap
 from collections.abc import Callable
@@ -58,6 +60,43 @@ SEEDS = [
         volumes: {data: }
         networks: {n: {internal: true}}
         secrets: {s: {environment: HOME}}
+        """).encode(),
+    textwrap.dedent("""\
+        apiVersion: apps/v1
+        kind: StatefulSet
+        metadata: {name: db, namespace: shop}
+        spec:
+          serviceName: db
+          selector: {matchLabels: {app: db}}
+          updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 0}}
+          volumeClaimTemplates:
+            - {metadata: {name: d}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}
+          template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: postgres}]}}
+        ---
+        {apiVersion: v1, kind: Service, metadata: {name: db, namespace: shop}, spec: {clusterIP: None,
+         sessionAffinity: ClientIP, selector: {app: db}, ports: [{name: a, port: 53, protocol: UDP}]}}
+        ---
+        apiVersion: networking.k8s.io/v1
+        kind: Ingress
+        metadata: {name: web, namespace: shop, annotations: {alb.ingress.kubernetes.io/listen-ports: '[{"HTTP": 80}]'}}
+        spec:
+          defaultBackend: {service: {name: db, port: {name: a}}}
+          rules: [{host: "*.a.b", http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: db, port: {number: 53}}}}]}}]
+        ---
+        apiVersion: networking.k8s.io/v1
+        kind: NetworkPolicy
+        metadata: {name: all, namespace: shop}
+        spec:
+          podSelector: {matchExpressions: [{key: app, operator: In, values: [db]}]}
+          ingress: [{from: [{namespaceSelector: {}}, {ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}], ports: [{port: 80, endPort: 90}]}]
+        ---
+        apiVersion: batch/v1
+        kind: CronJob
+        metadata: {name: often}
+        spec:
+          schedule: "*/5 8-18 * * mon-fri"
+          timeZone: Europe/Madrid
+          jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: a, image: b}]}}}}
         """).encode(),
     b'{"name": "a", "containers": {"a": {"image": "b", "args": ["\\ud83d\\ude00"], "ports": [80]}}}\n',
 ]

@@ -175,6 +175,12 @@ def test_only_deployments_are_scaled() -> None:
     )
 
 
+def test_what_keeps_its_number_is_not_scaled() -> None:
+    text = autoscaler(", maxReplicas: 2")
+    (message,) = problems(SIZED.replace("kind: Deployment", "kind: StatefulSet"), text)
+    assert "`default/web` keeps the number of its machines: a deployment can follow how busy it is" in message
+
+
 def test_two_autoscalers_of_one_deployment() -> None:
     text = autoscaler(", maxReplicas: 2")
     assert problem(SIZED, text, text) == (

@@ -57,6 +57,10 @@ def join(reading: Reading, log: Log) -> None:
         workloads = by_key.get(one.target, ())
         if not workloads:
             _lost(one, reading, log)
+        elif workloads[0].stateful or workloads[0].job:
+            what = "keeps the number of its machines" if workloads[0].stateful else "is meant to end"
+            message = f"`{one.target}` {what}: a deployment can follow how busy it is"
+            log.problem(one.position, one.path, message, "leave the autoscaler out")
         elif one.target in first:
             message = (
                 f"deployment `{one.target}` has an autoscaler already; the first is at {first[one.target]}"

@@ -148,10 +148,9 @@ SCALE_TARGET = Object(
         accepted(
             "kind",
             Choice(
-                ("Deployment",),
+                ("Deployment", "ReplicaSet"),
                 (
                     ("StatefulSet", LATER, "use a Deployment if the pods keep no data"),
-                    ("ReplicaSet", LATER, "use a Deployment"),
                     ("ReplicationController", LATER, "use a Deployment"),
                 ),
             ),
