@@ -1,6 +1,7 @@
 """What surrounds a pod's containers: volumes, secrets, what comes first, hooks, disks that stay, jobs."""
 
 import hashlib
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,11 +14,13 @@ import i2kit.image
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from i2kit.model import (
+    Claim,
     Container,
     Dns,
     Exec,
     File,
     Files,
+    Job,
     MachineImage,
     Mount,
     Probe,
@@ -199,3 +202,123 @@ def test_what_surrounds_a_container(build_pod: BuildPod, tmp_path: Path) -> None
         everything = "\n".join((*log, *machine.lines("control"), *machine.lines("console")))
         assert PASSWORD not in everything
         assert not (tmp_path / "m" / "console").read_bytes()
+
+
+WRITES = (
+    "touch /data/log; "
+    "echo found $(cat /data/log | wc -l); df -k /data | tail -n 1; stat -c '%a %g' /data; i=0; "
+    "while :; do i=$((i + 1)); echo $i >>/data/log; head -c 300000 /dev/urandom >/data/new; "
+    "mv /data/new /data/old; "
+    "sync; echo synced $i; done"
+)
+
+
+def file_system_id(path: Path) -> bytes:
+    """The UUID in an ext4 superblock."""
+    with path.open("rb") as file:
+        file.seek(1024 + 104)
+        return file.read(16)
+
+
+def test_a_disk_that_outlives_machines(build_pod: BuildPod, tmp_path: Path) -> None:
+    """What was synced is there after a machine died as it wrote; what is not ours is never written to."""
+    writer = replace(
+        container("web", WRITES), security=Security(fs_group=2000), mounts=(Mount("data", "/data"),)
+    )
+    part = container("part", "echo part $(ls /part); ln -sfn / /part/out; sleep 1000")
+    pod = Workload(
+        "test",
+        (writer, replace(part, mounts=(Mount("data", "/part", "a/b"),))),
+        volumes=(Volume("data", Claim("data", 1)),),
+    )
+    built = build_pod(pod)
+    path = tmp_path / "data.raw"
+    user_data = "disk=data=disk0\n"
+
+    def is_synced(line: str) -> bool:
+        return line.startswith("web synced") and int(line.split()[2]) >= 4
+
+    words = disk(path, "disk0", 64 << 20)
+    with booted(built, tmp_path / "1", user_data, words=words) as machine:
+        machine.wait_for("log", is_synced)
+        machine.process.kill()
+        machine.process.wait()
+        assert machine.has_ended()
+        assert said(machine, "web")[0] == "found 0"
+        assert said(machine, "web")[2] == "2775 2000"
+        synced = int(said(machine, "web")[-1].split()[1])
+    made = file_system_id(path)
+
+    with path.open("r+b") as file:
+        file.truncate(128 << 20)
+    with booted(built, tmp_path / "2", user_data, words=words) as machine:
+        machine.wait_for("log", is_synced)
+        found, size, *_ = said(machine, "web")
+        assert int(found.split()[1]) >= synced
+        assert int(size.split()[1]) > 100_000, "it grew with its disk"
+        assert said(machine, "part") == ["part out"]
+        machine.say("stop 2")
+        assert machine.wait_for_end(30) == 0
+    assert file_system_id(path) == made
+    checked = subprocess.run(
+        ["/sbin/e2fsck", "-f", "-n", path], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert checked.returncode == 0, checked.stdout
+    assert "recover" not in checked.stdout
+
+    subprocess.run(
+        ["/sbin/debugfs", "-w", "-f", "-", path],
+        input="rm a/b/out\nrmdir a/b\nsymlink a/b /etc\n",
+        text=True,
+        check=True,
+        timeout=60,
+        capture_output=True,
+    )
+    with booted(built, tmp_path / "3", user_data, words=words) as machine:
+        assert machine.wait_for_end(60) == 0
+        (broken,) = (line for line in machine.lines("control") if line.startswith("broken"))
+        assert broken == (
+            "broken container part cannot start: volume data: the path a/b leads out of the volume"
+        )
+
+    foreign = bytes(5000) + b"someone's data" + bytes(64 << 20)
+    path.write_bytes(foreign)
+    with booted(built, tmp_path / "4", user_data, words=words) as machine:
+        assert machine.wait_for_end(60) == 0
+        assert machine.wait_for("control", "broken").startswith("broken volume data holds no file system")
+        assert not machine.lines("log")
+    assert path.read_bytes() == foreign
+
+
+def test_jobs_that_end(build_pod: BuildPod, tmp_path: Path) -> None:
+    """One ends well at the second try, which its sidecar outlives; others fail, or take too long."""
+    proxy = container("proxy", "trap 'echo ends; exit 0' TERM; while :; do sleep 0.1; done")
+    work = container("work", "mkdir /tried 2>/dev/null && exit 3; ps | grep -c 'echo end[s]'; echo works")
+    also = container("also", "echo also")
+    pod = Workload(
+        "test",
+        (work, also),
+        init=(replace(proxy, sidecar=True),),
+        job=Job(retry=True, most_failures=1),
+        shared_processes=True,
+    )
+    with booted(build_pod(pod), tmp_path / "well", "") as machine:
+        assert machine.wait_for_end(60) == 0
+        told = machine.lines("control")
+        assert told[-2:] == ["stopping", "finished 0"]
+        assert {"exited work 3 1", "exited work 0 0", "exited also 0 0"} <= set(told)
+        assert said(machine, "work") == ["1", "works"]
+        assert said(machine, "proxy") == ["ends"]
+        assert said(machine, "also") == ["also"]
+
+    failing = replace(container("work", "sleep 1; exit 7"))
+    with booted(build_pod(Workload("t", (failing,), job=Job())), tmp_path / "failed", "") as machine:
+        assert machine.wait_for_end(60) == 0
+        assert machine.lines("control")[-1] == "finished 7 container work failed: exit status 7"
+
+    slow = replace(
+        pod, containers=(container("work", "sleep 1000"),), init=(), job=Job(deadline_s=6), grace_s=1
+    )
+    with booted(build_pod(slow), tmp_path / "slow", "") as machine:
+        assert machine.wait_for_end(60) == 0
+        assert machine.lines("control")[-1] == "finished 124 the job took longer than 6 s"
