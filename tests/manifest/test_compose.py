@@ -519,6 +519,7 @@ def test_several_files_are_one_project() -> None:
     ("text", "messages"),
     [
         ("network_mode: host", ["network_mode: `host` is not possible: there is no host that containers share\n  hint: leave it out, and publish ports with `ports`"]),
+        ("network_mode: 'service:db'", ["network_mode: `service:db` is not possible: each service has machines of its own\n  hint: use its name"]),
         ("pid: host", ["pid: is not possible: there is no host that containers share\n  hint: leave it out"]),
         ("devices: [/dev/kvm]", ["devices: is not possible: the machine has none of them\n  hint: leave it out"]),
         ("contaner_name: a", ["contaner_name: is not a known field\n  hint: did you mean `container_name`?"]),
@@ -580,6 +581,8 @@ def test_what_is_wrong_with_a_service(text: str, messages: list[str]) -> None:
     ("text", "messages"),
     [
         ("services: {}", ["compose.yml:1:1: there is no deployment here\n  hint: a manifest begins with name: and containers:"]),
+        ("web: {image: a}", ["compose.yml:1:1: looks like a compose file, but has no mapping `services`\n  hint: write them below services:"]),
+        ("services: [web]", ["compose.yml:1:1: looks like a compose file, but has no mapping `services`\n  hint: write them below services:"]),
         ("services: {web: }", ["compose.yml:1:17: services.web: must be a mapping and is empty\n  hint: give it an image"]),
         ("services: {web: {ports: [80]}}", ["compose.yml:1:12: services.web: has neither `image` nor `build`\n  hint: such as image: nginx:1.27, or build: ."]),
         ("services: {my_web: {image: a}}", ["compose.yml:1:12: services.my_web: `my_web` is not a DNS label: `_` is not allowed\n  hint: use `my-web`"]),

@@ -18,6 +18,7 @@ from i2kit.manifest.compose_types import (
     Size,
     Switch,
     Word,
+    network_mode,
     port_in_short,
     tmpfs_in_short,
     volume_in_short,
@@ -320,13 +321,7 @@ SERVICE = Object(
         accepted("networks", Named(NETWORK_OF), "only services with a network in common can talk"),
         accepted(
             "network_mode",
-            Choice(
-                ("bridge", "default"),
-                (
-                    ("host", _NO_HOST, "leave it out, and publish ports with `ports`"),
-                    ("none", LATER, "leave it out"),
-                ),
-            ),
+            Word(network_mode, "`bridge` or `default`"),
             "the usual one",
         ),
         accepted("links", ListOf(Word(means="`SERVICE[:NAME]`")), "more names of another service, for all"),

@@ -374,6 +374,21 @@ class Short:
         return f"text such as `{self.example}`, or {self.long.words()}"
 
 
+def network_mode(text: str) -> names.Complaint | None:
+    """There is one way for a container to be in a network: with its machine."""
+    if text in ("bridge", "default"):
+        return None
+    kind = text.partition(":")[0]
+    if kind == "host":
+        hint = "leave it out, and publish ports with `ports`"
+        return "`host` is not possible: there is no host that containers share", hint
+    if kind in ("service", "container"):
+        return f"`{shown(text)}` is not possible: each service has machines of its own", "use its name"
+    if kind == "none":
+        return "`none` is not supported yet", "leave it out, and publish no ports"
+    return f"`{shown(text)}` is not known", "leave it out"
+
+
 def port_in_short(text: str) -> Mapping[str, object]:
     """`[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]`, host and container ports also as ranges."""
     rest, slash, protocol = text.partition("/")

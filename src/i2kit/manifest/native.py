@@ -78,6 +78,11 @@ def _something_else(node: MappingNode) -> tuple[str, str] | None:
     if "containers" in node.entries:
         return None
     file = PurePath(node.position.file).stem
+    if file.removeprefix("docker-").startswith("compose") and "name" not in node.entries:
+        return (
+            "looks like a compose file, but has no mapping `services`",
+            "write them below services:",
+        )
     if {"kernel", "init"} <= node.entries.keys():
         return (
             "looks like a LinuxKit template, which is no manifest",
