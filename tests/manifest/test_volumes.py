@@ -417,3 +417,10 @@ def test_check_takes_claims_from_near_files(tmp_path: Path) -> None:
     (tmp_path / "b.yml").unlink()
     (verdict,) = check([str(tmp_path)])
     assert verdict.verdict == "refused"
+
+
+def test_maps_that_are_used_again_and_again_end_in_a_problem() -> None:
+    keys = ", ".join(f"k{index}: x" for index in range(5000))
+    text = POD + "        envFrom: [" + ", ".join(["{configMapRef: {name: many}}"] * 50) + "]\n"
+    found = problem(text, f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: many}}\ndata: {{{keys}}}\n")
+    assert "more than 200,000 variables and files of ConfigMaps and Secrets" in found

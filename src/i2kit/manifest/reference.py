@@ -65,6 +65,33 @@ containers:
 `replicas` is where the first deploy begins, and later ones keep the number that runs; `replicas: 0`
 switches it off, as in Kubernetes. Each Deployment can have one.
 
+Configuration and disks are documents of Kubernetes, for both forms: a `ConfigMap`, a `Secret` and a
+`PersistentVolumeClaim` may be in any of the files. In the i2kit manifest, volumes and initContainers are
+mappings by name, and a disk needs no document of its own:
+
+```yaml
+name: db
+containers:
+  db:
+    image: postgres:17
+    ports: [5432]
+    env: {{ POSTGRES_PASSWORD: {{ valueFrom: {{ secretKeyRef: {{ name: db, key: password }} }} }} }}
+    volumeMounts: [{{ name: data, mountPath: /var/lib/postgresql/data, subPath: pg }}]
+volumes:
+  data: {{ claim: {{ size: 10Gi }} }}
+```
+
+What a Secret holds is in no image, no template and no log: each machine is told it when it starts. A Secret
+that is in none of the files is given with `--secret`, several times if need be, and what is missing is told
+at once:
+
+- `--secret db:password=FILE`: the bytes of the file, as they are, are the value of that key;
+- `--secret db=FOLDER`: one key for each file;
+- `--secret db=FILE`: a Secret document, or lines `KEY=VALUE`; else the bytes of the one key that is needed.
+
+`NAMESPACE/` before the name is for that namespace only. What is given so counts before what is in the files.
+`i2kit check` asks for nothing: a Secret that is missing is a warning there.
+
 A Kubernetes `Service` gives pods a name and an address, whichever form describes them; its selector
 finds the pods of an i2kit manifest by `app: NAME`. Files may hold several documents, YAML or JSON,
 also as a `List`; `-f` takes files, folders and `-`, several times. `i2kit schema` prints a JSON Schema.

@@ -46,6 +46,9 @@ from i2kit.model import (
 )
 
 _LOGIN_KEYS = (".dockerconfigjson", ".dockercfg")
+MAX_VALUES = 200_000
+"""Of all workloads together: as many as keys can be written in a file."""
+
 _TLS_KEYS = ("tls.crt", "tls.key")
 
 
@@ -108,6 +111,8 @@ class _Known:
             )
         self._used: dict[tuple[str, str, str], bytes] = {}
         self._missing: dict[tuple[str, str], _Missing] = {}
+        self._count = 0
+        self._texts: dict[tuple[str, str, str | None], str] = {}
         self._told: set[tuple[str, str, str | None]] = set()
         """Namespace, name, and key of what is missing of ConfigMaps."""
 
@@ -133,9 +138,24 @@ class _Known:
                 else:
                     self._no_key(found, reference)
             return None
+        self._count += 1
+        if self._count > MAX_VALUES:
+            if self._count == MAX_VALUES + 1:
+                message = f"more than {MAX_VALUES:,} variables and files of ConfigMaps and Secrets"
+                self._log.problem(
+                    reference.position, reference.path, message, "name the keys that are needed"
+                )
+            return None
         if found.kind == "Secret":
             self.use(namespace, reference.name, key)
         return found.values[key]
+
+    def text(self, namespace: str, reference: Reference, value: bytes) -> str:
+        """What stands in an image for a variable of a ConfigMap: nothing in it is expanded."""
+        at = namespace, reference.name, reference.key
+        if at not in self._texts:
+            self._texts[at] = value.decode().replace("$", "$$")
+        return self._texts[at]
 
     def use(self, namespace: str, secret: str, key: str) -> None:
         """Remember that a value is needed."""
@@ -206,6 +226,8 @@ class _Known:
 
     def _no_key(self, config: Config, reference: Reference) -> None:
         key = reference.key or ""
+        if self._log.full:
+            return
         if (config.namespace, config.name, key) in self._told:
             return
         self._told.add((config.namespace, config.name, key))
@@ -386,10 +408,7 @@ class _Resolver:
         config = self._known.config(self._namespace, reference)
         if config is None:
             return
-        strange = []
-        for key in config.values.keys() - config.binary:
-            if names.variable(prefix + key):
-                strange.append(key)
+        strange = {key for key in config.values.keys() - config.binary if names.variable(prefix + key)}
         for key in config.values:
             if key in strange or key in config.binary:
                 continue
@@ -420,7 +439,7 @@ class _Resolver:
             self._secrets[SecretKey(reference.name, key)] = None
             return field_word(secret_field(reference.name, key))
         try:
-            return value.decode().replace("$", "$$")
+            return self._known.text(self._namespace, replace(reference, key=key), value)
         except UnicodeDecodeError:
             message = f"the value of `{key}` of ConfigMap `{reference.name}` is no text"
             self._log.problem(*reference.key_place, message, "mount it as a file")

@@ -44,7 +44,8 @@ def mounts(holder: Record, declared: Sequence[str], log: Log) -> tuple[tuple[Mou
     for record in holder.items("volumeMounts"):
         name, path = record.text("name"), record.text("mountPath")
         if name is not None and name not in declared:
-            hint = did_you_mean(name, list(declared)[:100]) or (
+            hint = None if log.full else did_you_mean(name, list(declared)[:100])
+            hint = hint or (
                 f"its volumes: {', '.join(declared[:10])}" if declared else "declare it in volumes:"
             )
             log.problem(record.place("name"), record.at("name"), f"the pod has no volume `{name}`", hint)
