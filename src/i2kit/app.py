@@ -430,11 +430,13 @@ def read(
     return found
 
 
-def check(paths: Sequence[str], *, stdin: IO[bytes] | None = None) -> "tuple[Judgement, ...]":
+def check(
+    paths: Sequence[str], *, stdin: IO[bytes] | None = None, accept: Sequence[str] = ()
+) -> "tuple[Judgement, ...]":
     """Whether each workload of these files would deploy, by itself, and if not, why. Touches nothing."""
     from i2kit import manifest
 
-    return manifest.check(paths, given(paths, stdin))
+    return manifest.check(paths, given(paths, stdin), accept=accept)
 
 
 def given(paths: Sequence[str], stdin: IO[bytes] | None) -> bytes | None:

@@ -84,15 +84,18 @@ def files_option(required: bool) -> Callable[[Command], Command]:
     )
 
 
+accept_option = click.option(
+    "--accept",
+    multiple=True,
+    metavar="PATH",
+    help="A refused field, by its path, or a kind, that is left out with a warning. Repeatable.",
+)
+
+
 def gaps_options(command: Command) -> Command:
     """--secret and --accept: what the files leave open."""
     for option in (
-        click.option(
-            "--accept",
-            multiple=True,
-            metavar="PATH",
-            help="A refused field, by its path, or kind that is left out with a warning. Repeatable.",
-        ),
+        accept_option,
         click.option(
             "--secret",
             "secrets",
@@ -795,10 +798,11 @@ def doctor(output: str) -> int:
 
 @cli.command()
 @files_option(required=True)
+@accept_option
 @output_option
 @tone_options
 @click.pass_obj
-def check(tone: Tone, files: tuple[str, ...], output: str) -> int:
+def check(tone: Tone, files: tuple[str, ...], accept: tuple[str, ...], output: str) -> int:
     """Say which workloads would deploy, and why not the others.
 
     The verdicts are: deploys, deploys with warnings, refused. Each workload is judged by itself, with the
@@ -818,7 +822,7 @@ def check(tone: Tone, files: tuple[str, ...], output: str) -> int:
       helm template . | i2kit check -f -
       i2kit check -f examples/ --output json | jq '.[] | select(.verdict == "refused") | .name'
     """
-    judgements = app.check(files, stdin=sys.stdin.buffer)
+    judgements = app.check(files, stdin=sys.stdin.buffer, accept=accept)
     if output == "json":
         write_json_list(report.judgement_json(one) for one in judgements)
     else:
