@@ -240,6 +240,19 @@ def _register_image(action: str, params: Params, tags: Tags) -> Iterator[Request
         yield tags.request(action, OWN["ec2", "snapshot"] + id_, id_)
 
 
+def _create_volume(action: str, params: Params, tags: Tags) -> Iterator[Request]:
+    resource = f"arn:aws:ec2:{HERE}:volume/*"
+    said = _requested(tag for each in params["TagSpecifications"] for tag in each["Tags"])
+    yield Request(action, resource, said)
+    yield Request("ec2:CreateTags", resource, (*said, ("ec2:CreateAction", "CreateVolume")))
+
+
+def _create_tags(action: str, params: Params, tags: Tags) -> Iterator[Request]:
+    """Only of volumes."""
+    for id_ in params["Resources"]:
+        yield tags.request(action, f"arn:aws:ec2:{HERE}:volume/{id_}", id_, _requested(params["Tags"]))
+
+
 def _of_images(params: Params) -> list[Mapping[str, str]]:
     given = params.get("TagSpecifications", ())
     return [tag for each in given if each["ResourceType"] == "image" for tag in each["Tags"]]
@@ -300,6 +313,10 @@ RULES: Mapping[str, Rule] = {
     "ec2:RegisterImage": _register_image,
     "ec2:DeregisterImage": _one("ImageId", OWN["ec2", "image"]),
     "ec2:DeleteSnapshot": _one("SnapshotId", OWN["ec2", "snapshot"]),
+    "ec2:CreateVolume": _create_volume,
+    "ec2:CreateTags": _create_tags,
+    "ec2:DeleteVolume": _one("VolumeId", f"arn:aws:ec2:{HERE}:volume/"),
+    "ec2:ModifyVolume": _one("VolumeId", f"arn:aws:ec2:{HERE}:volume/"),
     "ec2:GetConsoleOutput": _one("InstanceId", f"arn:aws:ec2:{HERE}:instance/"),
     "ec2:DescribeVpcAttribute": _one("VpcId", f"arn:aws:ec2:{HERE}:vpc/"),
     "logs": _of_logs,
@@ -359,7 +376,10 @@ class Recorder:
             self.tags.learn(parsed["ImageId"], _of_images(params))
         elif model.name == "ListTagsForCertificate" and "Tags" in parsed:
             self.tags.learn(params["CertificateArn"], parsed["Tags"])
+        elif model.name == "CreateVolume" and "VolumeId" in parsed:
+            self.tags.learn(parsed["VolumeId"], parsed.get("Tags", ()))
         listed = [
+            *(("VolumeId", one) for one in parsed.get("Volumes", ())),
             *(("ImageId", one) for one in parsed.get("Images", ())),
             *(("SnapshotId", one) for one in parsed.get("Snapshots", ())),
             *(("InstanceId", vm) for one in parsed.get("Reservations", ()) for vm in one["Instances"]),

@@ -4,7 +4,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from i2kit.model import Amount, Ingress, Metric, Port, Resources, Route, Scaling, SecretKey, Strategy
+from i2kit.model import (
+    Amount,
+    Claim,
+    Ingress,
+    Metric,
+    Port,
+    Resources,
+    Route,
+    Scaling,
+    Scratch,
+    SecretKey,
+    Strategy,
+    Volume,
+)
 from i2kit.providers.aws.design import ingress
 from i2kit.providers.aws.design.ingress import NEW_GROUP, Certificate, Entrance, backends
 from i2kit.providers.aws.design.template import template
@@ -146,6 +159,22 @@ def all_templates() -> Mapping[str, dict[str, Any]]:
             AMI,
             NETWORK,
             PUBLIC_ZONE,
+            OPTIONS,
+        ),
+        # A group for each number, where its volume is; scratch disks go with their machines.
+        "numbered": template(
+            release(
+                "db",
+                replicas=2,
+                stateful=True,
+                volumes=(
+                    Volume("data", Claim("data", 10 << 30, each=True)),
+                    Volume("tmp", Scratch(limit_bytes=2 << 30)),
+                ),
+            ),
+            AMI,
+            NETWORK,
+            PRIVATE_ZONE,
             OPTIONS,
         ),
         # Where its secrets are is told, and no more than that.

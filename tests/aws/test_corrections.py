@@ -736,6 +736,42 @@ def targets_can_be_unhealthy(cloud: Cloud) -> None:
     assert states(cloud) == ["unhealthy"] * 2
 
 
+def machines(cloud: Cloud, *zones: str) -> list[str]:
+    """Instances in these zones."""
+    words = {"ImageId": cloud.image("one"), "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
+    made = [cloud.ec2.run_instances(**words, Placement={"AvailabilityZone": zone}) for zone in zones]
+    return [one["Instances"][0]["InstanceId"] for one in made]
+
+
+def volume(cloud: Cloud, zone: str) -> str:
+    found: str = cloud.ec2.create_volume(AvailabilityZone=zone, Size=1)["VolumeId"]
+    return found
+
+
+@probe
+def a_volume_is_in_one_machine(cloud: Cloud) -> None:
+    one, other = machines(cloud, "us-east-1a", "us-east-1a")
+    id_ = volume(cloud, "us-east-1a")
+    cloud.ec2.attach_volume(VolumeId=id_, InstanceId=one, Device="/dev/sdf")
+    with pytest.raises(ClientError, match="VolumeInUse"):
+        cloud.ec2.attach_volume(VolumeId=id_, InstanceId=other, Device="/dev/sdf")
+
+
+@probe
+def a_volume_stays_in_its_zone(cloud: Cloud) -> None:
+    (one,) = machines(cloud, "us-east-1a")
+    with pytest.raises(ClientError, match="ZoneMismatch"):
+        cloud.ec2.attach_volume(VolumeId=volume(cloud, "us-east-1b"), InstanceId=one, Device="/dev/sdf")
+
+
+@probe
+def a_device_is_one_volume(cloud: Cloud) -> None:
+    (one,) = machines(cloud, "us-east-1a")
+    cloud.ec2.attach_volume(VolumeId=volume(cloud, "us-east-1a"), InstanceId=one, Device="/dev/sdf")
+    with pytest.raises(ClientError, match="already in use"):
+        cloud.ec2.attach_volume(VolumeId=volume(cloud, "us-east-1a"), InstanceId=one, Device="/dev/sdf")
+
+
 @probe
 def a_parameter_is_as_small_as_its_tier(cloud: Cloud) -> None:
     words = {"Type": "SecureString", "Tier": "Standard"}

@@ -14,6 +14,7 @@ import pytest
 from i2kit.errors import InputError, NotReadyError, OperationError, RolloutError
 from i2kit.events import Event, Replicas, Started, ignore
 from i2kit.model import (
+    Claim,
     Deployment,
     Ingress,
     Metric,
@@ -23,6 +24,7 @@ from i2kit.model import (
     Scaling,
     SecretKey,
     SecretValue,
+    Volume,
 )
 from i2kit.providers import Front, Rollback, Scale, Wanted
 from i2kit.providers.aws import AwsProvider
@@ -161,6 +163,7 @@ def with_the_shared_network(cloud: Cloud) -> None:
         kept = replace(first, secrets=(SecretValue("default", "db", "password", value),))
         told = (SecretKey("db", "password"),)
         cloud.do(replace(kept, workload=replace(kept.workload, secrets=told)), **private)
+    with_volumes(cloud, private)
     run = cloud.run()
     run.list(), run.history(WEB), list(run.logs(WEB, container=None, replica=None, follow=False))
     for one in run.images():
@@ -168,6 +171,18 @@ def with_the_shared_network(cloud: Cloud) -> None:
             run.remove_image(one, ignore)
     cloud.do(None)
     assert cloud.run().list() == ()
+
+
+def with_volumes(cloud: Cloud, private: dict[str, Any]) -> None:
+    """One that grows, is taken over by another deployment, and goes."""
+    for name, gib in (("db", 1), ("db", 2), ("other", 2)):
+        mine = Volume("data", Claim("data", gib << 30))
+        cloud.do(cloud.built("a", name, replicas=1, volumes=(mine,)), **private)
+        run = cloud.run(**private)
+        run.volumes = name == "other"
+        if gib == 2:
+            cloud.do(None, f"default/{name}", **private)
+        run.volumes = False
 
 
 def given_up(cloud: Cloud) -> None:

@@ -4,6 +4,7 @@ In the place of TLS and of the metadata service there are a plain connection and
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
@@ -95,3 +96,57 @@ def test_a_refused_call_is_told(emulated: Emulator, session: Any, run: Run) -> N
         "failed: AmazonSSM.GetParametersByPath: 400 AccessDeniedException "
         "not authorized to perform: ssm:GetParametersByPath"
     )
+
+
+def launched(session: Any, zone: str) -> str:
+    ec2 = session.client("ec2")
+    words: dict[str, Any] = {
+        "Architecture": "x86_64",
+        "VirtualizationType": "hvm",
+        "RootDeviceName": "/dev/xvda",
+    }
+    snapshot = ec2.create_snapshot(VolumeId=created(session, zone))["SnapshotId"]
+    mapping = [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot, "VolumeSize": 1}}]
+    image = ec2.register_image(Name=f"i2kit-{snapshot}", BlockDeviceMappings=mapping, **words)["ImageId"]
+    words = {"ImageId": image, "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}
+    made = ec2.run_instances(**words, Placement={"AvailabilityZone": zone})["Instances"][0]
+    return str(made["InstanceId"])
+
+
+def created(session: Any, zone: str) -> str:
+    return str(session.client("ec2").create_volume(AvailabilityZone=zone, Size=1)["VolumeId"])
+
+
+def test_volumes_are_attached_each_by_a_name_of_its_own(session: Any, run: Run) -> None:
+    """Also where that was done before."""
+    machine = launched(session, "us-east-1a")
+    volumes = [created(session, "us-east-1a") for _ in range(2)]
+    for one in (*volumes, volumes[0]):
+        assert run("attach", one, instance=machine) == ""
+    found = session.client("ec2").describe_volumes(VolumeIds=volumes)["Volumes"]
+    names = {one["VolumeId"]: one["Attachments"][0]["Device"] for one in found}
+    assert names == {volumes[0]: "/dev/sdf", volumes[1]: "/dev/sdg"}
+    assert {one["Attachments"][0]["InstanceId"] for one in found} == {machine}
+
+
+def test_a_volume_of_another_machine_is_waited_for(session: Any, run: Run) -> None:
+    """Until that is gone."""
+    ec2 = session.client("ec2")
+    old, new = launched(session, "us-east-1a"), launched(session, "us-east-1a")
+    volume = created(session, "us-east-1a")
+    ec2.attach_volume(VolumeId=volume, InstanceId=old, Device="/dev/sdf")
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(run, "attach", volume, instance=new)
+        with pytest.raises(TimeoutError):
+            running.result(3)
+        ec2.terminate_instances(InstanceIds=[old])
+        assert running.result(60) == ""
+    (found,) = ec2.describe_volumes(VolumeIds=[volume])["Volumes"]
+    assert [one["InstanceId"] for one in found["Attachments"]] == [new]
+
+
+def test_what_cannot_be_attached_is_told(session: Any, run: Run) -> None:
+    machine = launched(session, "us-east-1a")
+    said = run("attach", created(session, "us-east-1b"), instance=machine)
+    assert said.startswith("failed: AttachVolume: 400 InvalidVolume.ZoneMismatch")
+    assert "InvalidVolume.NotFound" in run("attach", "vol-0123456789abcdef0", instance=machine)

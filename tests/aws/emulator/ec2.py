@@ -1,23 +1,27 @@
 """Security groups whose rules hold as given and change in place; interfaces that go with their instance, and
-route tables and gateways with their stack.
+route tables and gateways with their stack. Volumes are attached once.
 
-Sources: AWS::EC2::SecurityGroup in the CloudFormation Template Reference; "Network interfaces" in the EC2
-User Guide.
+Sources: AWS::EC2::SecurityGroup in the CloudFormation Template Reference; "Network interfaces" and "Device
+names for volumes" in the EC2 User Guide; AttachVolume and its errors in the EC2 API Reference.
 """
 
 from typing import Any
 
+from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance
 from moto.ec2.models.internet_gateways import InternetGateway
 from moto.ec2.models.route_tables import RouteTable
 from moto.ec2.models.security_groups import SecurityGroup
+from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 
 _terminate = Instance.terminate
+_attach_anywhere = ElasticBlockStore.attach_volume
 
 
 def install() -> None:
     Instance.terminate = _terminated
+    ElasticBlockStore.attach_volume = _attach
     RouteTable.delete = _delete_table
     InternetGateway.delete = _delete_gateway
     SecurityGroup.create_from_cloudformation_json = classmethod(_create)
@@ -31,6 +35,25 @@ def _terminated(self: Any) -> Any:
     for id_ in primary:
         self.ec2_backend.enis.pop(id_, None)
     return before
+
+
+def _attach(self: Any) -> Any:
+    """AWS: a volume is in one machine at a time, in its own zone, and a device's name is for one volume."""
+    volume_id, instance_id = self._get_param("VolumeId"), self._get_param("InstanceId")
+    device_path = self._get_param("Device")
+    volume, instance = self.ec2_backend.get_volume(volume_id), self.ec2_backend.get_instance(instance_id)
+    if volume.attachment:
+        message = f"{volume_id} is already attached to an instance"
+        raise EC2ClientError("VolumeInUse", message)
+    if volume.zone.name != instance.placement.zone:
+        message = f"The volume '{volume_id}' is not in the same availability zone as instance '{instance_id}'"
+        raise EC2ClientError("InvalidVolume.ZoneMismatch", message)
+    if device_path in instance.block_device_mapping:
+        message = (
+            f"Invalid value '{device_path}' for unixDevice. Attachment point {device_path} is already in use"
+        )
+        raise EC2ClientError("InvalidParameterValue", message)
+    return _attach_anywhere(self)
 
 
 def _delete_table(self: Any, account: str, region: str, /) -> None:

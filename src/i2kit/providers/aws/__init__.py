@@ -37,6 +37,7 @@ class AwsProvider:
     """Whether plans are only looked at: then CloudFormation is asked what it would do, and without a network
     they are made from what this machine saw last."""
     volumes = False
+    """Whether a deployment that goes away takes its volumes with it."""
 
     pace: Any = None
     """How often AWS is asked, as stacks.Pace; None for the usual."""
@@ -55,6 +56,7 @@ class AwsProvider:
 
             reached = session.connect(self._settings.aws)
             self._made = Steps(self._settings, reached, self.ask, self.pace or DEFAULT_PACE)
+        self._made.volumes = self.volumes
         return self._made
 
     def architecture(self, workload: Workload) -> Architecture:

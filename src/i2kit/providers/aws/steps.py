@@ -45,6 +45,7 @@ from i2kit.providers.aws.design import (
 )
 from i2kit.providers.aws.design import ingress as entrances
 from i2kit.providers.aws.design import secrets as sets
+from i2kit.providers.aws.design import volumes as disks
 from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.design.revise import NEW_AMI, Place, Stand
 from i2kit.providers.aws.place import surroundings
@@ -61,6 +62,7 @@ from i2kit.providers.aws.running.ingress import Passage
 from i2kit.providers.aws.running.secrets import Sets
 from i2kit.providers.aws.running.stacks import DEPLOYMENT, Order, Pace, Stack
 from i2kit.providers.aws.running.update import Update
+from i2kit.providers.aws.running.volumes import Volumes
 from i2kit.providers.aws.values import NETWORK_STACK, Ami, Architecture, Link, Options, stack_name
 from i2kit.settings import AwsSettings, Settings
 
@@ -166,6 +168,7 @@ class Steps:
 
     def __init__(self, settings: Settings, reached: Session, ask: bool, pace: Pace) -> None:
         self.settings, self.ask, self.pace = settings, ask, pace
+        self.volumes = False
         self.account = Account(reached)
         self._session = reached
         self._folder = settings.state_dir / "aws" / reached.region
@@ -305,7 +308,7 @@ class Steps:
             raise OperationError("AWS cannot be reached", hint="only new releases can be planned without it")
         there = self.find(key)
         if wanted is None:
-            return Plan(key, None, found, self.removals(key, there))
+            return self.plan_removal(key, found, there)
         if isinstance(wanted, Release):
             return self.plan_release(key, wanted, found, there)
         if there.stack is None or there.stand is None:
@@ -318,9 +321,11 @@ class Steps:
         after = self.changed(there.stand, wanted)
         where = Surroundings(after.record.network, after.record.zone)
         passages = self.passages_again(after.record)
-        if after is not there.stand and (wrong := self.problems(there.stand, after, where)):
+        decided = self.decided(key, after)
+        after = revise.with_volumes(there.stand, after, decided.kept)
+        if after is not there.stand and (wrong := self.problems(there.stand, after, where, decided)):
             raise InputError(wrong)
-        planned = self.planned(key, wanted, found, there, after, where, passages)
+        planned = self.planned(key, wanted, found, there, after, where, decided, passages)
         if isinstance(wanted, Scale) and after.record.release.workload.scaling:
             return replace(planned, **self.sized(there.stack, after, wanted))
         return planned
@@ -330,7 +335,7 @@ class Steps:
         was = self.scaled_to(after)
         if was == wanted.replicas:
             return {"actions": ()}
-        made = Action("scale", f"group of machines {update.GROUP}", f"{was} → {wanted.replicas} machines")
+        made = Action("scale", f"group of machines {template.GROUP}", f"{was} → {wanted.replicas} machines")
         return {"actions": (*_first(stack), made), "notes": ("autoscaling goes on from there",)}
 
     def plan_release(self, key: str, wanted: Release, found: Deployment | None, there: Found) -> Plan:
@@ -347,14 +352,20 @@ class Steps:
         told = kept.planned(before.record if before else None)
         passages = self.passages(wanted, where, chosen)
         links = tuple(one.link for one in passages)
-        place = Place(where.network, where.zone, self.ami(wanted, chosen, before), chosen, told, links)
+        there_now = Volumes(self.account, key).found(wanted.workload)
+        decided = disks.decide(wanted.workload, where.network, there_now)
+        image = self.ami(wanted, chosen, before)
+        place = Place(where.network, where.zone, image, chosen, told, links, decided.kept)
         after = revise.released(before, wanted, place, self.others(key), now())
-        wrong = (*self.problems(before, after, where, place), *_of_ingresses(passages, wanted))
+        wrong = (
+            *self.problems(before, after, where, decided, place),
+            *_of_ingresses(passages, wanted),
+        )
         if wrong:
             raise InputError(wrong)
         if after is not before and chosen.alarms:
             where = replace(where, notes=(*where.notes, *surroundings.notes(self.account, chosen)))
-        return self.planned(key, wanted, found, there, after, where, passages)
+        return self.planned(key, wanted, found, there, after, where, decided, passages)
 
     def passages(self, wanted: Release, where: Surroundings, chosen: Options) -> tuple[Passage, ...]:
         """A release and its Ingresses, as they are and will be."""
@@ -368,6 +379,25 @@ class Steps:
         """The same of what has its Ingresses already, as their stacks say."""
         found = (ingress.again(self.account, one.release, link) for link in one.links)
         return tuple(each for each in found if each)
+
+    def plan_removal(self, key: str, found: Deployment | None, there: Found) -> Plan:
+        """What goes, and which volumes stay."""
+        kept = Volumes(self.account, key).theirs()
+        actions = self.removals(key, there)
+        if self.volumes:
+            lost = "with all that is on it"
+            actions += tuple(Action("remove", f"volume {one.claim} ({one.id})", lost) for one in kept)
+            return Plan(key, None, found, actions)
+        notes = tuple(f"the volume of the claim {one.claim} ({one.id}) stays" for one in kept)
+        return Plan(key, None, found, actions, notes=notes)
+
+    def decided(self, key: str, after: Stand) -> disks.Decision:
+        """What becomes of the volumes of a deployment that is changed."""
+        workload = after.record.release.workload
+        if not any(True for _ in disks.claims(workload)):
+            return disks.Decision()
+        there = Volumes(self.account, key).found(workload)
+        return disks.decide(workload, after.record.network, there)
 
     def plan_offline(self, key: str, wanted: Release) -> Plan:
         """Compared with what this machine saw last, or with nothing."""
@@ -386,7 +416,9 @@ class Steps:
         given = self.settings.aws.certificate
         passages = [ingress.passage(None, wanted, one, network, zone, given) for one in wanted.ingresses]
         links = before.record.links if before else tuple(one.link for one in passages)
-        place = Place(network, zone, found_ami, chosen, told, links)
+        there = {one.claim: one for one in before.record.volumes} if before else {}
+        decided = disks.decide(wanted.workload, network, there)
+        place = Place(network, zone, found_ami, chosen, told, links, decided.kept)
         after = revise.released(before, wanted, place, (), now())
         wrong = (
             *checks.problems(after.record.whole, network, zone, after.record.options),
@@ -407,7 +439,7 @@ class Steps:
             key,
             wanted,
             None,
-            revise.actions(old, after.template),
+            (*_disks(decided), *revise.actions(old, after.template)),
             difference.images(old, after.template),
             cost.estimate(after.template),
             (
@@ -427,6 +459,7 @@ class Steps:
         there: Found,
         after: Stand,
         where: Surroundings,
+        decided: disks.Decision,
         passages: Sequence[Passage] = (),
     ) -> Plan:
         """In words, and with what CloudFormation says where that is wanted."""
@@ -448,11 +481,12 @@ class Steps:
             key,
             wanted,
             found,
-            (*_first(there.stack), *_network(where), *fronts, *actions),
+            (*_first(there.stack), *_network(where), *_disks(decided), *fronts, *actions),
             difference.images(old, after.template),
             _estimate(after, where, ingress.added(passages)),
             (
                 *notes,
+                *decided.notes,
                 *(template.notes(after.record) if after is not before else ()),
                 *_untold(after.record),
             ),
@@ -503,12 +537,17 @@ class Steps:
             return observe.group(self.account, before.record.key, (before.record,)).wanted or None
 
     def problems(
-        self, before: Stand | None, after: Stand, where: Surroundings, place: Place | None = None
+        self,
+        before: Stand | None,
+        after: Stand,
+        where: Surroundings,
+        decided: disks.Decision,
+        place: Place | None = None,
     ) -> tuple[Problem, ...]:
         """All that is wrong with this deployment, as far as that can be told beforehand."""
         one = after.record
         chosen = place.options if place else one.options
-        wrong = [*checks.problems(one.whole, where.network, where.zone, chosen)]
+        wrong = [*checks.problems(one.whole, where.network, where.zone, chosen), *decided.problems]
         if place:
             wrong += surroundings.problems(self.account, one.whole, where, chosen)
             wrong += checks.of_update(before.template, after.template) if before else ()
@@ -598,6 +637,7 @@ class Steps:
             where = surroundings.look(self.account, self.settings.aws, types=types(chosen))
             published = self.published(wanted, chosen, watch)
         kept = Sets(self.account, key, sets.parameters(wanted) if isinstance(wanted, Release) else {})
+        volumes = Volumes(self.account, key)
         after: Stand | None = None
         first = False
         running: Update | None = None
@@ -613,12 +653,20 @@ class Steps:
             if isinstance(wanted, Release):
                 assert published and where and chosen
                 told = kept.placed(before.record if before else None, watch)
-                place = Place(where.network, where.zone, published, chosen, told, links)
+                decided = disks.decide(wanted.workload, where.network, volumes.found(wanted.workload))
+                if decided.problems:
+                    raise InputError(decided.problems)
+                ours = volumes.place(decided, watch)
+                place = Place(where.network, where.zone, published, chosen, told, links, ours)
                 after = revise.released(before, wanted, place, self.others(key), now())
             elif before is None or wanted is None:
                 raise OperationError(f"{key} was removed by somebody else meanwhile")
             else:
                 after = self.changed(before, wanted, watch)
+                decided = self.decided(key, after)
+                if decided.problems:
+                    raise InputError(decided.problems)
+                after = revise.with_volumes(before, after, volumes.place(decided, watch))
             if stack and before and after.record.revision > before.record.revision:
                 numbers = [number for number, _, one in self.attempts(stack) if one.failed]
                 after = revise.numbered(before, after, max(numbers, default=0) + 1)
@@ -647,6 +695,8 @@ class Steps:
         except I2kitError as error:
             if published:
                 self.take_back(key, after, kept, watch)
+                if first:
+                    self.drop(volumes, watch)
             if isinstance(error, RolloutError) and running:
                 raise self.told(error, running) from error
             raise
@@ -663,7 +713,9 @@ class Steps:
             return self.awaited(stack, made, watch)
         except NotReadyError as error:
             if first:
-                raise self.undone(key, error, watch) from error
+                failed = self.undone(key, error, watch)
+                self.drop(volumes, watch)
+                raise failed from error
             raise
 
     def settle(self, one: Record, was: Sequence[Link], watch: Watcher) -> None:
@@ -682,7 +734,7 @@ class Steps:
         """Have a group that AWS scales go on from so many machines."""
         with explained(f"scaling the group of the stack {stack.name}"):
             self.account.autoscaling.set_desired_capacity(
-                AutoScalingGroupName=stack.outputs[update.GROUP], DesiredCapacity=replicas
+                AutoScalingGroupName=stack.outputs[template.GROUP], DesiredCapacity=replicas
             )
 
     def told(self, error: RolloutError, running: Update) -> RolloutError:
@@ -742,6 +794,12 @@ class Steps:
             if found.stack is None and stacks.find(self.account.cloudformation, NETWORK_STACK):
                 watch(Note(f"the shared network {NETWORK_STACK} stays; it costs nothing by itself"))
 
+    def drop(self, volumes: Volumes, watch: Watcher) -> None:
+        """After a failed first deploy, remove the volumes that it made: nothing that counts is on them."""
+        with contextlib.suppress(OperationError):
+            if self.find(volumes.key).stack is None:
+                volumes.remove(volumes.made, watch, self.pace)
+
     def remove(self, key: str, watch: Watcher) -> None:
         name = stack_name(key)
         client = self.account.cloudformation
@@ -751,6 +809,9 @@ class Steps:
         self.leave(key, watch)
         seen.forget(self._folder, name)
         Sets(self.account, key).remove()
+        volumes = Volumes(self.account, key)
+        if self.volumes:
+            volumes.remove(volumes.theirs(), watch, self.pace)
         upkeep.forget(self.account, key, found.stand.record if found.stand else None, watch)
         self.remove_network(watch)
 
@@ -818,6 +879,22 @@ def _token(before: Stand | None, after: Stand) -> str:
 def _held(stack: Stack | None) -> bool:
     """Whether CloudFormation would not take a change set for it now."""
     return stack is not None and not stack.serves and stack.status != "REVIEW_IN_PROGRESS"
+
+
+def _disks(decided: disks.Decision) -> Sequence[Action]:
+    """The volumes that are made or grow."""
+    made = [
+        Action("create", f"volume {one.claim}", f"{one.gib} GiB of {one.type} in {one.zone}")
+        for one in decided.made
+    ]
+    sizes = {one.id: one.gib for one in decided.kept}
+    return [
+        *made,
+        *(
+            Action("change", f"volume {one.claim} ({one.id})", f"{one.gib} → {sizes[one.id]} GiB")
+            for one in decided.grown
+        ),
+    ]
 
 
 def _first(stack: Stack | None) -> Sequence[Action]:

@@ -17,6 +17,9 @@ BOOT_MODES: dict[Architecture, BootMode] = {"x86_64": "uefi-preferred", "arm64":
 ROOT_DEVICE = "/dev/xvda"
 """What our AMIs call the disk that they boot from."""
 
+NUMBER = "i2kit:number"
+"""The tag of groups of one machine that is numbered."""
+
 NETWORK_STACK = "i2kit-network"
 """The one stack that deployments share, where no network was given."""
 
@@ -73,6 +76,17 @@ class Ami:
     def volume_gib(self) -> int:
         """EBS volumes have whole GiB."""
         return max(1, -(-self.size_bytes // (1 << 30)))
+
+
+@dataclass(frozen=True, slots=True)
+class Ebs:
+    """A volume of EBS that outlives machines: the claim that it is for, and where and what it is."""
+
+    claim: str
+    id: str
+    zone: str
+    gib: int
+    type: str = "gp3"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ Prices: us-east-1, in US dollars, of https://aws.amazon.com/{ebs,elasticloadbala
 others quoted them in 2026, noted on 2026-11-21. Machines: see `instances`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from i2kit.providers import CostLine, Estimate
@@ -19,6 +19,8 @@ HOURS = 730
 ADDRESS_USD_PER_HOUR = 0.005
 BALANCER_USD_PER_HOUR = 0.0225
 DISK_USD_PER_GIB = 0.08
+VOLUME_USD_PER_GIB = {"gp3": DISK_USD_PER_GIB, "gp2": 0.10, "st1": 0.045, "sc1": 0.015}
+"""Those of other types cost by what is done with them, too."""
 SNAPSHOT_USD_PER_GIB = 0.05
 ZONE_USD = 0.50
 
@@ -29,8 +31,8 @@ SOURCE = "https://aws.amazon.com/pricing"
 def estimate(template: Mapping[str, Any]) -> Estimate:
     """Of a stack with this template."""
     resources = template["Resources"]
-    made = [*_machines(resources), *_balancers(resources), *_rest(template)]
-    lines = tuple(line for line in made if line.count)
+    made = [*_machines(resources), *_balancers(resources), *_volumes(template), *_rest(template)]
+    lines = tuple(line for line in _joined(made) if line.count)
     return Estimate(lines, PRICES_AS_OF, PRICES_REGION, SOURCE, ", ".join([*_scaled(resources), NOT_COUNTED]))
 
 
@@ -57,6 +59,26 @@ def _machines(resources: Mapping[str, Any], more: int | None = None) -> Iterator
             yield _line(count, f"disk of {gib} GiB", gib * DISK_USD_PER_GIB)
         if any(interface["AssociatePublicIpAddress"] for interface in data["NetworkInterfaces"]):
             yield _line(count, "public IPv4 address of a machine", ADDRESS_USD_PER_HOUR * HOURS)
+
+
+def _joined(lines: Iterable[CostLine]) -> Iterator[CostLine]:
+    """One line of all things of a sort: numbered machines have a group each."""
+    found: dict[tuple[str, float | None], CostLine] = {}
+    for line in lines:
+        each = line.usd / line.count if line.usd and line.count else line.usd
+        sort = (line.what, each)
+        was = found.get(sort)
+        usd = line.usd if was is None or was.usd is None else round(was.usd + (line.usd or 0), 6)
+        found[sort] = CostLine(line.count + (was.count if was else 0), line.what, usd)
+    yield from found.values()
+
+
+def _volumes(template: Mapping[str, Any]) -> Iterator[CostLine]:
+    """That outlive machines."""
+    for one in template.get("Metadata", {}).get("i2kit", {}).get("Volumes", ()):
+        type_ = one.get("type", "gp3")
+        usd = VOLUME_USD_PER_GIB.get(type_)
+        yield _line(1, f"volume of {one['gib']} GiB, {type_}", usd and one["gib"] * usd)
 
 
 def _balancers(resources: Mapping[str, Any]) -> Iterator[CostLine]:

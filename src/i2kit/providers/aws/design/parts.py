@@ -63,8 +63,8 @@ def checked_by_http(port: int) -> Data:
     }
 
 
-def policy(statement: Data) -> Data:
-    return {"Version": "2012-10-17", "Statement": [statement]}
+def policy(*statements: Data) -> Data:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
 def attributes(settings: Mapping[str, str]) -> list[Data]:

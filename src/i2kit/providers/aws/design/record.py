@@ -18,6 +18,7 @@ from i2kit.errors import OperationError
 from i2kit.model import (
     Amount,
     Container,
+    Files,
     MachineImage,
     Metric,
     Port,
@@ -30,10 +31,11 @@ from i2kit.model import (
     ServicePort,
     Strategy,
     TcpSocket,
+    Volume,
     Workload,
 )
 from i2kit.plain import data_of, value_of
-from i2kit.providers.aws.values import Ami, Link, Network, Options, Subnet, Zone
+from i2kit.providers.aws.values import Ami, Ebs, Link, Network, Options, Subnet, Zone
 
 FORMAT = 1
 """Counts up when an older i2kit could not read it."""
@@ -87,6 +89,8 @@ class Record:
     """The set in Parameter Store that its machines read; empty where they read none."""
     links: tuple[Link, ...] = ()
     """The Ingresses that lead to it. Earlier revisions have none of their own."""
+    volumes: tuple[Ebs, ...] = ()
+    """The volumes of its claims."""
     history: tuple["Record", ...] = field(default=())
 
     @property
@@ -244,6 +248,9 @@ def _data(record: Record) -> Data:
                 },
                 "Scaling": _scaling(workload.scaling) if workload.scaling else None,
                 "Facts": dict(workload.facts) or None,
+                "Volumes": [data_of(one) for one in workload.volumes if not isinstance(one.source, Files)]
+                or None,
+                "Stateful": workload.stateful or None,
                 "Containers": [_container(one) for one in workload.containers],
             }
         ),
@@ -262,6 +269,7 @@ def _data(record: Record) -> Data:
         "Services": _services(release.services),
         "Attached": _services(record.attached),
         **({"Secrets": record.secrets} if record.secrets else {}),
+        **({"Volumes": [data_of(one) for one in record.volumes]} if record.volumes else {}),
         # There can be many, and they are much alike.
         **({"Neighbours": _packed(near)} if near else {}),
     }
@@ -372,6 +380,8 @@ def _record(data: Mapping[str, Any]) -> Record:
         strategy=_strategy_of(said["Strategy"]) if "Strategy" in said else Strategy(),
         scaling=_scaling_of(said["Scaling"]) if "Scaling" in said else None,
         facts=tuple(said.get("Facts", {}).items()),
+        volumes=tuple(value_of(Volume, one) for one in said.get("Volumes", ())),
+        stateful=said.get("Stateful", False),
         **{field_: said.get(name, getattr(_PLAIN, field_)) for field_, name in _TIMES},
     )
     nowhere = Path()
@@ -408,6 +418,7 @@ def _record(data: Mapping[str, Any]) -> Record:
         attached=attached,
         implied=data["Implied"],
         secrets=data.get("Secrets", ""),
+        volumes=tuple(value_of(Ebs, one) for one in data.get("Volumes", ())),
     )
 
 

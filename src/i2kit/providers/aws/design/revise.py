@@ -17,7 +17,8 @@ from i2kit.providers import Action, Front, Rollback
 from i2kit.providers.aws.design import ingress, record, template
 from i2kit.providers.aws.design.difference import Change, difference
 from i2kit.providers.aws.design.record import Record
-from i2kit.providers.aws.values import Ami, Link, Network, Options, Zone
+from i2kit.providers.aws.design.volumes import NEW as NEW_VOLUME
+from i2kit.providers.aws.values import Ami, Ebs, Link, Network, Options, Zone
 
 NEW_AMI = "ami-" + "0" * 17
 """Stands for an AMI that is still to be made."""
@@ -66,6 +67,8 @@ class Place:
     secrets: str = ""
     """Record.secrets."""
     links: tuple[Link, ...] = ()
+    volumes: tuple[Ebs, ...] = ()
+    """Record.volumes."""
 
 
 def stand(one: Record) -> Stand:
@@ -107,7 +110,7 @@ def actions(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> tup
 
 
 def action(one: Change) -> Action:
-    reason = "; ".join(one.reasons).replace(NEW_AMI, "a new one")
+    reason = "; ".join(one.reasons).replace(NEW_AMI, "a new one").replace(NEW_VOLUME, "a new volume")
     reason = NEW_OF_INGRESS.sub("a new one", reason)
     verb: Any = "scale" if SCALED.fullmatch(reason) else VERBS.get(one.verb, one.verb)
     return Action(verb, f"{one.noun} {one.id}", reason)
@@ -138,6 +141,7 @@ def released(
         implied=implied,
         secrets=place.secrets,
         links=place.links,
+        volumes=place.volumes,
     )
     if before and was:
         told = {one.key: one for one in was.release.neighbours if one.key not in own}
@@ -155,7 +159,7 @@ def released(
     }
     told_all = _told(fresh, {**seen, **near}, {} if place.zone else _hosts(others))
     after = stand(record.after(was, told_all))
-    if before and was and _machine(before) == _machine(after):
+    if before and was and _same_machines(before, after):
         # A revision is what machines are made of; how many there are and what leads to them is not.
         return stand(replace(told_all, revision=was.revision, created_at=was.created_at, history=was.history))
     return after
@@ -169,9 +173,11 @@ def _counted(workload: Workload, was: Record | None) -> Workload:
     return replace(workload, replicas=workload.scaling.start(replicas))
 
 
-def _machine(one: Stand) -> Any:
-    """What all machines of a group are made of."""
-    return one.template["Resources"]["LaunchTemplate"]
+def _same_machines(one: Stand, other: Stand) -> bool:
+    """Whether machines are made of the same; numbered ones as far as both have them."""
+    ours, theirs = template.machines(one.template), template.machines(other.template)
+    both = ours.keys() & theirs.keys()
+    return bool(both) and all(ours[id_] == theirs[id_] for id_ in both)
 
 
 def fronted(before: Stand, wanted: Front) -> Stand:
@@ -206,7 +212,17 @@ def scaled(before: Stand, replicas: int) -> Stand:
         return before
     workload = replace(was.release.workload, replicas=replicas)
     after = replace(was, release=replace(was.release, workload=workload))
+    if workload.stateful:
+        return replace(stand(after), outputs=before.outputs)
     return Stand(after, template.scaled(before.template, after))
+
+
+def with_volumes(before: Stand, after: Stand, kept: tuple[Ebs, ...]) -> Stand:
+    """The same with these volumes, where anything changes at all."""
+    if after is before or after.record.volumes == kept:
+        return after
+    one = replace(after.record, volumes=kept)
+    return Stand(one, template.of_record(one), after.outputs)
 
 
 def rolled_back(

@@ -15,6 +15,7 @@ from math import ceil
 from typing import NamedTuple
 
 from i2kit.model import Amount, Container, Scaling, Strategy, Workload
+from i2kit.providers.aws.design.volumes import pinned
 from i2kit.providers.aws.values import Options
 
 MOST_PERCENT = 200
@@ -56,7 +57,7 @@ def percentages(workload: Workload) -> Percentages:
     Exact for up to 100 machines. Where their number varies, this holds for each that there can be.
     """
     strategy, scaling = workload.strategy, workload.scaling
-    if strategy.recreate:
+    if strategy.recreate or pinned(workload):
         return RECREATE
     if scaling and scaling.least < scaling.most:
         least, most = _of_range(strategy, scaling.most)
@@ -103,7 +104,7 @@ def notes(workload: Workload, options: Options) -> Iterator[str]:
             "Recreate: AWS takes all machines out at once and starts the new ones as those leave, which can "
             "be before the last one has ended"
         )
-    elif not workload.scaling and workload.replicas:
+    elif not workload.scaling and workload.replicas and not pinned(workload):
         replicas = workload.replicas
         surge, missing = workload.strategy.bounds(replicas)
         least, most = counted(percentages(workload), replicas)

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from i2kit.model import Endpoint, Pairs, Release, Service, Workload
-from i2kit.providers.aws.design import instances, record, rollout, secrets, userdata
+from i2kit.providers.aws.design import instances, record, rollout, secrets, userdata, volumes
 from i2kit.providers.aws.design.balancing import (
     Balancer,
     Listener,
@@ -42,7 +42,17 @@ from i2kit.providers.aws.design.parts import (
     weight,
 )
 from i2kit.providers.aws.design.record import Record
-from i2kit.providers.aws.values import ROOT_DEVICE, Ami, Link, Network, Options, Zone, log_group, stack_name
+from i2kit.providers.aws.values import (
+    NUMBER,
+    ROOT_DEVICE,
+    Ami,
+    Link,
+    Network,
+    Options,
+    Zone,
+    log_group,
+    stack_name,
+)
 
 MAX_BYTES = 51_200
 """Of a template that is handed in with the call."""
@@ -56,6 +66,11 @@ _ENDPOINT = re.compile(r"(?P<service>\S+/\S+) port (?P<port>\d+)(/UDP)?, (?P<rea
 
 MACHINES = "MachineSecurityGroup"
 """The logical id of the machines' security group."""
+
+GROUP = "Group"
+"""The logical id of the group of machines, or how those of groups begin that have one machine each."""
+
+_GROUP = re.compile(rf"{GROUP}\d*")
 
 SCALING = "ScalingByCpu"
 """The logical id of what changes the number of machines."""
@@ -73,9 +88,21 @@ def template(
     """The stack of one deployment's first revision. `checks` tells beforehand whether AWS takes it."""
     implied = record.is_implied(release)
     told = secrets.NEW if release.workload.secrets else ""
-    return of_record(
-        Record(1, "", release, ami, options, network, zone, implied=implied, secrets=told, links=links)
+    kept = volumes.decide(release.workload, network, {}).kept
+    one = Record(
+        1,
+        "",
+        release,
+        ami,
+        options,
+        network,
+        zone,
+        implied=implied,
+        secrets=told,
+        links=links,
+        volumes=kept,
     )
+    return of_record(one)
 
 
 def of_record(one: Record) -> dict[str, Any]:
@@ -94,8 +121,9 @@ def of_record(one: Record) -> dict[str, Any]:
         if zone:
             for service in balancer.services:
                 resources |= records(service, balancer, zone, whole)
-    resources["LaunchTemplate"] = launch_template(one, found)
-    resources["Group"] = group(one, found)
+    for number in numbers(whole.workload):
+        resources[f"LaunchTemplate{_suffix(number)}"] = launch_template(one, found, number)
+        resources[group_id(number)] = group(one, found, number)
     if target := cpu_target(whole, options):
         resources[SCALING] = scaling_policy(whole.workload, target)
     made: Data = {
@@ -104,12 +132,46 @@ def of_record(one: Record) -> dict[str, Any]:
         "Metadata": {},
         "Resources": resources,
         "Outputs": {
-            "Group": {"Description": "The group of machines", "Value": ref("Group")},
+            **group_outputs(whole.workload),
             **endpoint_outputs(whole, found, zone),
             **link_outputs(one.links),
         },
     }
     return recorded(made, one)
+
+
+def numbers(workload: Workload) -> tuple[int | None, ...]:
+    """Of its groups: one of all machines, or one for each number."""
+    return tuple(range(workload.replicas)) if workload.stateful else (None,)
+
+
+def group_id(number: int | None) -> str:
+    """The logical id of a group."""
+    return f"{GROUP}{_suffix(number)}"
+
+
+def is_group(id_: str) -> bool:
+    return _GROUP.fullmatch(id_) is not None
+
+
+def _suffix(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def group_outputs(workload: Workload) -> Data:
+    return {
+        group_id(number): {
+            "Description": "The group of machines" if number is None else f"The group of machine {number}",
+            "Value": ref(group_id(number)),
+        }
+        for number in numbers(workload)
+    }
+
+
+def machines(made: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The launch templates of a template by their ids: what machines are made of."""
+    resources = made["Resources"].items()
+    return {id_: one for id_, one in resources if one["Type"] == "AWS::EC2::LaunchTemplate"}
 
 
 def recorded(made: dict[str, Any], one: Record) -> dict[str, Any]:
@@ -404,13 +466,13 @@ def machine_security_group(
 # --- machines ---------------------------------------------------------------------------------
 
 
-def launch_template(one: Record, found: tuple[Balancer, ...]) -> Data:
+def launch_template(one: Record, found: tuple[Balancer, ...], number: int | None = None) -> Data:
     """One machine. Only what is the same for all of a group, and no secrets."""
     release, ami, network, options = one.release, one.ami, one.network, one.options
     key = release.workload.key
     subnets = network.machine_subnets
     named = [
-        {"Key": "Name", "Value": release.workload.name},
+        {"Key": "Name", "Value": userdata.name_of(release.workload, number)},
         {"Key": "i2kit:deployment", "Value": key},
     ]
     return resource(
@@ -435,7 +497,8 @@ def launch_template(one: Record, found: tuple[Balancer, ...]) -> Data:
                             "VolumeType": "gp3",
                             "DeleteOnTermination": True,
                         },
-                    }
+                    },
+                    *volumes.mapping(release.workload),
                 ],
                 "NetworkInterfaces": [
                     {
@@ -448,7 +511,7 @@ def launch_template(one: Record, found: tuple[Balancer, ...]) -> Data:
                         ],
                     }
                 ],
-                "UserData": {"Fn::Base64": user_data(one, found)},
+                "UserData": {"Fn::Base64": user_data(one, found, number)},
                 "TagSpecifications": [
                     {"ResourceType": kind, "Tags": named}
                     for kind in ("instance", "volume", "network-interface")
@@ -458,7 +521,7 @@ def launch_template(one: Record, found: tuple[Balancer, ...]) -> Data:
     )
 
 
-def user_data(one: Record, found: tuple[Balancer, ...]) -> str | Data:
+def user_data(one: Record, found: tuple[Balancer, ...], number: int | None = None) -> str | Data:
     """Its text, in which CloudFormation fills in the names of this stack's load balancers where needed."""
     own = {
         service.key: f"${{{balancer.id}LoadBalancer.DNSName}}"
@@ -466,7 +529,8 @@ def user_data(one: Record, found: tuple[Balancer, ...]) -> str | Data:
         for service in balancer.services
     }
     told = {**dict(one.options.addresses), **own}
-    text = userdata.render(one.release, one.zone, told, one.options.region, one.secrets)
+    text = userdata.render(one.release, one.zone, told, one.options.region, one.secrets, number)
+    text += "".join(f"{line}\n" for line in volumes.lines(number or 0, one.release.workload, one.volumes))
     return {"Fn::Sub": text} if "${" in text else text
 
 
@@ -478,21 +542,30 @@ def instance_type(release: Release, options: Options) -> str:
     return (fitting or instances.largest(options.architecture)).name
 
 
-def group(one: Record, found: tuple[Balancer, ...]) -> Data:
-    """The machines, replaced when they fail their checks and by each update."""
+def group(one: Record, found: tuple[Balancer, ...], number: int | None = None) -> Data:
+    """The machines, replaced when they fail their checks and by each update.
+
+    With a number it has that one machine, where its volumes are. Groups are updated one at a time, the
+    highest number first.
+    """
     workload = one.release.workload
     arns = [
         *(ref(target_id(balancer, target)) for balancer in found for target in balancer.targets),
         *(arn for each in one.links for _, _, arn in each.targets),
     ]
     labels = {**tags(one.release), "i2kit:image": one.ami.id}
+    if number is not None:
+        labels[NUMBER] = str(number)
+    where = volumes.zone_of(number or 0, workload, one.volumes)
     properties: Data = {
-        **rollout.sizes(workload.scaling, workload.replicas),
-        "VPCZoneIdentifier": [subnet.id for subnet in one.network.machine_subnets],
+        **rollout.sizes(workload.scaling, workload.replicas if number is None else 1),
+        "VPCZoneIdentifier": [
+            subnet.id for subnet in one.network.machine_subnets if where in (None, subnet.zone)
+        ],
         # Not $Latest: there would be nothing to go back to.
         "LaunchTemplate": {
-            "LaunchTemplateId": ref("LaunchTemplate"),
-            "Version": attribute("LaunchTemplate", "LatestVersionNumber"),
+            "LaunchTemplateId": ref(f"LaunchTemplate{_suffix(number)}"),
+            "Version": attribute(f"LaunchTemplate{_suffix(number)}", "LatestVersionNumber"),
         },
         "HealthCheckType": "ELB" if arns else "EC2",
         "HealthCheckGracePeriod": rollout.startup_s(workload) if arns else 0,
@@ -514,11 +587,12 @@ def group(one: Record, found: tuple[Balancer, ...]) -> Data:
     listeners = [
         f"{balancer.id}Listener{listener.number}" for balancer in found for listener in balancer.listeners
     ]
+    before = [group_id(number + 1)] if number is not None and number + 1 < workload.replicas else []
     return resource(
         "AutoScaling::AutoScalingGroup",
         properties,
         UpdatePolicy=policy,
-        **({"DependsOn": listeners} if listeners else {}),
+        **({"DependsOn": [*listeners, *before]} if listeners or before else {}),
     )
 
 
@@ -544,6 +618,7 @@ def notes(one: Record) -> Iterator[str]:
     """What to know of updates and of autoscaling before they happen."""
     workload = one.release.workload
     yield from rollout.notes(workload, one.options)
+    yield from volumes.of_updates(workload)
     yield from _sticky_notes(balancers(one.whole, one.network, one.options.certificate))
     if workload.scaling and (target := cpu_target(one.release, one.options)):
         type_ = instance_type(one.release, one.options)
@@ -598,16 +673,20 @@ def log_group_resource(one: Record) -> Data:
 
 
 def role(one: Record) -> Data:
-    """What a machine may do: write its logs, and read its secrets."""
+    """What a machine may do: write its logs, read its secrets, attach its volumes."""
     place = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}"
     streams = f"{place}:log-group:{log_group(one.key)}:log-stream:*"
-    logs: Data = {
+    logs = {
         "Effect": "Allow",
         "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
         "Resource": {"Fn::Sub": streams},
     }
     machines = {"Service": "ec2.amazonaws.com"}
-    allowed = {"logs": logs, **({"secrets": secrets.statement(one.key)} if one.secrets else {})}
+    allowed: dict[str, list[Data]] = {
+        "logs": [logs],
+        "secrets": [secrets.statement(one.key)] if one.secrets else [],
+        "volumes": volumes.statements(one.key, one.volumes),
+    }
     return resource(
         "IAM::Role",
         {
@@ -615,8 +694,9 @@ def role(one: Record) -> Data:
                 {"Effect": "Allow", "Principal": machines, "Action": "sts:AssumeRole"}
             ),
             "Policies": [
-                {"PolicyName": name, "PolicyDocument": policy(statement)}
-                for name, statement in allowed.items()
+                {"PolicyName": name, "PolicyDocument": policy(*statements)}
+                for name, statements in allowed.items()
+                if statements
             ],
         },
     )

@@ -6,7 +6,7 @@ machines of a group. Never holds secrets: whoever may describe the launch templa
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from i2kit.model import Release, Service, told_facts
+from i2kit.model import Release, Service, Workload, told_facts
 from i2kit.providers.aws.design.balancing import leads
 from i2kit.providers.aws.design.secrets import path
 from i2kit.providers.aws.values import Zone, log_group
@@ -16,15 +16,22 @@ LIMIT_BYTES = 16 << 10
 
 
 def render(
-    release: Release, zone: Zone | None, addresses: Mapping[str, str], region: str, secrets: str = ""
+    release: Release,
+    zone: Zone | None,
+    addresses: Mapping[str, str],
+    region: str,
+    secrets: str = "",
+    number: int | None = None,
 ) -> str:
     """Name, where names are looked up, when it is ready, where logs and secrets are, which services it has.
 
     `addresses` are load balancers' names by the services' keys: what is told where there is no zone.
-    `secrets` is the id of a set in Parameter Store.
+    `secrets` is the id of a set in Parameter Store, `number` that of a machine that is numbered.
     """
     workload = release.workload
-    lines = [f"hostname={workload.name}"]
+    lines = [f"hostname={name_of(workload, number)}"]
+    if number is not None:
+        lines.append("stable=1")
     if zone:
         lines.append(f"search={workload.namespace}.{zone.name} {zone.name}")
     lines += [f"ready_port={port}" for port in ready_ports(release)]
@@ -35,6 +42,11 @@ def render(
     lines += [f"env={name}={value}" for name, value in found.items()]
     lines += told_facts(workload.facts)
     return "\n".join(lines) + "\n"
+
+
+def name_of(workload: Workload, number: int | None) -> str:
+    """What a machine is called; one that is not numbered adds something of its own."""
+    return workload.name if number is None else f"{workload.name}-{number}"
 
 
 def ready_ports(release: Release) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from i2kit.model import Instance
+from i2kit.providers.aws.values import NUMBER
 
 Data = Mapping[str, Any]
 """A part of an answer of AWS, as the SDK has it."""
@@ -41,7 +42,7 @@ def machines(
     images: Mapping[str, str],
     now: datetime,
 ) -> tuple[Machine, ...]:
-    """Of a deployment's groups, the oldest first: that order counts replicas.
+    """Of a deployment's groups, by their numbers, then the oldest first: that order counts replicas.
 
     `vms` by instance id, `targets` by target group; `images` are machine images by AMI.
     """
@@ -63,6 +64,7 @@ def machines(
                 young=started is None or now - started < grace,
             )
             ami = vm.get("ImageId", "")
+            tags = {tag["Key"]: tag["Value"] for tag in group.get("Tags", ())}
             instance = Instance(
                 id=id_,
                 address=vm.get("PrivateIpAddress", ""),
@@ -72,8 +74,9 @@ def machines(
                 state=state,
                 detail=detail,
             )
-            found.append(Machine(instance, ami))
-    return tuple(sorted(found, key=lambda one: (one.instance.started_at, one.instance.id)))
+            found.append((int(tags.get(NUMBER, 0)), Machine(instance, ami)))
+    found.sort(key=lambda one: (one[0], one[1].instance.started_at, one[1].instance.id))
+    return tuple(machine for _, machine in found)
 
 
 def state_of(member: Data, vm: Data, health: Sequence[Data], *, young: bool) -> tuple[State, str]:

@@ -195,11 +195,11 @@ class _Wait:
 
     def not_launched(self) -> str:
         """Why there are fewer machines than wanted."""
-        group = self.stack.outputs.get("Group")
+        groups = [one for id_, one in self.stack.outputs.items() if template.is_group(id_)]
         current = stacks.find(self.account.cloudformation, self.stack.id)
         if current is None:
             raise OperationError(f"{self.record.key} was removed by another command")
-        return launch_failure(self.account, group) if group else ""
+        return next(filter(None, (launch_failure(self.account, one) for one in groups)), "")
 
     def given_up(self, ready: int, wanted: int, detail: str) -> OperationError:
         key = self.record.key
@@ -476,6 +476,7 @@ def _deployment(stack: Stack, known: Record | None, found: Group) -> Deployment:
         containers=tuple(one.name for one in known.release.workload.containers) if known else (),
         labels=known.release.workload.labels if known else template.labels_of(stack.tags),
         services=known.written if known else (),
+        volumes=tuple(one.claim for one in known.volumes) if known else (),
     )
 
 

@@ -17,14 +17,11 @@ from i2kit.errors import OperationError
 from i2kit.events import Replicas, Watcher
 from i2kit.model import Instance
 from i2kit.providers.aws.access.account import Account
-from i2kit.providers.aws.design import rollout
+from i2kit.providers.aws.design import rollout, template
 from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.running import observe
 from i2kit.providers.aws.running.health import Machine
 from i2kit.providers.aws.running.stacks import Pace
-
-GROUP = "Group"
-"""The logical id of the group in our templates."""
 
 
 @dataclass(slots=True)
@@ -82,7 +79,11 @@ class Update:
             self.watch(Replicas(self.record.key, found.wanted, instances))
         stuck = self._stuck(found, machines, now)
         if stuck and self.suspect is None:
-            group = next(one["PhysicalResourceId"] for one in events if one["LogicalResourceId"] == GROUP)
+            group = next(
+                one["PhysicalResourceId"]
+                for one in reversed(events)
+                if template.is_group(one["LogicalResourceId"])
+            )
             said = observe.launch_failure(self.account, group)
             return f"{stuck} ({said})" if said else stuck
         return stuck
@@ -133,6 +134,6 @@ def _words(one: Instance) -> str:
 
 def is_replacing(events: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the group is being changed, as a stack's events say, oldest first, and still for the better."""
-    own = [one["ResourceStatus"] for one in events if one["LogicalResourceId"] == GROUP]
+    own = [one["ResourceStatus"] for one in events if template.is_group(one["LogicalResourceId"])]
     back = any("ROLLBACK_IN_PROGRESS" in one["ResourceStatus"] for one in events)
     return bool(own) and own[-1] == "UPDATE_IN_PROGRESS" and not back

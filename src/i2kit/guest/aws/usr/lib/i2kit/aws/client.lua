@@ -93,6 +93,7 @@ function client.identity(region)
     return {
         region = region,
         domain = ask("services/domain"):match("%S+"),
+        instance = ask("instance-id"):match("%S+"),
         key_id = assert(field(found, "AccessKeyId"), "the role has no credentials"),
         secret = assert(field(found, "SecretAccessKey"), "the role has no credentials"),
         token = assert(field(found, "Token"), "the role has no credentials"),
