@@ -48,47 +48,69 @@ def dhcp(about: str) -> bytes:
 
 
 def frames() -> dict[str, bytes]:
-    """What Mallory sends, by name: `honest …` has to arrive at Alice, anything else has not."""
+    """What Mallory sends, by name: `honest …` has to get through, anything else has not."""
     mac, ip = MALLORY
     return {
         "honest arp": ethernet(mac, EVERYBODY, 0x806, arp(mac, ip)),
-        "honest udp": ethernet(mac, ALICE[0], 0x800, udp(ip, ALICE[1], (9, 9), b"hi")),
+        "honest udp": ethernet(mac, network.HARDWARE, 0x800, udp(ip, ALICE[1], (9, 9), b"hi")),
         "honest dhcp": ethernet(
             mac, EVERYBODY, 0x800, udp("0.0.0.0", "255.255.255.255", (68, 67), dhcp(mac))
         ),
         "arp for another": ethernet(mac, EVERYBODY, 0x806, arp(mac, ALICE[1])),
         "arp for the gateway": ethernet(mac, EVERYBODY, 0x806, arp(mac, "10.77.0.1")),
         "arp from another's hardware": ethernet(ALICE[0], EVERYBODY, 0x806, arp(mac, ip)),
-        "ip of another": ethernet(mac, ALICE[0], 0x800, udp("10.77.0.1", ALICE[1], (9, 9), b"hi")),
+        "ip of another": ethernet(mac, network.HARDWARE, 0x800, udp("10.77.0.1", ALICE[1], (9, 9), b"hi")),
+        "udp past the gateway": ethernet(mac, ALICE[0], 0x800, udp(ip, ALICE[1], (9, 9), b"hi")),
         "dhcp about another": ethernet(
             mac, EVERYBODY, 0x800, udp("0.0.0.0", "255.255.255.255", (68, 67), dhcp(ALICE[0]))
         ),
         "dhcp about another, by address": ethernet(
             mac, EVERYBODY, 0x800, udp(ip, "255.255.255.255", (68, 67), dhcp(ALICE[0]))
         ),
-        "ipv6": ethernet(mac, ALICE[0], 0x86DD, bytes(60)),
+        "ipv6": ethernet(mac, EVERYBODY, 0x86DD, bytes(60)),
         "lldp from another's hardware": ethernet(ALICE[0], LLDP, 0x88CC, bytes(60)),
     }
 
 
+def know(vm: tuple[str, str]) -> None:
+    """Have the gateway know a VM's hardware address, which would have to be asked for."""
+    run(["ip", "neigh", "replace", vm[1], "lladdr", vm[0], "dev", network.BRIDGE])
+
+
 def send_all() -> None:
-    """Print which frames got from Mallory to Alice; then, whether what is for Alice still gets to her."""
+    """Print what of Mallory got to the gateway or to Alice; then, what is for Alice still gets to her."""
     network.make()
     mallory = network.open_tap("vm1.0", *MALLORY)
     alice = network.open_tap("vm2.0", *ALICE)
-    for name, frame in frames().items():
-        received(alice)
-        os.write(mallory, VNET_HEADER + frame)
-        if frame in received(alice):
-            print(name)
+    know(ALICE)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as bridge:
+        bridge.bind((network.BRIDGE, 0))
+        bridge.setblocking(False)
+        for name, frame in frames().items():
+            received(alice)
+            heard(bridge)
+            os.write(mallory, VNET_HEADER + frame)
+            if frame in [*received(alice), *heard(bridge)]:
+                print(name)
     third = network.open_tap("vm3.0", "52:54:00:4d:03:01", "10.77.3.1")
-    letter = ethernet("52:54:00:4d:03:01", ALICE[0], 0x800, udp("10.77.3.1", ALICE[1], (9, 9), b"for Alice"))
+    letter = ethernet(
+        "52:54:00:4d:03:01", network.HARDWARE, 0x800, udp("10.77.3.1", ALICE[1], (9, 9), b"for Alice")
+    )
     received(mallory)
     os.write(third, VNET_HEADER + letter)
-    if letter in received(alice):
+    if any(b"for Alice" in one for one in received(alice)):
         print("Alice has her letter")
-    if letter in received(mallory):
+    if any(b"for Alice" in one for one in received(mallory)):
         print("Mallory has her letter")
+
+
+def heard(bridge: socket.socket) -> list[bytes]:
+    found = []
+    while True:
+        try:
+            found.append(bridge.recv(65536))
+        except BlockingIOError:
+            return found
 
 
 def received(tap: int) -> list[bytes]:

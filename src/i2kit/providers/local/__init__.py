@@ -8,10 +8,10 @@ In: Releases. Out: VMs behind HAProxy, with DNS, in a network namespace of their
     └─ supervisor (first process of user+net+pid namespaces; makes `desired.json` true)
        └─ dnsmasq, HAProxy, QEMU × N
 
-What to do is decided in `desired`, `plan`, `rollout`, `scaling`, `vm`, `haproxy`, `ingress`, `dns` and
-`userdata`, which do no I/O; `supervisor`, `machine`, `balancer`, `network`, `metadata`, `keeper` and `client`
-do it. Commands order and watch: whether a rollout has failed, and what becomes of it, is the supervisor's to
-say.
+What to do is decided in `desired`, `plan`, `rollout`, `scaling`, `vm`, `haproxy`, `ingress`, `firewall`,
+`dns` and `userdata`, which do no I/O; `supervisor`, `machine`, `balancer`, `network`, `udp`, `outside`,
+`metadata`, `keeper` and `client` do it. Commands order and watch: whether a rollout has failed, and what
+becomes of it, is the supervisor's to say.
 """
 
 import heapq

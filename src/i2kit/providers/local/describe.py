@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from i2kit.providers.local import claims, ingress, jobs
+from i2kit.providers.local import claims, firewall, ingress, jobs
 from i2kit.providers.local.desired import INGRESS, Desired, ServiceRecord, Wanted, in_front
 from i2kit.providers.local.machine import Vm
 
@@ -49,7 +49,7 @@ def deployment(
         ],
         "complete": complete,
         "stuck": stuck,
-        "endpoints": [*endpoints(records), *routed],
+        "endpoints": [*endpoints(state, records), *routed],
         "unpublished": sorted(
             port.host_port
             for record in (*records, *gates)
@@ -66,10 +66,12 @@ def deployment(
     }
 
 
-def endpoints(records: Iterable[ServiceRecord]) -> Iterator[dict[str, Any]]:
+def endpoints(state: Desired, records: Iterable[ServiceRecord]) -> Iterator[dict[str, Any]]:
     """Where the ports of services answer on this machine."""
     for record in records:
         for port in record.ports:
+            if not firewall.is_published(state, record.key, port.number, port.protocol):
+                continue
             scheme = "http" if port.http else port.protocol.lower()
             yield {
                 "url": f"{scheme}://127.0.0.1:{port.host_port}",

@@ -21,6 +21,7 @@ from i2kit.providers.local import (
     certificates,
     desired,
     dns,
+    firewall,
     haproxy,
     ingress,
     network,
@@ -94,6 +95,8 @@ class Exposure:
         self._datagrams = Datagrams(spawn)
         self._certified: tuple[tuple[tuple[Certified, ...], Pairs], str | None, str] | None = None
         """What HAProxy's certificates were made of, and what was made."""
+        self._needed: Collection[Heard] = ()
+        self._rules = ""
         self._told: Mapping[str, tuple[str, ...]] = {}
         """What dnsmasq was told of names outside."""
         self._listeners: dict[Heard, socket.socket] = {}
@@ -117,12 +120,15 @@ class Exposure:
     def update(self, wanted: Desired, vms: Collection[Vm]) -> None:
         """Listen, balance and answer names as services and VMs now are."""
         needed: set[Heard] = set()
+        self._needed = needed
         self.unpublished.clear()
+        self.enforce(wanted)
         for record in wanted.services:
             for port in record.ports:
-                needed.add(("host", port.host_port, port.protocol))
-                if not self.open_host_port(port.host_port, port.protocol):
-                    self.unpublished.add(port.host_port)
+                if firewall.is_published(wanted, record.key, port.number, port.protocol):
+                    needed.add(("host", port.host_port, port.protocol))
+                    if not self.open_host_port(port.host_port, port.protocol):
+                        self.unpublished.add(port.host_port)
                 if self._in_namespace:
                     key = (record.vip, port.number, port.protocol)
                     needed.add(key)
@@ -135,6 +141,13 @@ class Exposure:
         for key in set(self._listeners) - needed:
             self._listeners.pop(key).close()
         self.name(wanted, vms)
+
+    def enforce(self, wanted: Desired) -> None:
+        """Have the kernel let through what policies allow, from now on."""
+        rules = firewall.rules(wanted)
+        if self._in_namespace and rules != self._rules:
+            network.enforce(rules)
+            self._rules = rules
 
     def balance(self, wanted: Desired, vms: Collection[Vm]) -> None:
         """Have HAProxy serve what there is. Which slots are on is told by `switch` while it runs."""
@@ -188,13 +201,15 @@ class Exposure:
 
     def _listeners_of(self, record: ServiceRecord, number: int) -> tuple[int, ...]:
         """Those of a service port, on the host and in the network of the VMs."""
-        published = [
+        keys: list[Heard] = [
             ("host", one.host_port, one.protocol)
             for one in record.ports
             if (one.number, one.protocol) == (number, "TCP")
         ]
-        keys: list[Heard] = [*published, (record.vip, number, "TCP")]
-        return tuple(self._listeners[key].fileno() for key in keys if key in self._listeners)
+        keys.append((record.vip, number, "TCP"))
+        return tuple(
+            self._listeners[key].fileno() for key in keys if key in self._needed and key in self._listeners
+        )
 
     def _gate(self, wanted: Desired) -> haproxy.Gate | None:
         """What all Ingresses share."""
@@ -207,6 +222,8 @@ class Exposure:
             if target is None:
                 return haproxy.NOBODY
             where = (target.service, target.number)
+            if not firewall.is_routed(wanted, *where):
+                return haproxy.FORBIDDEN
             if where in requests:
                 return _frontend_name(*where)
             return _routed_name(*where) if where in self._routed else haproxy.NOTHING
@@ -286,7 +303,7 @@ class Exposure:
                 machines = tuple(self._machines(wanted, record.key, port, vms))
                 keys: list[Heard] = [("host", port.host_port, "UDP"), (record.vip, port.number, "UDP")]
                 sticky = _sticky_s(wanted, record.key) is not None
-                for key in (key for key in keys if key in self._listeners):
+                for key in (key for key in keys if key in self._needed and key in self._listeners):
                     fd = self._listeners[key].fileno()
                     ports[f"{key[0]}:{key[1]}"] = Led(fd, machines, sticky)
         self._datagrams.lead(ports)

@@ -82,6 +82,9 @@ NOBODY = "ingress:nobody"
 NOTHING = "ingress:nothing"
 """The backend of a service that there is not."""
 
+FORBIDDEN = "ingress:forbidden"
+"""The backend of a service that Ingresses may not call."""
+
 LOCALHOST = ".localhost"
 PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 """What a request's path has as it is; all else is there as %XX."""
@@ -175,6 +178,7 @@ def _gate(gate: Gate) -> list[str]:
     for name, status, text in (
         (NOBODY, 404, "no Ingress has a rule for this host and path"),
         (NOTHING, 503, "the service of this Ingress is not here"),
+        (FORBIDDEN, 503, "a NetworkPolicy does not let Ingresses call this service"),
     ):
         lines += ["", f"backend {name}", "  mode http"]
         lines.append(f"  http-request return status {status} content-type text/plain string {quoted(text)}")

@@ -22,7 +22,20 @@ BRIDGE = "br0"
 OUTSIDE = "ext0"
 """The interface that slirp4netns or pasta makes."""
 
+HARDWARE = "52:54:00:4d:00:01"
+"""The gateway's: a bridge that was not given one takes another with each VM, and what VMs know is wrong."""
+
 METADATA = "169.254.169.254"
+
+SETTINGS = {
+    "ip_forward": "1",
+    f"conf/{BRIDGE}/proxy_arp_pvlan": "1",
+    "conf/all/send_redirects": "0",
+    f"conf/{BRIDGE}/send_redirects": "0",
+}
+"""The gateway passes on what VMs say to each other. Ports of the bridge are isolated, so there is no other
+way, past the rules, and nobody is told of one.
+"""
 
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
@@ -34,13 +47,16 @@ def make() -> None:
     commands = [
         "link set lo up",
         f"addr add {METADATA}/32 dev lo",
-        f"link add {BRIDGE} type bridge",
+        f"link add {BRIDGE} address {HARDWARE} type bridge",
         f"addr add {GATEWAY}/16 dev {BRIDGE}",
         f"link set {BRIDGE} up",
         f"route add local {SUBNET}.{VIP_SUBNET}.0/24 dev lo",
     ]
     run(["ip", "-batch", "-"], stdin=("\n".join(commands) + "\n").encode())
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    for name, value in SETTINGS.items():
+        Path("/proc/sys/net/ipv4", name).write_text(value)
+    # The kernel would think up to 0.8 s before it answers for another.
+    run(["ip", "ntable", "change", "name", "arp_cache", "dev", BRIDGE, "proxy_delay", "0"])
     rules = f"""
 table ip i2kit {{
   chain forward {{
@@ -90,6 +106,11 @@ add element bridge i2kit vms {{ {name} : jump {name} }}
 """
 
 
+def enforce(rules: str) -> None:
+    """Have these rules of nftables from now on."""
+    run(["nft", "-f", "-"], stdin=rules.encode())
+
+
 def open_tap(name: str, mac: str, address: str) -> int:
     """A new tap device on the bridge, as a file descriptor; it vanishes when the last copy is closed.
 
@@ -110,7 +131,8 @@ def open_tap(name: str, mac: str, address: str) -> int:
     run(["nft", "-f", "-"], stdin=guard_of(name, mac, address).encode())
     run(["ip", "link", "set", name, "master", BRIDGE])
     # The bridge learns from some frames before any rule sees them: it is told instead.
-    run(["ip", "link", "set", name, "up", "type", "bridge_slave", "learning", "off", "flood", "off"])
+    alone = ["learning", "off", "flood", "off", "isolated", "on"]
+    run(["ip", "link", "set", name, "up", "type", "bridge_slave", *alone])
     run(["bridge", "fdb", "replace", mac, "dev", name, "master", "static"])
     return fd
 

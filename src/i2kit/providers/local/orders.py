@@ -12,7 +12,7 @@ from urllib.parse import quote
 from i2kit.errors import InputError, OperationError, Position, Problem
 from i2kit.model import Claim, Ingress, Release, Revision, SecretValue, Service, Workload
 from i2kit.providers import Front, Rollback, Scale
-from i2kit.providers.local import certificates, claims, desired
+from i2kit.providers.local import certificates, claims, desired, firewall
 from i2kit.providers.local.claims import KeptVolume
 from i2kit.providers.local.desired import (
     MAX_REPLICAS,
@@ -64,6 +64,11 @@ def order_for(
         _check_disks(state, order, most, wanted.workload, here)
         _check_node_ports(state, order, wanted.services)
         problems = [*_unusable(wanted.ingresses, wanted.secrets), *_beyond(wanted, here.obstacle)]
+        problems += [
+            Problem(f"NetworkPolicy `{policy.name}`: `{cidr}` is no network", policy.position)
+            for policy in wanted.policies
+            for cidr in firewall.wrong_networks(policy)
+        ]
         if problems:
             raise InputError(problems)
         return order
