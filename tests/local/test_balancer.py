@@ -1,15 +1,19 @@
 """HAProxy as a process, the real one."""
 
+import http.server
 import os
 import signal
+import socket
 import subprocess
+import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from i2kit.providers.local import haproxy
+from i2kit.providers.local import haproxy, network
 from i2kit.providers.local.balancer import Balancer
 
 
@@ -82,3 +86,61 @@ def test_what_could_not_be_written_is_configured_by_the_next_try(balancer: Balan
     assert first and balancer.pid != first
     os.waitpid(first, 0)
     balancer.ended(first)
+
+
+class Named(http.server.BaseHTTPRequestHandler):
+    """Answers with its port."""
+
+    def do_GET(self) -> None:
+        assert isinstance(self.server, http.server.HTTPServer)
+        body = str(self.server.server_port).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def servers() -> Iterator[list[int]]:
+    made = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Named) for _ in range(4)]
+    for one in made:
+        threading.Thread(target=one.serve_forever, daemon=True).start()
+    yield [one.server_port for one in made]
+    for one in made:
+        one.shutdown()
+        one.server_close()
+
+
+@pytest.mark.parametrize("requests", [True, False])
+def test_a_caller_keeps_its_slot_over_a_reload_and_leaves_one_that_drains(
+    balancer: Balancer, servers: list[int], requests: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        slots = tuple(haproxy.Server(f"s{port}", "127.0.0.1", port, on=True) for port in servers)
+        front = haproxy.Frontend("web", requests, (listener.fileno(),), slots, sticky_s=600)
+        memory = network.unused_port()
+        text = haproxy.render((front,), stats_fd=balancer.stats_fd, check=False, memory_port=memory)
+
+        def ask() -> str:
+            host, port = listener.getsockname()
+            with urllib.request.urlopen(f"http://{host}:{port}/", timeout=10) as answer:
+                told: str = answer.read().decode()
+            return told
+
+        balancer.configure(text, "first", [listener.fileno()])
+        first = ask()
+        assert {ask() for _ in range(12)} == {first}
+        for shape in ("second", "third"):
+            before = balancer.pid
+            balancer.configure(text, shape, [listener.fileno()])
+            assert before
+            os.waitpid(before, 0)
+            balancer.ended(before)
+            assert {ask() for _ in range(6)} == {first}
+        balancer.drain("web", f"s{first}")
+        balancer.forget("web", f"s{first}")
+        second = ask()
+        assert second != first and {ask() for _ in range(12)} == {second}

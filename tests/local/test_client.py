@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from i2kit.errors import OperationError
-from i2kit.events import Event, Note
+from i2kit.events import Event, Note, ignore
+from i2kit.model import NetworkPolicy, Selector
 from i2kit.providers.local import LocalProvider, client
+from i2kit.providers.local.desired import Desired, admit, order_of, to_json
 from i2kit.settings import Settings
 
 from .releases import release
@@ -53,6 +55,17 @@ def test_a_supervisor_of_another_version_is_ended(
             ours.deployments(events.append)
         assert old.wait(10) == -signal.SIGKILL
     assert [event for event in events if isinstance(event, Note) and "another version" in event.message]
+
+
+def test_nothing_is_brought_back_where_its_policies_would_not_hold(settings: Settings) -> None:
+    ours = client.Client(replace(settings, network="user", accelerator="tcg"))
+    policy = NetworkPolicy("closed", Selector(), ingress=())
+    state = admit(Desired(), order_of(replace(release(), policies=(policy,))))
+    ours.layout.desired.parent.mkdir()
+    ours.layout.desired.write_text(to_json(state))
+    with pytest.raises(OperationError, match="NetworkPolicy default/closed would not hold"):
+        ours.deployments(ignore)
+    assert not ours.layout.keeper_lock.exists()
 
 
 def test_machines_here_are_amd64_whatever_is_built_for_others(settings: Settings) -> None:

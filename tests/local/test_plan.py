@@ -6,7 +6,17 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i2kit.model import Amount, Deployment, MachineImage, Release, Strategy
+from i2kit.model import (
+    Amount,
+    Deployment,
+    Ingress,
+    MachineImage,
+    Release,
+    Route,
+    Service,
+    ServicePort,
+    Strategy,
+)
 from i2kit.providers import Plan
 from i2kit.providers.local import plan
 from i2kit.providers.local.desired import MAX_REPLICAS, MAX_SLOTS, Desired, Policy, Wanted, admit, order_of
@@ -321,3 +331,14 @@ def test_numbered_vms_come_to_what_is_wanted_and_no_number_is_ever_there_twice()
             elif one and turn < 50 and random.random() < 0.2:
                 running.remove(one)  # killed
         assert is_complete(goal, running)
+
+
+def test_what_means_less_here_is_noted() -> None:
+    front = Service("web", (("app", "web"),), (ServicePort(80, 80),), sources=("192.0.2.0/24",))
+    one = Ingress("shop", (("", (Route("/", False, "web", 80),)),), certificate="arn:aws:acm:x")
+    made = plan.plan("default/web", replace(release("web", services=(front,)), ingresses=(one,)), None)
+    assert made.notes == (
+        "service default/web: who may call it counts for nothing here, nobody but this machine can",
+        "Ingress default/shop: its certificate is a cloud's, there is no HTTPS here",
+    )
+    assert plan.plan("default/web", release("web"), None).notes == ()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from i2kit.providers.local import control, processes
+from i2kit.providers.local.haproxy import MEMORY
 
 Spawn = Callable[[Sequence[str], Sequence[int]], subprocess.Popen[bytes]]
 
@@ -81,7 +82,7 @@ class Balancer:
         aside = self._config.with_suffix(".new")
         aside.write_text(text)
         aside.replace(self._config)
-        words = ["haproxy", "-db", "-q", "-f", str(self._config)]
+        words = ["haproxy", "-db", "-q", "-L", MEMORY, "-f", str(self._config)]
         if finish:
             words += ["-sf", str(finish.pid)]
             self._leaving[finish.pid] = finish
@@ -124,6 +125,13 @@ class Balancer:
     def drain(self, backend: str, server: str) -> None:
         """Send nothing new there; what runs may finish."""
         self.command(f"set server {backend}/{server} state drain")
+
+    def forget(self, backend: str, server: str) -> None:
+        """Callers that keep to this slot may have another: draining does not send them away."""
+        for line in self.command(f"show servers state {backend}").splitlines():
+            words = line.split()
+            if words[3:4] == [server]:
+                self.command(f"clear table {backend} data.server_id eq {words[2]}")
 
     def seen(self) -> Sequence[Seen]:
         """All slots as HAProxy sees them now."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from i2kit.errors import OperationError
 from i2kit.events import Note, Watcher
-from i2kit.providers.local import capabilities, control, desired
+from i2kit.providers.local import capabilities, certificates, control, desired
 from i2kit.providers.local.layout import ALREADY_RUNS, Layout
 from i2kit.settings import Settings
 
@@ -106,6 +106,12 @@ class Client:
             self.ask({"do": "status"})
             return
         found = capabilities.inspect_with(self._settings, machine, watch)
+        policies = self.noted().policies
+        if policies and found.network == "user":
+            raise OperationError(
+                f"NetworkPolicy {policies[0].key} would not hold: {found.network_reason}",
+                hint="mend that (see `i2kit doctor`), then try again",
+            )
         for folder in (self.layout.state_dir, self.layout.run_dir):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         words = [sys.executable, "-P", "-m", "i2kit.providers.local.keeper"]
@@ -172,6 +178,7 @@ class Client:
                     time.sleep(0.005)
                 fcntl.flock(lock, fcntl.LOCK_UN)
         # What those that were killed could not take away.
+        certificates.remove(self.layout.certificates)
         for path in self.layout.left_by_keeper():
             path.unlink(missing_ok=True)
 

@@ -49,6 +49,9 @@ SLOTS_AT_ONCE = 8
 """Slots are made known to HAProxy by so many, and not taken back: few changes of number reload it."""
 
 
+MEMORY_PORT = 10000
+"""Of the loopback address of the VMs' network, which is ours alone."""
+
 Heard = tuple[str, int, Protocol]
 """A place where we listen: an address of the deployments' network, or `host`; port; protocol."""
 
@@ -95,6 +98,9 @@ class Exposure:
         self._datagrams = Datagrams(spawn)
         self._certified: tuple[tuple[tuple[Certified, ...], Pairs], str | None, str] | None = None
         """What HAProxy's certificates were made of, and what was made."""
+        self._sticky: frozenset[str] = frozenset()
+        """The backends whose callers keep to a slot, and those of their slots that are to be left."""
+        self._leaving: set[tuple[str, str]] = set()
         self._needed: Collection[Heard] = ()
         self._rules = ""
         self._told: Mapping[str, tuple[str, ...]] = {}
@@ -158,9 +164,18 @@ class Exposure:
             replace(one, servers=tuple(replace(server, on=False) for server in one.servers))
             for one in frontends
         )
+        self._sticky = frozenset(one.name for one in frontends if one.sticky_s)
+        self._leaving = {one for one in self._leaving if one[0] in self._sticky}
+        memory_port = MEMORY_PORT if self._in_namespace else None
         gate = self._gate(wanted)
         text, shape = (
-            haproxy.render(tuple(some), stats_fd=self._balancer.stats_fd, check=self._in_namespace, gate=gate)
+            haproxy.render(
+                tuple(some),
+                stats_fd=self._balancer.stats_fd,
+                check=self._in_namespace,
+                gate=gate,
+                memory_port=memory_port,
+            )
             for some in (frontends, bare)
         )
         listeners = [fd for one in frontends for fd in one.listeners]
@@ -368,6 +383,7 @@ class Exposure:
     def switch(self, wanted: Wanted | None, vm: Vm, *, on: bool) -> None:
         """Send requests to this VM from now on, or none."""
         for backend in self._backends_of(wanted):
+            self._leaving.discard((backend, server_name(vm.key, vm.slot)))
             if on:
                 self._balancer.switch_on(backend, server_name(vm.key, vm.slot))
             else:
@@ -377,6 +393,8 @@ class Exposure:
         """Send nothing new to this VM; what runs may finish."""
         for backend in self._backends_of(wanted):
             self._balancer.drain(backend, server_name(vm.key, vm.slot))
+            if backend in self._sticky:
+                self._leaving.add((backend, server_name(vm.key, vm.slot)))
 
     def _backends_of(self, wanted: Wanted | None) -> list[str]:
         """What HAProxy calls the backends with a deployment's slots: one to look after them at least."""
@@ -395,6 +413,9 @@ class Exposure:
 
         A HAProxy that was reloaded finishes what it has, and tells nobody any more what that is.
         """
+        # Again and again: a request that was under way has its caller keep to the slot once more.
+        for backend, server in self._leaving:
+            self._balancer.forget(backend, server)
         if self._balancer.is_leaving:
             return None
         return frozenset(seen.server for seen in self._balancer.seen() if seen.requests)

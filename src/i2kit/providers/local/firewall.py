@@ -165,7 +165,9 @@ def _is_network(cidr: str) -> bool:
 
 def is_published(state: Desired, service: str, number: int, protocol: Protocol) -> bool:
     """Whether callers from this machine may call a service's port: all behind it have to let them."""
-    return service == INGRESS or all(
+    if service == INGRESS or not state.policies:
+        return True
+    return all(
         allows(incoming(state.policies, one), OUTSIDE, backend.target, protocol, one.written.ports)
         for one, backend in _behind(state, service, number, protocol)
     )
@@ -173,7 +175,7 @@ def is_published(state: Desired, service: str, number: int, protocol: Protocol) 
 
 def is_routed(state: Desired, service: str, number: int) -> bool:
     """Whether Ingresses may call a service's port."""
-    return all(
+    return not state.policies or all(
         allows(incoming(state.policies, one), CONTROLLER, backend.target, "TCP", one.written.ports)
         for one, backend in _behind(state, service, number, "TCP")
     )
@@ -272,7 +274,7 @@ def _ports(rule: PolicyRule, known: Iterable[Port]) -> Iterator[str]:
 
 def _forbidden(state: Desired) -> Iterator[str]:
     """What VMs may not call at the gateway: services whose pods would not be reached, and names."""
-    for record in state.services:
+    for record in state.services if state.policies else ():
         for port in record.ports:
             callers = [
                 one

@@ -82,6 +82,9 @@ NOBODY = "ingress:nobody"
 NOTHING = "ingress:nothing"
 """The backend of a service that there is not."""
 
+MEMORY = "i2kit"
+"""What a HAProxy is called where it tells another what it knows."""
+
 FORBIDDEN = "ingress:forbidden"
 """The backend of a service that Ingresses may not call."""
 
@@ -90,8 +93,17 @@ PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 """What a request's path has as it is; all else is there as %XX."""
 
 
-def render(frontends: Sequence[Frontend], *, stats_fd: int, check: bool, gate: Gate | None = None) -> str:
+def render(
+    frontends: Sequence[Frontend],
+    *,
+    stats_fd: int,
+    check: bool,
+    gate: Gate | None = None,
+    memory_port: int | None = None,
+) -> str:
     """The configuration. Every second each slot is asked whether it is ready.
+
+    One HAProxy tells the next by `memory_port` of the loopback address which caller keeps to which slot.
 
     Where a VM cannot be asked, `check` has its port tried. Without that (QEMU's user network accepts for a
     guest that does not) only the guest's own word counts.
@@ -114,6 +126,10 @@ def render(frontends: Sequence[Frontend], *, stats_fd: int, check: bool, gate: G
         "  retries 3",
         "  option redispatch 1",
     ]
+    remembered = ""
+    if memory_port and any(one.sticky_s for one in frontends):
+        lines += ["", f"peers {MEMORY}", f"  peer {MEMORY} 127.0.0.1:{memory_port}"]
+        remembered = f" peers {MEMORY}"
     if gate:
         lines += _gate(gate)
     for frontend in frontends:
@@ -128,7 +144,8 @@ def render(frontends: Sequence[Frontend], *, stats_fd: int, check: bool, gate: G
         lines += ["", f"backend {frontend.name}", f"  mode {'http' if frontend.http else 'tcp'}"]
         lines.append("  balance roundrobin")
         if frontend.sticky_s:
-            lines += [f"  stick-table type ip size 100k expire {frontend.sticky_s}s", "  stick on src"]
+            table = f"  stick-table type ip size 100k expire {frontend.sticky_s}s"
+            lines += [f"{table}{remembered}", "  stick on src"]
         if frontend.http:
             lines += [
                 "  option forwardfor",

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from i2kit.process import SEARCH_PATH
-from i2kit.providers.local import network, processes
+from i2kit.providers.local import certificates, network, processes
 from i2kit.providers.local.layout import ALREADY_RUNS, Layout
 from i2kit.providers.local.namespaces import can_isolate, isolated
 
@@ -208,6 +208,7 @@ def main() -> None:
     Keeper(layout, lock, mode, accelerator, egress).run()
     for path in layout.left_by_keeper():
         path.unlink(missing_ok=True)
+    certificates.remove(layout.certificates)
     with contextlib.suppress(OSError):
         layout.run_dir.rmdir()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from i2kit.errors import OperationError
 from i2kit.model import Protocol
 from i2kit.process import ProgramError, run
-from i2kit.providers.local.desired import GATEWAY, SUBNET, VIP_SUBNET
+from i2kit.providers.local.desired import GATEWAY, SUBNET, VIP_SUBNET, Desired
 
 BRIDGE = "br0"
 OUTSIDE = "ext0"
@@ -177,5 +177,8 @@ def unused_port(protocol: Protocol = "TCP") -> int:
 
 
 if __name__ == "__main__":  # a trial of all that the supervisor will need, in namespaces of its own
+    from i2kit.providers.local import firewall
+
     make()
+    enforce(firewall.rules(Desired()))
     os.close(open_tap("vm-trial", "52:54:00:4d:01:01", f"{SUBNET}.1.1"))

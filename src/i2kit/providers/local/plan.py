@@ -48,7 +48,7 @@ def plan(
         prepared = Rollback(orders.revision_of(noted, key, wanted.to, kept))
     if found is None:
         created = Action("create", key, f"{vms(order.replicas)} of {short(order.machine.image)}")
-        return Plan(key, wanted, None, (created,), prepared=prepared)
+        return Plan(key, wanted, None, (created,), notes=_notes(wanted), prepared=prepared)
     same_number = found.replicas_wanted == order.replicas or order.policy.job is not None
     if found.phase == "failed" and isinstance(wanted, Release) and order.policy.job:
         again = Action("replace", key, "it failed last time, and runs once more")
@@ -67,7 +67,24 @@ def plan(
     differences = _differences(found, order, now.policy if now else order.policy, before)
     if not actions or isinstance(wanted, Front):
         actions.append(Action("change", key, differences or "services"))
-    return Plan(key, wanted, found, tuple(actions), prepared=prepared)
+    return Plan(key, wanted, found, tuple(actions), notes=_notes(wanted), prepared=prepared)
+
+
+def _notes(wanted: Release | orders.Change) -> tuple[str, ...]:
+    """What means less here than elsewhere."""
+    services = wanted.services if isinstance(wanted, Release | Front) else ()
+    ingresses = wanted.ingresses if isinstance(wanted, Release) else ()
+    sources = (
+        f"service {one.key}: who may call it counts for nothing here, nobody but this machine can"
+        for one in services
+        if one.sources
+    )
+    clouds = (
+        f"Ingress {one.key}: its certificate is a cloud's, there is no HTTPS here"
+        for one in ingresses
+        if one.certificate and not one.tls
+    )
+    return (*sources, *clouds)
 
 
 def _removal(key: str, found: Deployment | None, mine: Sequence[KeptVolume], volumes: bool) -> Plan:
