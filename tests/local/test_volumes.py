@@ -47,6 +47,11 @@ def test_each_numbered_vm_has_its_own_disks_by_the_names_that_kubernetes_gives()
     assert [desired.instance_of(db, slot, "0a1b2") for slot in (0, 1)] == ["db-0", "db-1"]
     told = userdata.render(db, "db-0", (), namespace_network=True).splitlines()
     assert {"stable=1", "disk=v0=disk0", "disk=v1=disk1", "scratch=scratch"} <= set(told)
+    assert not any(line.startswith("fqdn=") for line in told)
+    below = replace(db, written=replace(db.written, subdomain="dbs"))
+    assert "\nfqdn=db-1.dbs.default.svc.cluster.local\n" in userdata.render(
+        below, "db-1", (), namespace_network=True
+    )
     assert db.machine.scratch_bytes == GIB
     assert desired.from_json(desired.to_json(state)) == state
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from i2kit.model import told_facts
 from i2kit.providers.local.desired import ServiceRecord, Wanted
-from i2kit.providers.local.dns import OPTION, search
+from i2kit.providers.local.dns import CLUSTER_ZONE, OPTION, search
 
 USER_NETWORK_HOST = "10.0.2.2"
 """How a guest in QEMU's user network reaches the host's loopback address."""
@@ -40,6 +40,9 @@ def render(
     machine = wanted.machine
     if machine.stateful:
         lines.append("stable=1")
+        if wanted.written.subdomain and namespace_network:
+            zone = f"{wanted.namespace}.svc.{CLUSTER_ZONE}"
+            lines.append(f"fqdn={instance}.{wanted.written.subdomain}.{zone}")
     if machine.secrets:
         lines.append("secrets=metadata" if namespace_network else "secrets=disk")
     lines += [f"disk={disk.volume}={disk_serial(number)}" for number, disk in enumerate(machine.disks)]
