@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 
 import i2kit.image
+from i2kit.image.base.components import GUEST
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from i2kit.model import (
@@ -322,3 +323,33 @@ def test_jobs_that_end(build_pod: BuildPod, tmp_path: Path) -> None:
     with booted(build_pod(slow), tmp_path / "slow", "") as machine:
         assert machine.wait_for_end(60) == 0
         assert machine.lines("control")[-1] == "finished 124 the job took longer than 6 s"
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [("blank", "blank"), ("ext4", "ext4"), ("foreign", "foreign"), ("half", "half"), ("late", "foreign")],
+)
+def test_what_a_disk_holds(tmp_path: Path, what: str, expected: str) -> None:
+    """Only a disk with nothing on it, or on which a file system was just being made, may be formatted."""
+    path = tmp_path / "disk"
+    path.write_bytes(bytes(8 << 20))
+    with path.open("r+b") as file:
+        # The first is what a file system's programs write before its superblock.
+        file.seek({"half": 8192, "foreign": 5000, "late": 1 << 19}.get(what, 0))
+        file.write(b"\n" if what in ("half", "foreign", "late") else b"")
+        if what == "half":
+            file.seek(-512, 2)
+            file.write(b"i2kit is making a file system here\n")
+    if what == "ext4":
+        subprocess.run(["/sbin/mke2fs", "-q", "-F", "-t", "ext4", path], check=True, timeout=60)
+    script = f"""
+        . {GUEST}/supervisor/usr/lib/i2kit/volumes
+        sectors_of() {{ sectors={(8 << 20) // 512}; }}
+        if is_blank {path}; then echo blank
+        elif is_half_made {path}; then echo half
+        elif has_ext4 {path}; then echo ext4
+        else echo foreign
+        fi
+    """
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=20)
+    assert done.stdout.strip() == expected
