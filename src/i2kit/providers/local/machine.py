@@ -68,6 +68,8 @@ class Vm:
     """Of a job's runs, the one that it is part of."""
     finished: str = ""
     """How its pod ended: `0` for well, another word for not; empty as long as it has not."""
+    finished_s: float = 0.0
+    """When it said so."""
     claims: tuple[str, ...] = ()
     """The claims in its namespace whose disks it has."""
     grace_s: int = 30
@@ -162,6 +164,7 @@ class Vm:
                 self._probed(*[*rest.split(" ", 3), "", "", "", ""][:4])
             case "finished":
                 self.finished = printable(rest)[:MOST_WORDS] or "without a status"
+                self.finished_s = time.monotonic()
             case "broken":
                 self.broken = self.detail = printable(rest)[:MOST_WORDS] or "beyond repair"
             case "memory":
@@ -241,9 +244,11 @@ class Vm:
             return True
         except OSError:
             chunk = b""
+        if not chunk:
+            return False
         with contextlib.suppress(OSError), self.console_path.open("ab") as file:
             file.write(chunk[: max(0, MOST_CONSOLE_BYTES - file.tell())])
-        return bool(chunk)
+        return True
 
     def _write(self, lines: list[bytes]) -> None:
         if not lines:

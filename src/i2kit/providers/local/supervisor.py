@@ -71,7 +71,7 @@ BOOT_S = 300.0
 """A VM whose guest says nothing for this long is killed and replaced: 40 emulated at once took 126 s."""
 
 LATE_S = 5.0
-"""How long a VM that was told to stop may take beyond its time."""
+"""How long a VM that was told to stop, or whose pod ended, may take beyond its time."""
 
 IDLE_S = 60.0
 """With nothing to run for this long after the start, the command that started us was killed."""
@@ -676,6 +676,8 @@ class Supervisor:
         was_stopped, one.stopped = one.stopped, processes.is_stopped(one.process.pid)
         if was_stopped and one.stopped:
             return "its process was stopped"
+        if one.finished and now - one.finished_s > one.grace_s + LATE_S:
+            return "its pod ended and it did not"
         if not one.booted and now - one.started_s > BOOT_S:
             return f"its guest said nothing for {BOOT_S:g} s"
         # What is told of a slot may be of the VM before, until the first check of this one is over.
