@@ -106,5 +106,6 @@ def test_the_last_words_of_a_numbered_vm_are_not_those_of_the_one_before(tmp_pat
 
 @pytest.mark.parametrize(("said", "shown"), [("0", "succeeded"), ("1", "failed"), ("137", "failed")])
 def test_a_pod_that_was_meant_to_end_is_shown_as_what_it_ended(said: str, shown: str, guest: Guest) -> None:
-    assert guest.says("booted", f"finished {said}")[0] == shown
+    assert guest.says("booted", "exited web 4 2")[1].endswith("4, starts again in 2 s")
+    assert guest.says(f"finished {said}") == (shown, "container web ended with exit status 4")
     assert guest.vm.finished == said

@@ -39,6 +39,7 @@ MOST_PROBES = 64
 FAILING_S = 20.0
 """A VM that was never ready and one of whose probes fails for this long is shown as failed."""
 
+STARTS_AGAIN = ", starts again in "
 Kind = Literal["startup", "liveness", "readiness"]
 KINDS: dict[str, Kind] = {"startup": "startup", "liveness": "liveness", "readiness": "readiness"}
 
@@ -156,7 +157,7 @@ class Vm:
                 self.crashed, self.culprit = True, name[:MOST_WORDS]
                 self._probes = {which: text for which, text in self._probes.items() if which[0] != name}
                 why = " ".join(reason).strip()
-                again = f", starts again in {delay} s" if delay.isdigit() and delay != "0" else ""
+                again = f"{STARTS_AGAIN}{delay} s" if delay.isdigit() and delay != "0" else ""
                 self.detail = f"container {name} ended with exit status {status}"
                 self.detail += (f" ({why})" if why else "") + again
                 self.detail = printable(self.detail)[:MOST_WORDS]
@@ -165,6 +166,7 @@ class Vm:
             case "finished":
                 self.finished = printable(rest)[:MOST_WORDS] or "without a status"
                 self.finished_s = time.monotonic()
+                self.detail = self.detail.partition(STARTS_AGAIN)[0]
             case "broken":
                 self.broken = self.detail = printable(rest)[:MOST_WORDS] or "beyond repair"
             case "memory":

@@ -775,6 +775,8 @@ def _how(one: Vm, code: int) -> str:
     """How a VM ended, and what was known of it before."""
     # bwrap tells a signal as a shell does, by 128 and its number.
     number = -code if code < 0 else code - 128
+    if one.finished:
+        return one.detail or f"its pod ended with status {one.finished}"
     if code == 0:
         how = "it switched itself off"
     else:
