@@ -94,7 +94,7 @@ def test_what_cannot_be_had_here_is_refused() -> None:
     cloud = with_volumes(Claim("data", GIB, source="vol-0123456789abcdef0"))
     assert "vol-0123456789abcdef0" in problems(Desired(), cloud)[0]
     assert problems(Desired(), with_volumes(one), kept("data", 2 * GIB)) == [
-        f"volume data of default/db has {2 * GIB} bytes, and none is ever made smaller"
+        "volume data of default/db has 2048 MiB, and none is ever made smaller"
     ]
     order_for(Desired(), "default/db", with_volumes(one), (), Here((kept("data", GIB),)))
     state = admit(Desired(), order_of(with_volumes(one)))
