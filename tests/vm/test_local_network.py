@@ -222,7 +222,7 @@ def test_policies_between_vms(local: Local) -> None:
     assert behind.endpoints == ()
     where = behind.instances[0].address
     asks = (
-        "ask() { wget -T 2 -qO /tmp/got http://$1/ && echo $1 reached || echo $1 blocked; };"
+        "ask() { timeout 5 wget -qO /tmp/got http://$1/ 2>/dev/null && echo $1 reached || echo $1 blocked; };"
         f" while :; do for i in db {where} open; do ask $i; done; echo round; sleep 1; done"
     )
     local.deploy(replace(pod(local, "friend", asks), policies=(let_out,)))
