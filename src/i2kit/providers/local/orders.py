@@ -125,7 +125,8 @@ def _check_disks(state: Desired, order: Order, most: int, workload: Workload, he
     ]
     problems += [
         Problem(
-            f"volume {one.claim} of {order.key} has {one.size_bytes >> 20} MiB, and none is ever made smaller",
+            f"volume {one.claim} of {order.key} has {one.size_bytes >> 20} MiB,"
+            " and none is ever made smaller",
             place,
             f"ask for as much; or give the data up with `i2kit destroy --volumes {order.name}`",
         )
