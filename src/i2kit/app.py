@@ -659,9 +659,12 @@ def services_of(workload: Workload, services: Sequence[Service]) -> tuple[Servic
     """The services in front of a workload. Pure.
 
     A deployment is always found by its name: where no service of that name is written, it gets
-    one with the ports of its containers, which is public only if the workload says so.
+    one with the ports of its containers, which is public only if the workload says so. One that is numbered
+    and has services needs no more of them, and a job is not called.
     """
     selecting = tuple(service for service in services if service.selects(workload))
+    if workload.job or (workload.stateful and selecting):
+        return selecting
     if not workload.ports or any(service.key == workload.key for service in services):
         return selecting
     implicit = Service(

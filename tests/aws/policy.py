@@ -277,6 +277,14 @@ def _of_zones(action: str, params: Params, tags: Tags) -> Iterator[Request]:
     yield Request(action, f"arn:aws:route53:::hostedzone/{params['Id'].removeprefix('/hostedzone/')}")
 
 
+def _of_records(action: str, params: Params, tags: Tags) -> Iterator[Request]:
+    zone = f"arn:aws:route53:::hostedzone/{params['HostedZoneId'].removeprefix('/hostedzone/')}"
+    changes = params.get("ChangeBatch", {}).get("Changes", ())
+    said = [(f"{action}Actions", one["Action"]) for one in changes]
+    said += [(f"{action}RecordTypes", one["ResourceRecordSet"]["Type"]) for one in changes]
+    yield Request(action, zone, tuple(dict.fromkeys(said)))
+
+
 def _of_alarms(action: str, params: Params, tags: Tags) -> Iterator[Request]:
     for name in params["AlarmNames"]:
         yield Request(action, f"arn:aws:cloudwatch:{HERE}:alarm:{name}")
@@ -321,7 +329,9 @@ RULES: Mapping[str, Rule] = {
     "ec2:DescribeVpcAttribute": _one("VpcId", f"arn:aws:ec2:{HERE}:vpc/"),
     "logs": _of_logs,
     "ssm": _of_parameters,
+    "route53:ChangeResourceRecordSets": _of_records,
     "route53:GetHostedZone": _of_zones,
+    "route53:ListResourceRecordSets": _of_records,
     "acm:AddTagsToCertificate": _certificate,
     "acm:DeleteCertificate": _certificate,
     "acm:DescribeCertificate": _certificate,

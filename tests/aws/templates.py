@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from i2kit.model import (
+    Alias,
     Amount,
     Claim,
     Ingress,
@@ -180,6 +181,23 @@ def all_templates() -> Mapping[str, dict[str, Any]]:
         # Where its secrets are is told, and no more than that.
         "secrets": template(
             release(replicas=1, secrets=(SecretKey("db", "password"),)), AMI, NETWORK, None, OPTIONS
+        ),
+        # Machines that are called by their names, and a name that stands for another.
+        "headless": template(
+            replace(
+                release(
+                    "db",
+                    ports=(Port(5432), Port(7000), Port(7000, protocol="UDP")),
+                    services=(service("dbs", (5432, 5432, None), headless=True, unready=True),),
+                    stateful=True,
+                    subdomain="dbs",
+                ),
+                aliases=(Alias("mail", "smtp.example.org"),),
+            ),
+            AMI,
+            NETWORK,
+            PRIVATE_ZONE,
+            OPTIONS,
         ),
         "linked": template(release(ports=(Port(80), Port(8080))), AMI, NETWORK, None, OPTIONS, links=(LINK,)),
         "ingress": ingress.template(entrance(zone=PUBLIC_ZONE)),

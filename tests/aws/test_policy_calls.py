@@ -38,6 +38,7 @@ from tests.aws.conftest import DIRECT, REGION, Aws
 from tests.aws.policy import Recorder
 from tests.aws.releases import release, service
 from tests.aws.test_ingress import with_tls
+from tests.aws.test_names import register
 
 AT_ONCE = Pace(first_s=0.0, longest_s=0.0, wait=lambda seconds: None)
 BLOCK = 512 << 10
@@ -130,6 +131,7 @@ def test_who_may_deploy_can_do_everything_and_no_more(cloud: Cloud) -> None:
     with_what_was_given(cloud)
     after_interruptions(cloud)
     with_an_ingress(cloud)
+    with_names_of_machines(cloud)
     # What nobody was told tags of has none.
     asked = [replace(one, unknown=False) for one in cloud.recorder.asked]
     assert policy.denied(DIRECT, asked) == []
@@ -142,6 +144,14 @@ def with_an_ingress(cloud: Cloud) -> None:
     for _ in range(2):
         cloud.do(with_tls(replace(cloud.built("a"), ingresses=(one,)), "shop"))
     cloud.do(None)
+
+
+def with_names_of_machines(cloud: Cloud) -> None:
+    """A machine has told where it is, and nobody takes that back but i2kit."""
+    peers = service("peers", (80, 80, None), headless=True)
+    cloud.do(cloud.built("a", services=(peers,)), hosted_zone=ZONE)
+    register(cloud.aws, "peers.default.svc.i2kit.internal", "i-00000000000000000")
+    cloud.do(None, hosted_zone=ZONE)
 
 
 def with_the_shared_network(cloud: Cloud) -> None:

@@ -256,7 +256,8 @@ def test_machines_are_told_of_services_by_name_where_there_is_a_zone() -> None:
     assert "env=DB_SERVICE_HOST=db.i2kit.internal" in lines
     assert "env=DB_SERVICE_PORT=5432" in lines
     assert "env=DB_SERVICE_PORT_TCP_SQL=5432" in lines
-    assert "search=default.i2kit.internal i2kit.internal" in lines
+    assert "search=default.svc.i2kit.internal svc.i2kit.internal i2kit.internal" in lines
+    assert "dns_option=ndots:5" in lines
     assert "ready_port=80" in lines
 
 
@@ -298,8 +299,15 @@ def record_names(zone: Zone, namespace: str) -> set[str]:
 def test_records() -> None:
     assert record_names(PUBLIC_ZONE, "default") == {"web.example.com"}
     assert record_names(PUBLIC_ZONE, "shop") == {"web.shop.example.com"}
-    assert record_names(PRIVATE_ZONE, "default") == {"web.i2kit.internal", "web.default.i2kit.internal"}
-    assert record_names(PRIVATE_ZONE, "shop") == {"web.shop.i2kit.internal"}
+    assert record_names(PRIVATE_ZONE, "default") == {
+        "web.i2kit.internal",
+        "web.default.i2kit.internal",
+        "web.default.svc.i2kit.internal",
+    }
+    assert record_names(PRIVATE_ZONE, "shop") == {
+        "web.shop.i2kit.internal",
+        "web.shop.svc.i2kit.internal",
+    }
 
 
 def test_the_endpoint_of_a_public_service_is_a_name_that_outsiders_can_look_up() -> None:

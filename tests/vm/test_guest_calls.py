@@ -31,6 +31,7 @@ SCRIPT = """
     end
     local identity = { domain = "amazonaws.com", region = arg[2], key_id = "key", secret = "s", token = "t" }
     identity.instance = arg[3] ~= "" and arg[3] or nil
+    function client.about(path) return path == "local-ipv4" and "10.0.0.7\\n" or arg[3] end
     local done, said = pcall(function() return require(arg[4])(identity, unpack(arg, 5)) end)
     io.write(done and said or done and "" or "failed: " .. said)"""
 
@@ -58,6 +59,48 @@ def run(lua: Lua, emulated: Emulator) -> Run:
         return lua.run(SCRIPT, port, REGION, instance, task, *words).decode()
 
     return made
+
+
+def records(session: Any, zone: str) -> dict[tuple[str, str], list[str]]:
+    """Addresses by name and by what tells a record from others of that name."""
+    found = session.client("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    return {
+        (one["Name"].rstrip("."), one.get("SetIdentifier", "")): [
+            each["Value"] for each in one["ResourceRecords"]
+        ]
+        for one in found
+        if one["Type"] == "A"
+    }
+
+
+def test_names_come_and_go_with_the_machine(session: Any, run: Run) -> None:
+    route53 = session.client("route53")
+    vpc = session.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+    made = route53.create_hosted_zone(
+        Name="cluster.local", CallerReference="1", VPC={"VPCRegion": REGION, "VPCId": vpc}
+    )
+    zone = made["HostedZone"]["Id"].rpartition("/")[2]
+    shared, own = "db.default.svc.cluster.local", "db-0.db.default.svc.cluster.local"
+    assert run("register", zone, own, f"{shared}=db-0", "db.cluster.local=", instance="i-1") == ""
+    there = {
+        (own, ""): ["10.0.0.7"],
+        (shared, "db-0"): ["10.0.0.7"],
+        ("db.cluster.local", "i-1"): ["10.0.0.7"],
+    }
+    assert records(session, zone) == there
+    (first,) = (
+        one
+        for one in route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+        if one.get("SetIdentifier") == "db-0"
+    )
+    assert (first["TTL"], first["MultiValueAnswer"]) == (5, True)
+    # Once more is the same, and another machine has a record of its own.
+    assert run("register", zone, own, f"{shared}=db-0", "db.cluster.local=", instance="i-1") == ""
+    assert run("register", zone, f"{shared}=db-1", instance="i-2") == ""
+    assert run("deregister", zone, own, f"{shared}=db-0", "db.cluster.local=", instance="i-1") == ""
+    assert records(session, zone) == {(shared, "db-1"): ["10.0.0.7"]}
+    assert run("deregister", zone, own, f"{shared}=db-0", instance="i-1") == ""
+    assert run("register", "Z0", own, instance="i-1").startswith("failed: ChangeResourceRecordSets: 404")
 
 
 def test_secrets_of_many_parts_and_pages(session: Any, run: Run) -> None:

@@ -53,6 +53,7 @@ from i2kit.providers.aws.place.surroundings import Surroundings
 from i2kit.providers.aws.running import (
     foresight,
     ingress,
+    names,
     observe,
     seen,
     stacks,
@@ -710,13 +711,23 @@ class Steps:
             # A number in the template would be brought back by each update, however many there are then.
             self.size(stack, workload.replicas)
         try:
-            return self.awaited(stack, made, watch)
+            serving = self.awaited(stack, made, watch)
+            self.tidy_names(made.record, serving, watch)
+            return serving
         except NotReadyError as error:
             if first:
                 failed = self.undone(key, error, watch)
                 self.drop(volumes, watch)
                 raise failed from error
             raise
+
+    def tidy_names(self, one: Record, serving: Deployment, watch: Watcher) -> None:
+        """Remove the records of machines that are no more."""
+        workload = one.release.workload
+        there = {each.id for each in serving.instances} | {workload.hostname}
+        if workload.stateful:
+            there |= {f"{workload.name}-{number}" for number in range(workload.replicas)}
+        names.tidy(self.account, one, there.__contains__, watch)
 
     def settle(self, one: Record, was: Sequence[Link], watch: Watcher) -> None:
         """Have Ingresses lead to what there is now, and those go that nothing has any more."""
@@ -804,8 +815,13 @@ class Steps:
         name = stack_name(key)
         client = self.account.cloudformation
         found = self.find(key)
+        # Twice: nobody would know of these names after an interruption, and machines may still come.
+        if found.stand:
+            names.tidy(self.account, found.stand.record, lambda _: False, watch)
         if found.stack:
             stacks.delete(client, name, watch, pace=self.pace)
+        if found.stand:
+            names.tidy(self.account, found.stand.record, lambda _: False, watch)
         self.leave(key, watch)
         seen.forget(self._folder, name)
         Sets(self.account, key).remove()

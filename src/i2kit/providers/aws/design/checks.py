@@ -15,7 +15,7 @@ from typing import Any
 
 from i2kit.errors import Problem
 from i2kit.model import Release, Workload
-from i2kit.providers.aws.design import instances, rollout, secrets, userdata, volumes
+from i2kit.providers.aws.design import instances, names, rollout, secrets, userdata, volumes
 from i2kit.providers.aws.design.balancing import Balancer, balancers
 from i2kit.providers.aws.design.instances import Need
 from i2kit.providers.aws.design.parts import dumps
@@ -81,6 +81,7 @@ def problems(release: Release, network: Network, zone: Zone | None, options: Opt
     found = balancers(release, network, options.certificate)
     return (
         *_of_names(release, found, zone),
+        *names.problems(release, zone),
         *_of_tags(release.workload),
         *_of_balancers(release, found, network),
         *_of_instance_type(release, options),
@@ -155,8 +156,7 @@ def _of_names(release: Release, found: Iterable[Balancer], zone: Zone | None) ->
             f"make the names of deployment and namespace shorter by {len(name) - MAX_STACK_NAME} together",
         )
     for service in (service for balancer in found for service in balancer.services) if zone else ():
-        # The longest of its names has the namespace.
-        full = f"{service.name}.{service.namespace}.{zone.name}" if zone else ""
+        full = max(names.all_names(service, zone).values(), key=len) if zone else ""
         if len(full) > MAX_NAME:
             yield Problem(
                 f"the name `{full}` has {len(full)} characters: no more than {MAX_NAME} are possible in DNS",

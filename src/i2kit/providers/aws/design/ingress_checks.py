@@ -9,7 +9,7 @@ from typing import Any
 
 from i2kit.errors import Problem
 from i2kit.model import Service
-from i2kit.providers.aws.design import userdata
+from i2kit.providers.aws.design import names
 from i2kit.providers.aws.design.ingress import Entrance, named, stack_name
 from i2kit.providers.aws.design.rules import rules
 
@@ -132,9 +132,7 @@ def _of_names(entrance: Entrance, services: Iterable[Service], problem: Any) -> 
         return
     hosts = named(entrance)
     for service in services:
-        taken = {userdata.record_name(service, zone)}
-        if zone.private:
-            taken.add(f"{service.name}.{service.namespace}.{zone.name}")
+        taken = set(names.all_names(service, zone).values())
         for host in taken.intersection(hosts):
             yield problem(
                 f"the host `{host}` is the name of service `{service.name}` in the hosted zone {zone.name}",

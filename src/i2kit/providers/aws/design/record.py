@@ -16,6 +16,7 @@ from typing import Any
 
 from i2kit.errors import OperationError
 from i2kit.model import (
+    Alias,
     Amount,
     Container,
     Files,
@@ -250,6 +251,8 @@ def _data(record: Record) -> Data:
                 "Facts": dict(workload.facts) or None,
                 "Volumes": [data_of(one) for one in workload.volumes if not isinstance(one.source, Files)]
                 or None,
+                "Subdomain": workload.subdomain,
+                "Hostname": workload.hostname,
                 "Stateful": workload.stateful or None,
                 "Containers": [_container(one) for one in workload.containers],
             }
@@ -268,6 +271,7 @@ def _data(record: Record) -> Data:
         "Implied": record.implied,
         "Services": _services(release.services),
         "Attached": _services(record.attached),
+        **({"Aliases": data_of(release.aliases)} if release.aliases else {}),
         **({"Secrets": record.secrets} if record.secrets else {}),
         **({"Volumes": [data_of(one) for one in record.volumes]} if record.volumes else {}),
         # There can be many, and they are much alike.
@@ -381,6 +385,8 @@ def _record(data: Mapping[str, Any]) -> Record:
         scaling=_scaling_of(said["Scaling"]) if "Scaling" in said else None,
         facts=tuple(said.get("Facts", {}).items()),
         volumes=tuple(value_of(Volume, one) for one in said.get("Volumes", ())),
+        subdomain=said.get("Subdomain"),
+        hostname=said.get("Hostname"),
         stateful=said.get("Stateful", False),
         **{field_: said.get(name, getattr(_PLAIN, field_)) for field_, name in _TIMES},
     )
@@ -402,7 +408,14 @@ def _record(data: Mapping[str, Any]) -> Record:
     return Record(
         revision=data["Revision"],
         created_at=data["CreatedAt"],
-        release=Release(workload, image, services, neighbours, manifest=data["Manifest"]),
+        release=Release(
+            workload,
+            image,
+            services,
+            neighbours,
+            manifest=data["Manifest"],
+            aliases=tuple(value_of(Alias, one) for one in data.get("Aliases", ())),
+        ),
         ami=Ami(data["Ami"], data["Image"], data["ImageBytes"]),
         options=Options(
             options["Region"],

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from i2kit.model import Endpoint, Pairs, Release, Service, Workload
-from i2kit.providers.aws.design import instances, record, rollout, secrets, userdata, volumes
+from i2kit.providers.aws.design import instances, names, record, rollout, secrets, userdata, volumes
 from i2kit.providers.aws.design.balancing import (
     Balancer,
     Listener,
@@ -114,7 +114,7 @@ def of_record(one: Record) -> dict[str, Any]:
         "LogGroup": log_group_resource(one),
         "Role": role(one),
         "Profile": resource("IAM::InstanceProfile", {"Roles": [ref("Role")]}),
-        MACHINES: machine_security_group(found, network, whole.workload, one.links),
+        MACHINES: machine_security_group(found, network, whole, one.links),
     }
     for balancer in found:
         resources |= balancing(balancer, network, options, whole.workload)
@@ -124,6 +124,8 @@ def of_record(one: Record) -> dict[str, Any]:
     for number in numbers(whole.workload):
         resources[f"LaunchTemplate{_suffix(number)}"] = launch_template(one, found, number)
         resources[group_id(number)] = group(one, found, number)
+    if zone:
+        resources |= names.aliases(one.release.aliases, zone)
     if target := cpu_target(whole, options):
         resources[SCALING] = scaling_policy(whole.workload, target)
     made: Data = {
@@ -232,7 +234,7 @@ def endpoint_outputs(release: Release, found: tuple[Balancer, ...], zone: Zone |
                 start, end = url_parts("udp" if udp else speeches[port.number], port.number)
                 url: str | Data = {"Fn::Sub": f"{start}${{{balancer.id}LoadBalancer.DNSName}}{end}"}
                 if zone and not (service.public and zone.private):
-                    url = f"{start}{userdata.record_name(service, zone)}{end}"
+                    url = f"{start}{names.record_name(service, zone)}{end}"
                 reach = "public" if service.public else "internal"
                 made[f"Endpoint{camel(service.name)}{port.number}{'Udp' if udp else ''}"] = {
                     "Description": f"{service.key} port {port.number}{'/UDP' if udp else ''}, {reach}",
@@ -272,13 +274,10 @@ def url_parts(speech: Speech, number: int) -> tuple[str, str]:
 def records(service: Service, balancer: Balancer, zone: Zone, release: Release) -> Data:
     """The service's names. Weighted by machines: other deployments behind it have records of their own.
 
-    A private zone also has the name with the namespace, which machines look up as `NAME.NAMESPACE`.
+    A private zone also has those that machines look up.
     """
-    names = {f"Record{camel(service.name)}": userdata.record_name(service, zone)}
-    if zone.private and service.namespace == "default":
-        names[f"Record{camel(service.name)}InNamespace"] = f"{service.name}.{service.namespace}.{zone.name}"
     return {
-        id_: resource(
+        f"Record{camel(service.name)}{which}": resource(
             "Route53::RecordSet",
             {
                 "HostedZoneId": zone.id,
@@ -293,7 +292,7 @@ def records(service: Service, balancer: Balancer, zone: Zone, release: Release) 
                 },
             },
         )
-        for id_, name in names.items()
+        for which, name in names.all_names(service, zone).items()
     }
 
 
@@ -418,10 +417,11 @@ def balancer_group_id(balancer: Balancer, network: Network) -> str | Data:
 
 
 def machine_security_group(
-    found: tuple[Balancer, ...], network: Network, workload: Workload, links: Iterable[Link] = ()
+    found: tuple[Balancer, ...], network: Network, release: Release, links: Iterable[Link] = ()
 ) -> Data:
-    """Machines are called by the load balancers alone, and by those of Ingresses."""
-    ways = {
+    """Machines are called by load balancers, also those of Ingresses; behind headless services by all."""
+    workload = release.workload
+    ways: dict[tuple[int, str, str], Data] = {
         (number, transport, balancer.id): {
             "SourceSecurityGroupId": balancer_group_id(balancer, network),
             "IpProtocol": transport,
@@ -452,6 +452,21 @@ def machine_security_group(
         for one in links
         for target, health_port, _ in one.targets
         for number in (target, health_port)
+    }
+    sources: list[Data] = [{"CidrIp": one} for one in network.cidrs]
+    if network.security_group:
+        sources = [{"SourceSecurityGroupId": network.security_group}]
+    ways |= {
+        (number, transport, f"machines {place}"): {
+            **source,
+            "IpProtocol": transport,
+            "FromPort": number,
+            "ToPort": number,
+            "Description": "by their names",
+        }
+        for number, transport in names.called(release)
+        for place, source in enumerate(sources)
+        if (number, transport, "") not in ways or not network.security_group
     }
     return resource(
         "EC2::SecurityGroup",
@@ -687,6 +702,8 @@ def role(one: Record) -> Data:
         "secrets": [secrets.statement(one.key)] if one.secrets else [],
         "volumes": volumes.statements(one.key, one.volumes),
     }
+    if one.zone and names.registered(one.whole, one.zone):
+        allowed["names"] = [names.statement(one.whole, one.zone)]
     return resource(
         "IAM::Role",
         {

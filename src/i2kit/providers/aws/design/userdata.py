@@ -7,12 +7,17 @@ machines of a group. Never holds secrets: whoever may describe the launch templa
 from collections.abc import Iterable, Mapping, Sequence
 
 from i2kit.model import Release, Service, Workload, told_facts
+from i2kit.providers.aws.design import names
 from i2kit.providers.aws.design.balancing import leads
 from i2kit.providers.aws.design.secrets import path
 from i2kit.providers.aws.values import Zone, log_group
 
 LIMIT_BYTES = 16 << 10
 """Of EC2, before base64."""
+
+NDOTS = 5
+"""As in pods: names with fewer dots are looked up in the namespace first. Some C libraries do not do so once
+they have looked for the name as it is."""
 
 
 def render(
@@ -33,7 +38,9 @@ def render(
     if number is not None:
         lines.append("stable=1")
     if zone:
-        lines.append(f"search={workload.namespace}.{zone.name} {zone.name}")
+        lines += [f"search={names.searched(workload.namespace, zone)}", f"dns_option=ndots:{NDOTS}"]
+        stable = None if number is None else name_of(workload, number)
+        lines += names.registration(release, zone, stable)
     lines += [f"ready_port={port}" for port in ready_ports(release)]
     lines += [f"region={region}", f"log_group={log_group(workload.key)}"]
     if secrets:
@@ -68,7 +75,7 @@ def discovery(
     """NAME_SERVICE_HOST and NAME_SERVICE_PORT of the namespace's services, as Kubernetes sets them."""
     found = {}
     for service in sorted(services, key=lambda one: one.key):
-        host = record_name(service, zone) if zone else addresses.get(service.key)
+        host = names.record_name(service, zone) if zone else addresses.get(service.key)
         if service.namespace != namespace or not service.ports or host is None:
             continue
         prefix = _variable(service.name)
@@ -78,12 +85,6 @@ def discovery(
             if port.name:
                 found[f"{prefix}_SERVICE_PORT_{_variable(port.name)}"] = str(port.number)
     return found
-
-
-def record_name(service: Service, zone: Zone) -> str:
-    """The service's name in the zone; its namespace shows unless that is the default one."""
-    middle = "" if service.namespace == "default" else f".{service.namespace}"
-    return f"{service.name}{middle}.{zone.name}"
 
 
 def _variable(name: str) -> str:

@@ -21,6 +21,8 @@ from i2kit.providers.aws.values import Network, Zone
 
 PRIVATE_SUFFIX = ".internal"
 """ICANN keeps it free for private use (2024): a zone of such a name is made where there is none."""
+CLUSTER = "cluster.local"
+"""And one of this name, in which services have the names that they have in Kubernetes."""
 
 SHOWN = 10
 
@@ -57,6 +59,11 @@ def is_id(given: str) -> bool:
     return bool(_ID.fullmatch(given))
 
 
+def is_ours(name: str) -> bool:
+    """Whether a zone of this name is made in the shared network."""
+    return name == CLUSTER or name.endswith(PRIVATE_SUFFIX)
+
+
 def malformed(given: str) -> Problem | None:
     if is_id(given) or _NAME.fullmatch(plain(given)):
         return None
@@ -91,7 +98,7 @@ def choose(
         return Choice(None, problem=problem)
     if private or public:
         return Choice(_zone((private or public)[0]), _note(name, private, public, apart, network))
-    if ours and not is_id(given) and name.endswith(PRIVATE_SUFFIX):
+    if ours and not is_id(given) and is_ours(name):
         note = f"the private hosted zone {name} is to be made in the shared network: $0.50 a month"
         return Choice(Zone(NO_ZONE, name, private=True), (note,))
     if apart:
@@ -140,7 +147,7 @@ def _not_associated(zone: Candidate, network: Network, region: str) -> Problem:
 
 def _absent(given: str, others: Sequence[str], network: Network, region: str) -> Problem:
     message = f"there is no hosted zone `{given}` in this account"
-    if not is_id(given) and plain(given).endswith(PRIVATE_SUFFIX):
+    if not is_id(given) and is_ours(plain(given)):
         # Not made in a VPC that is not ours: nothing would ever remove it.
         return Problem(
             message,

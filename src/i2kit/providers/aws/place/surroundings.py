@@ -121,7 +121,7 @@ def somewhere(given: AwsSettings) -> Surroundings:
         notes.append(f"the hosted zone {zone.id} is taken to be {zone.name}")
     elif given.hosted_zone:
         name = hosted_zones.plain(given.hosted_zone)
-        zone = Zone(NO_ZONE, name, private=name.endswith(hosted_zones.PRIVATE_SUFFIX))
+        zone = Zone(NO_ZONE, name, private=hosted_zones.is_ours(name))
     return Surroundings(network, zone, notes=tuple(notes))
 
 

@@ -85,6 +85,11 @@ local function field(document, key)
 end
 client.field = field
 
+-- What the metadata service has at a path below /latest/meta-data/.
+function client.about(path)
+    return metadata()(path)
+end
+
 -- Where and as whom to call: what `call` needs to know.
 function client.identity(region)
     local ask = metadata()
@@ -100,9 +105,13 @@ function client.identity(region)
     }
 end
 
--- Status and body of one call. With a target the body is JSON (1.1), else it is the form of a query.
-function client.call(identity, service, target, body)
-    local host = ("%s.%s.%s"):format(service, identity.region, identity.domain)
+-- Status and body of one call. With a target the body is JSON (1.1), with a path of its own XML, else it is the form
+-- of a query. A service that has no regions is called as that of its home.
+function client.call(identity, service, target, body, path)
+    local region, host = identity.region, ("%s.%s.%s"):format(service, identity.region, identity.domain)
+    if path then
+        region, host = "us-east-1", service .. "." .. identity.domain
+    end
     local headers = {
         host = host,
         ["x-amz-date"] = os.date("!%Y%m%dT%H%M%SZ"),
@@ -111,10 +120,12 @@ function client.call(identity, service, target, body)
     }
     if target ~= "" then
         headers["x-amz-target"], headers["content-type"] = target, "application/x-amz-json-1.1"
+    elseif path then
+        headers["content-type"] = "text/xml"
     end
     headers.authorization =
-        sigv4.authorization(headers, body, service, identity.region, identity.key_id, identity.secret)
-    local lines = { "POST / HTTP/1.1" }
+        sigv4.authorization(headers, body, service, region, identity.key_id, identity.secret, path)
+    local lines = { ("POST %s HTTP/1.1"):format(path or "/") }
     for name, value in pairs(headers) do
         lines[#lines + 1] = name .. ": " .. value
     end

@@ -6,15 +6,15 @@ local function hex(bytes)
     return (bytes:gsub(".", function(one) return ("%02x"):format(one:byte()) end))
 end
 
--- The value of the header Authorization for a POST to `/`. `headers` are all that are signed, names in small
+-- The value of the header Authorization for a POST to `path` (`/` where none is given). `headers` are all that are signed, names in small
 -- letters; they hold host and x-amz-date (YYYYMMDDTHHMMSSZ).
-function sigv4.authorization(headers, body, service, region, key_id, secret)
+function sigv4.authorization(headers, body, service, region, key_id, secret, path)
     local names = {}
     for name in pairs(headers) do
         names[#names + 1] = name
     end
     table.sort(names)
-    local lines = { "POST", "/", "" }
+    local lines = { "POST", path or "/", "" }
     for _, name in ipairs(names) do
         local value = headers[name]:gsub("^%s+", ""):gsub("%s+$", ""):gsub(" +", " ")
         lines[#lines + 1] = name .. ":" .. value
