@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from i2kit.errors import Position
-from i2kit.model import Port, Release, Resources
+from i2kit.model import NetworkPolicy, Port, Release, Resources, Selector
 from i2kit.providers.aws.design.checks import of_update, problems
 from i2kit.providers.aws.design.template import template
 from i2kit.providers.aws.place.network import NO_VPC
@@ -153,6 +153,11 @@ def test_what_a_load_balancer_does_not_do() -> None:
     with_certificate = replace(OPTIONS, certificate=CERTIFICATE)
     only(found(release(services=(sticky,)), options=with_certificate), "`site` has sessionAffinity", "443")
     assert found(release(services=(sticky,))) == []
+
+
+def test_a_network_policy_is_not_dropped() -> None:
+    wanted = replace(release(), policies=(NetworkPolicy("closed", Selector(), ingress=()),))
+    only(found(wanted), "NetworkPolicy `closed`")
 
 
 def test_only_one_can_say_who_may_call() -> None:

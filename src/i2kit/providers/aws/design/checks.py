@@ -82,6 +82,7 @@ def problems(release: Release, network: Network, zone: Zone | None, options: Opt
     return (
         *_of_names(release, found, zone),
         *names.problems(release, zone),
+        *_of_policies(release),
         *_of_tags(release.workload),
         *_of_balancers(release, found, network),
         *_of_instance_type(release, options),
@@ -163,6 +164,16 @@ def _of_names(release: Release, found: Iterable[Balancer], zone: Zone | None) ->
                 service.position,
                 "choose a shorter name for the service, or a hosted zone with a shorter one",
             )
+
+
+def _of_policies(release: Release) -> Iterator[Problem]:
+    for one in release.policies:
+        yield Problem(
+            f"NetworkPolicy `{one.name}` is about deployment `{release.workload.name}`, and aws has no such "
+            "policies yet",
+            one.position,
+            "leave it out, or deploy to provider local",
+        )
 
 
 def _of_tags(workload: Workload) -> Iterator[Problem]:
