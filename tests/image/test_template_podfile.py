@@ -52,6 +52,11 @@ def test_lines_of_the_hosts_file() -> None:
     assert text.splitlines()[2:4] == ["hosts=192.0.2.1 a b.example", "hosts=::1 c"]
 
 
+def test_a_name_of_its_own_is_told() -> None:
+    assert "hostname=db\n" in podfile.render(Workload("pod", (DB,), hostname="db"))
+    assert "hostname" not in podfile.render(Workload("pod", (DB,)))
+
+
 def test_what_changes_the_image_and_what_does_not() -> None:
     def template(workload: Workload) -> str:
         return render(workload, dict.fromkeys(("web", "db"), image("app")), BASE)

@@ -196,8 +196,8 @@ def petclinic(demo: Demo) -> None:
     assert demo.file_of("api-gateway", "/etc/everything/secret/url") == "https://wavefront.example"
     labels = demo.file_of("api-gateway", "/etc/everything/labels")
     assert labels.splitlines() == ['app="api-gateway"', 'tier="web"']
-    assert demo.file_of("api-gateway", "/etc/everything/name") == demo.get("api-gateway")
-    assert demo.asks("api-gateway", "localhost:9000/") == demo.get("api-gateway")
+    assert demo.file_of("api-gateway", "/etc/everything/name") == demo.found["api-gateway"].instances[0].id
+    assert demo.get("api-gateway") == demo.asks("api-gateway", "localhost:9000/") == "gateway"
 
 
 def statsd(demo: Demo) -> None:

@@ -2,6 +2,7 @@
 
 In: a Workload. Out: lines that the guest's shell and its Lua read, the same for equal pods:
 
+    hostname=web                    what containers see, where that is not the machine's own name
     grace_s=30                      how long containers have to end
     health_port=10256               where the machine answers /ready
     hosts=192.0.2.1 db db.example   a line of /etc/hosts
@@ -61,6 +62,7 @@ KINDS: tuple[Kind, ...] = ("startup", "liveness", "readiness")
 def render(workload: Workload, stop_signals: Mapping[str, str] | None = None) -> str:
     """The file's text. `stop_signals` are what images say, by the container's name."""
     lines = [f"grace_s={workload.grace_s}", f"health_port={workload.health_port}"]
+    lines += [f"hostname={workload.hostname}"] if workload.hostname else []
     lines += [f"hosts={address} {names}" for address, names in workload.hosts]
     lines += [f"sysctl={name} {value}" for name, value in workload.sysctls]
     lines += dns(workload)
