@@ -9,6 +9,7 @@ from i2kit.model import (
     Amount,
     Claim,
     Ingress,
+    Job,
     Metric,
     Port,
     Resources,
@@ -176,6 +177,26 @@ def all_templates() -> Mapping[str, dict[str, Any]]:
             AMI,
             NETWORK,
             PRIVATE_ZONE,
+            OPTIONS,
+        ),
+        # A group for each run, which machines leave; one with a schedule has none until then.
+        "job": template(
+            release("import", replicas=1, ports=(), job=Job(2, 2, deadline_s=600)),
+            AMI,
+            NETWORK,
+            None,
+            OPTIONS,
+        ),
+        "nightly": template(
+            release(
+                "report",
+                replicas=1,
+                ports=(),
+                job=Job(schedule="30 2 * * mon-fri", time_zone="Europe/Madrid", retry=True),
+            ),
+            AMI,
+            NETWORK,
+            None,
             OPTIONS,
         ),
         # Where its secrets are is told, and no more than that.

@@ -736,6 +736,21 @@ def targets_can_be_unhealthy(cloud: Cloud) -> None:
     assert states(cloud) == ["unhealthy"] * 2
 
 
+@probe
+def a_stack_has_scheduled_actions(cloud: Cloud) -> None:
+    words = {"Recurrence": "0 3 * * *", "TimeZone": "Europe/Madrid", "DesiredCapacity": 1}
+    made = {"AutoScalingGroupName": {"Ref": "Group"}, **words}
+    resources = {
+        **group(cloud, cloud.image("one")),
+        "Nightly": {"Type": "AWS::AutoScaling::ScheduledAction", "Properties": made},
+    }
+    cloud.create(resources)
+    (found,) = cloud.autoscaling.describe_scheduled_actions()["ScheduledUpdateGroupActions"]
+    assert {name: found[name] for name in words} == words
+    cloud.delete()
+    assert cloud.autoscaling.describe_scheduled_actions()["ScheduledUpdateGroupActions"] == []
+
+
 def machines(cloud: Cloud, *zones: str) -> list[str]:
     """Instances in these zones."""
     words = {"ImageId": cloud.image("one"), "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1}

@@ -461,6 +461,7 @@ TYPES = {
     "machines": {
         GROUP,
         "AWS::AutoScaling::ScalingPolicy",
+        "AWS::AutoScaling::ScheduledAction",
         "AWS::EC2::LaunchTemplate",
         "AWS::EC2::SecurityGroup",
         "AWS::IAM::InstanceProfile",

@@ -32,6 +32,7 @@ SCRIPT = """
     local identity = { domain = "amazonaws.com", region = arg[2], key_id = "key", secret = "s", token = "t" }
     identity.instance = arg[3] ~= "" and arg[3] or nil
     function client.about(path) return path == "local-ipv4" and "10.0.0.7\\n" or arg[3] end
+    function client.user_data() return os.getenv("USER_DATA") end
     local done, said = pcall(function() return require(arg[4])(identity, unpack(arg, 5)) end)
     io.write(done and said or done and "" or "failed: " .. said)"""
 
@@ -193,3 +194,43 @@ def test_what_cannot_be_attached_is_told(session: Any, run: Run) -> None:
     said = run("attach", created(session, "us-east-1b"), instance=machine)
     assert said.startswith("failed: AttachVolume: 400 InvalidVolume.ZoneMismatch")
     assert "InvalidVolume.NotFound" in run("attach", "vol-0123456789abcdef0", instance=machine)
+
+
+def job(session: Any, count: int) -> list[str]:
+    """A group of so many machines; who they are."""
+    ec2, scaling = session.client("ec2"), session.client("autoscaling")
+    machine = launched(session, "us-east-1a")
+    (found,) = ec2.describe_instances(InstanceIds=[machine])["Reservations"][0]["Instances"]
+    data = {"ImageId": found["ImageId"], "InstanceType": "t3.nano"}
+    ec2.create_launch_template(LaunchTemplateName="job", LaunchTemplateData=data)
+    scaling.create_auto_scaling_group(
+        AutoScalingGroupName="job",
+        MinSize=0,
+        MaxSize=count,
+        DesiredCapacity=count,
+        LaunchTemplate={"LaunchTemplateName": "job", "Version": "1"},
+        AvailabilityZones=["us-east-1a"],
+    )
+    session.client("logs").create_log_group(logGroupName="/i2kit/i2kit-job")
+    return members(session)
+
+
+def members(session: Any) -> list[str]:
+    (found,) = session.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+    return [one["InstanceId"] for one in found["Instances"]]
+
+
+def test_machines_of_a_job_leave_their_group(session: Any, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For good when they ended well, else for another one, until too many have failed."""
+    monkeypatch.setenv("USER_DATA", "hostname=job\nlog_group=/i2kit/i2kit-job\njob=4 1")
+    well, bad = job(session, 2)
+    assert run("finish", "0", instance=well) == ""
+    assert members(session) == [bad]
+    assert run("finish", "3", instance=bad) == ""
+    (other,) = members(session)
+    assert other != bad
+    assert run("finish", "137", instance=other) == ""
+    assert members(session) == []
+    words = {"logGroupName": "/i2kit/i2kit-job", "logStreamName": "i2kit/run-4"}
+    events = session.client("logs").get_log_events(**words, startFromHead=True)["events"]
+    assert [one["message"] for one in events] == [f"{well} 0", f"{bad} 3", f"{other} 137"]

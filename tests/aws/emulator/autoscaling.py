@@ -374,6 +374,59 @@ class ScalingPolicy(CloudFormationModel):
         self._backend.delete_policy(self._name)
 
 
+class ScheduledAction(CloudFormationModel):
+    """A scheduled action as CloudFormation makes it; moto's own has no model for that."""
+
+    def __init__(self, backend: Any, name: str, group: str) -> None:
+        self._backend, self._name, self._group = backend, name, group
+
+    @property
+    def physical_resource_id(self) -> str:
+        return self._name
+
+    @staticmethod
+    def cloudformation_name_type() -> str:
+        return "ScheduledActionName"
+
+    @staticmethod
+    def cloudformation_type() -> str:
+        return "AWS::AutoScaling::ScheduledAction"
+
+    @classmethod
+    def create_from_cloudformation_json(
+        cls, resource_name: str, definition: dict[str, Any], account: str, region: str, /, **_: Any
+    ) -> Any:
+        backend, properties = autoscaling_backends[account][region], definition["Properties"]
+        _schedule(backend, resource_name, properties)
+        return cls(backend, resource_name, properties["AutoScalingGroupName"])
+
+    @classmethod
+    def update_from_cloudformation_json(cls, /, **words: Any) -> Any:
+        made = words["original_resource"]
+        _schedule(made._backend, made._name, words["cloudformation_json"]["Properties"])
+        return made
+
+    def delete(self, account: str, region: str) -> None:
+        self._backend.delete_scheduled_action(self._group, self._name)
+
+
+def _schedule(backend: Any, name: str, properties: dict[str, Any]) -> None:
+    group = properties["AutoScalingGroupName"]
+    if group not in backend.autoscaling_groups:
+        raise Refused("ValidationError", f"AutoScalingGroup name not found - {group}")
+    backend.put_scheduled_update_group_action(
+        name=group,
+        desired_capacity=properties.get("DesiredCapacity"),
+        max_size=properties.get("MaxSize"),
+        min_size=properties.get("MinSize"),
+        scheduled_action_name=name,
+        start_time=None,
+        end_time=None,
+        recurrence=properties["Recurrence"],
+        timezone=properties.get("TimeZone"),
+    )
+
+
 def _put(backend: Any, name: str, properties: dict[str, Any]) -> None:
     group = properties["AutoScalingGroupName"]
     if group not in backend.autoscaling_groups:

@@ -356,7 +356,8 @@ class Steps:
         there_now = Volumes(self.account, key).found(wanted.workload)
         decided = disks.decide(wanted.workload, where.network, there_now)
         image = self.ami(wanted, chosen, before)
-        place = Place(where.network, where.zone, image, chosen, told, links, decided.kept)
+        again = self.failed_job(before, wanted)
+        place = Place(where.network, where.zone, image, chosen, told, links, decided.kept, again)
         after = revise.released(before, wanted, place, self.others(key), now())
         wrong = (
             *self.problems(before, after, where, decided, place),
@@ -364,6 +365,8 @@ class Steps:
         )
         if wrong:
             raise InputError(wrong)
+        if again:
+            where = replace(where, notes=(*where.notes, "it failed last time, and runs once more"))
         if after is not before and chosen.alarms:
             where = replace(where, notes=(*where.notes, *surroundings.notes(self.account, chosen)))
         return self.planned(key, wanted, found, there, after, where, decided, passages)
@@ -391,6 +394,13 @@ class Steps:
             return Plan(key, None, found, actions)
         notes = tuple(f"the volume of the claim {one.claim} ({one.id}) stays" for one in kept)
         return Plan(key, None, found, actions, notes=notes)
+
+    def failed_job(self, before: Stand | None, wanted: Release) -> bool:
+        """Whether this is a job that failed, and so runs once more."""
+        if before is None or wanted.workload.job is None or before.record.release.workload.job is None:
+            return False
+        with explained(f"looking at what runs of {before.record.key}"):
+            return observe.phase(self.account, before.record) == "failed"
 
     def decided(self, key: str, after: Stand) -> disks.Decision:
         """What becomes of the volumes of a deployment that is changed."""
@@ -658,7 +668,8 @@ class Steps:
                 if decided.problems:
                     raise InputError(decided.problems)
                 ours = volumes.place(decided, watch)
-                place = Place(where.network, where.zone, published, chosen, told, links, ours)
+                again = self.failed_job(before, wanted)
+                place = Place(where.network, where.zone, published, chosen, told, links, ours, again)
                 after = revise.released(before, wanted, place, self.others(key), now())
             elif before is None or wanted is None:
                 raise OperationError(f"{key} was removed by somebody else meanwhile")
@@ -714,6 +725,8 @@ class Steps:
             serving = self.awaited(stack, made, watch)
             self.tidy_names(made.record, serving, watch)
             return serving
+        except observe.JobFailedError:
+            raise
         except NotReadyError as error:
             if first:
                 failed = self.undone(key, error, watch)
@@ -785,7 +798,14 @@ class Steps:
 
     def awaited(self, stack: Stack, stand: Stand, watch: Watcher) -> Deployment:
         seen.remember(self._folder, stack.name, stand.template)
-        return observe.wait(self.account, stack, stand.record, watch, self.pace)
+        try:
+            return observe.wait(self.account, stack, stand.record, watch, self.pace)
+        except observe.JobFailedError:
+            # What of it still runs is of no use.
+            group = next(value for id_, value in stack.outputs.items() if template.is_group(id_))
+            with explained(f"ending the machines of {stand.record.key}"):
+                self.account.autoscaling.set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=0)
+            raise
 
     def take_back(self, key: str, after: Stand | None, kept: Sets, watch: Watcher) -> None:
         """After a failed deploy, remove AMI and secrets that were made for it, unless something needs them.

@@ -114,7 +114,12 @@ class _Group:
 
 
 def balancers(release: Release, network: Network, certificate: str | None) -> tuple[Balancer, ...]:
-    """As few as the services of a release need: none without ports, mostly one. Headless ones have none."""
+    """As few as the services of a release need: none without ports, mostly one. Headless ones have none.
+
+    Nor has a job: its machines end.
+    """
+    if release.workload.job:
+        return ()
     groups: list[_Group] = []
     # What others wrote decides, before the service that every deployment has.
     for service in sorted(

@@ -15,7 +15,7 @@ from typing import Any
 
 from i2kit.errors import Problem
 from i2kit.model import Release, Workload
-from i2kit.providers.aws.design import instances, names, rollout, secrets, userdata, volumes
+from i2kit.providers.aws.design import instances, jobs, names, rollout, secrets, userdata, volumes
 from i2kit.providers.aws.design.balancing import Balancer, balancers
 from i2kit.providers.aws.design.instances import Need
 from i2kit.providers.aws.design.parts import dumps
@@ -90,6 +90,7 @@ def problems(release: Release, network: Network, zone: Zone | None, options: Opt
         *_of_alarms(options),
         *secrets.problems(release),
         *volumes.problems(release.workload),
+        *jobs.problems(release.workload),
         *_of_sizes(release, network, zone, options),
     )
 

@@ -37,6 +37,7 @@ class Kind:
 KINDS = {
     "AWS::AutoScaling::AutoScalingGroup": Kind("group of machines", ("AutoScalingGroupName", "InstanceId")),
     "AWS::AutoScaling::ScalingPolicy": Kind("scaling policy", ("AutoScalingGroupName",)),
+    "AWS::AutoScaling::ScheduledAction": Kind("schedule", ("AutoScalingGroupName",)),
     "AWS::EC2::InternetGateway": Kind("internet gateway"),
     "AWS::EC2::LaunchTemplate": Kind("launch template", ("LaunchTemplateName",)),
     "AWS::EC2::Route": Kind(
@@ -264,6 +265,8 @@ def _follows(
         elif resource["Type"] == "AWS::AutoScaling::AutoScalingGroup" and "LaunchTemplateData" in reasons.get(
             id_, ()
         ):
+            if "UpdatePolicy" not in resource:
+                continue
             policy = resource["UpdatePolicy"]["AutoScalingInstanceRefresh"]["Preferences"]
             least, most = policy["MinHealthyPercentage"], policy["MaxHealthyPercentage"]
             yield f"all machines are replaced, with {least} to {most} % of them there at any time"

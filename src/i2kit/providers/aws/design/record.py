@@ -20,6 +20,7 @@ from i2kit.model import (
     Amount,
     Container,
     Files,
+    Job,
     MachineImage,
     Metric,
     Port,
@@ -254,6 +255,7 @@ def _data(record: Record) -> Data:
                 "Subdomain": workload.subdomain,
                 "Hostname": workload.hostname,
                 "Stateful": workload.stateful or None,
+                "Job": data_of(workload.job) if workload.job else None,
                 "Containers": [_container(one) for one in workload.containers],
             }
         ),
@@ -388,6 +390,7 @@ def _record(data: Mapping[str, Any]) -> Record:
         subdomain=said.get("Subdomain"),
         hostname=said.get("Hostname"),
         stateful=said.get("Stateful", False),
+        job=value_of(Job, said["Job"]) if "Job" in said else None,
         **{field_: said.get(name, getattr(_PLAIN, field_)) for field_, name in _TIMES},
     )
     nowhere = Path()

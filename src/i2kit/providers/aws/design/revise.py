@@ -69,6 +69,8 @@ class Place:
     links: tuple[Link, ...] = ()
     volumes: tuple[Ebs, ...] = ()
     """Record.volumes."""
+    again: bool = False
+    """Whether it is another revision in any case: a job that failed runs once more."""
 
 
 def stand(one: Record) -> Stand:
@@ -150,7 +152,8 @@ def released(
         # What its own files have beside it is told as soon as it is there.
         known |= {key: hosts[key] for key in near if key in hosts}
         kept = _told(fresh, {**told, **near}, {} if place.zone else known)
-        if same(before, stand(kept)):
+        # The group of a job has the revision's number.
+        if not place.again and same(before, stand(replace(kept, revision=was.revision))):
             return before
     seen = {
         service.key: service
@@ -202,6 +205,9 @@ def scaled(before: Stand, replicas: int) -> Stand:
     Where AWS scales it, that number is the group's alone. Raises InputError for one that it may not have.
     """
     was = before.record
+    if was.release.workload.job:
+        message = f"{was.key} is a job: it has as many machines as it has completions"
+        raise InputError([Problem(message, hint="change its files, and deploy them")])
     if scaling := was.release.workload.scaling:
         if not scaling.least <= replicas <= scaling.most:
             message = f"{was.key} scales by itself between {scaling.least} and {scaling.most} replicas"

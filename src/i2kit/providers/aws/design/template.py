@@ -17,7 +17,16 @@ from dataclasses import replace
 from typing import Any
 
 from i2kit.model import Endpoint, Pairs, Release, Service, Workload
-from i2kit.providers.aws.design import instances, names, record, rollout, secrets, userdata, volumes
+from i2kit.providers.aws.design import (
+    instances,
+    jobs,
+    names,
+    record,
+    rollout,
+    secrets,
+    userdata,
+    volumes,
+)
 from i2kit.providers.aws.design.balancing import (
     Balancer,
     Listener,
@@ -70,7 +79,7 @@ MACHINES = "MachineSecurityGroup"
 GROUP = "Group"
 """The logical id of the group of machines, or how those of groups begin that have one machine each."""
 
-_GROUP = re.compile(rf"{GROUP}\d*")
+_GROUP = re.compile(rf"{GROUP}(Run)?\d*")
 
 SCALING = "ScalingByCpu"
 """The logical id of what changes the number of machines."""
@@ -122,8 +131,10 @@ def of_record(one: Record) -> dict[str, Any]:
             for service in balancer.services:
                 resources |= records(service, balancer, zone, whole)
     for number in numbers(whole.workload):
-        resources[f"LaunchTemplate{_suffix(number)}"] = launch_template(one, found, number)
-        resources[group_id(number)] = group(one, found, number)
+        resources[f"LaunchTemplate{_suffix(one, number)}"] = launch_template(one, found, number)
+        resources[group_id(one, number)] = group(one, found, number)
+    if whole.workload.job and (times := jobs.schedule(whole.workload.job, group_id(one, None))):
+        resources["Schedule"] = resource("AutoScaling::ScheduledAction", times)
     if zone:
         resources |= names.aliases(one.release.aliases, zone)
     if target := cpu_target(whole, options):
@@ -134,7 +145,7 @@ def of_record(one: Record) -> dict[str, Any]:
         "Metadata": {},
         "Resources": resources,
         "Outputs": {
-            **group_outputs(whole.workload),
+            **group_outputs(one),
             **endpoint_outputs(whole, found, zone),
             **link_outputs(one.links),
         },
@@ -147,26 +158,28 @@ def numbers(workload: Workload) -> tuple[int | None, ...]:
     return tuple(range(workload.replicas)) if workload.stateful else (None,)
 
 
-def group_id(number: int | None) -> str:
-    """The logical id of a group."""
-    return f"{GROUP}{_suffix(number)}"
+def group_id(one: Record, number: int | None) -> str:
+    """The logical id of a group. A job has another group for each revision: what was before ends."""
+    return f"{GROUP}{_suffix(one, number)}"
 
 
 def is_group(id_: str) -> bool:
     return _GROUP.fullmatch(id_) is not None
 
 
-def _suffix(number: int | None) -> str:
+def _suffix(one: Record, number: int | None) -> str:
+    if one.release.workload.job:
+        return f"Run{one.revision}"
     return "" if number is None else str(number)
 
 
-def group_outputs(workload: Workload) -> Data:
+def group_outputs(one: Record) -> Data:
     return {
-        group_id(number): {
+        group_id(one, number): {
             "Description": "The group of machines" if number is None else f"The group of machine {number}",
-            "Value": ref(group_id(number)),
+            "Value": ref(group_id(one, number)),
         }
-        for number in numbers(workload)
+        for number in numbers(one.release.workload)
     }
 
 
@@ -546,6 +559,8 @@ def user_data(one: Record, found: tuple[Balancer, ...], number: int | None = Non
     told = {**dict(one.options.addresses), **own}
     text = userdata.render(one.release, one.zone, told, one.options.region, one.secrets, number)
     text += "".join(f"{line}\n" for line in volumes.lines(number or 0, one.release.workload, one.volumes))
+    if job := one.release.workload.job:
+        text += f"{jobs.line(job, one.revision)}\n"
     return {"Fn::Sub": text} if "${" in text else text
 
 
@@ -579,8 +594,8 @@ def group(one: Record, found: tuple[Balancer, ...], number: int | None = None) -
         ],
         # Not $Latest: there would be nothing to go back to.
         "LaunchTemplate": {
-            "LaunchTemplateId": ref(f"LaunchTemplate{_suffix(number)}"),
-            "Version": attribute(f"LaunchTemplate{_suffix(number)}", "LatestVersionNumber"),
+            "LaunchTemplateId": ref(f"LaunchTemplate{_suffix(one, number)}"),
+            "Version": attribute(f"LaunchTemplate{_suffix(one, number)}", "LatestVersionNumber"),
         },
         "HealthCheckType": "ELB" if arns else "EC2",
         "HealthCheckGracePeriod": rollout.startup_s(workload) if arns else 0,
@@ -602,7 +617,9 @@ def group(one: Record, found: tuple[Balancer, ...], number: int | None = None) -
     listeners = [
         f"{balancer.id}Listener{listener.number}" for balancer in found for listener in balancer.listeners
     ]
-    before = [group_id(number + 1)] if number is not None and number + 1 < workload.replicas else []
+    if workload.job:
+        return resource("AutoScaling::AutoScalingGroup", {**properties, **jobs.sizes(workload.job)})
+    before = [group_id(one, number + 1)] if number is not None and number + 1 < workload.replicas else []
     return resource(
         "AutoScaling::AutoScalingGroup",
         properties,
@@ -632,6 +649,9 @@ def cpu_target(release: Release, options: Options) -> rollout.Target | None:
 def notes(one: Record) -> Iterator[str]:
     """What to know of updates and of autoscaling before they happen."""
     workload = one.release.workload
+    if workload.job:
+        yield from jobs.notes(workload.job)
+        return
     yield from rollout.notes(workload, one.options)
     yield from volumes.of_updates(workload)
     yield from _sticky_notes(balancers(one.whole, one.network, one.options.certificate))
@@ -688,7 +708,7 @@ def log_group_resource(one: Record) -> Data:
 
 
 def role(one: Record) -> Data:
-    """What a machine may do: write its logs, read its secrets, attach its volumes."""
+    """What a machine may do: write its logs, read its secrets, attach its volumes, end its job."""
     place = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}"
     streams = f"{place}:log-group:{log_group(one.key)}:log-stream:*"
     logs = {
@@ -701,6 +721,7 @@ def role(one: Record) -> Data:
         "logs": [logs],
         "secrets": [secrets.statement(one.key)] if one.secrets else [],
         "volumes": volumes.statements(one.key, one.volumes),
+        "job": jobs.statements(one.key, one.revision) if one.release.workload.job else [],
     }
     if one.zone and names.registered(one.whole, one.zone):
         allowed["names"] = [names.statement(one.whole, one.zone)]

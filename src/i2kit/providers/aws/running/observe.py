@@ -11,17 +11,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from i2kit.errors import NotReadyError, OperationError
 from i2kit.events import Finished, Note, Progress, Replicas, Started, Watcher
-from i2kit.model import Deployment, Endpoint, Instance
+from i2kit.model import Deployment, Endpoint, Instance, Job
 from i2kit.providers.aws.access.account import Account
 from i2kit.providers.aws.access.calls import code, explained
 from i2kit.providers.aws.amis import ami
-from i2kit.providers.aws.design import record, template
+from i2kit.providers.aws.design import jobs, record, template
 from i2kit.providers.aws.design.balancing import balancers
 from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.running import health, stacks
@@ -44,6 +44,9 @@ LAST_LINES = 10
 
 POLL_S = 2.0
 """How often logs are asked for more. All callers of an account together may ask ten times a second."""
+
+OURS = "i2kit"
+"""How the streams begin that are not of one machine."""
 
 OVERLAP_MS = 120_000
 """How much of the log is asked for again: lines of one machine can arrive after later ones of others."""
@@ -93,7 +96,12 @@ def deployments(account: Account) -> Sequence[Deployment]:
         seen = _look(account)
         images = _images(account, seen, known.values())
     made = [
-        _deployment(stack, known.get(stack.id), Group(_machines(key, seen, images), _wanted(key, seen)))
+        _deployment(
+            stack,
+            known.get(stack.id),
+            Group(_machines(key, seen, images), _wanted(key, seen)),
+            phase(account, known[stack.id]) if stack.id in known else "",
+        )
         for stack in found
         for key in [_key(stack)]
     ]
@@ -103,7 +111,8 @@ def deployments(account: Account) -> Sequence[Deployment]:
 def deployment(account: Account, stack: Stack, record: Record) -> Deployment:
     """The one that a stack is."""
     with explained(f"looking at what runs of {record.key}"):
-        return _deployment(stack, record, group(account, _key(stack), [record]))
+        found = group(account, _key(stack), [record])
+        return _deployment(stack, record, found, phase(account, record))
 
 
 def records(account: Account, found: Sequence[Stack]) -> Mapping[str, Record]:
@@ -135,7 +144,43 @@ def wait(
     machines say. Leaves everything as it is.
     """
     with explained(f"waiting for the machines of {record.key}"):
-        return _Wait(account, stack, record, watch).until_ready(pace, clock or pace.clock)
+        one = _Wait(account, stack, record, watch)
+        if record.release.workload.job:
+            return one.until_ended(record.release.workload.job, pace)
+        return one.until_ready(pace, clock or pace.clock)
+
+
+def ended(account: Account, record: Record) -> Sequence[jobs.Ended]:
+    """The machines of a job's run that have finished, and their statuses."""
+    words = {"logGroupName": log_group(record.key), "logStreamName": jobs.stream(record.revision)}
+    found: list[jobs.Ended] = []
+    token: dict[str, str] = {}
+    while True:
+        try:
+            answer = account.logs.get_log_events(**words, **token, startFromHead=True)
+        except ClientError as error:
+            if code(error) == "ResourceNotFoundException":  # none has finished yet
+                return ()
+            raise
+        said = (event["message"].split() for event in answer["events"])
+        found += [(one[0], int(one[1])) for one in said if len(one) == 2 and one[1].isdigit()]
+        # At the end it is the one that was asked with.
+        if not answer["events"] or answer["nextForwardToken"] == token.get("nextToken"):
+            return found
+        token = {"nextToken": answer["nextForwardToken"]}
+
+
+def phase(account: Account, record: Record) -> jobs.Phase | Literal[""]:
+    """What a job has come to; nothing for what is none."""
+    job = record.release.workload.job
+    if job is None:
+        return ""
+    # Of what has no run there is nothing to read.
+    return jobs.phase(job, () if job.schedule or job.suspended else ended(account, record))
+
+
+class JobFailedError(NotReadyError):
+    """A job came to nothing: what its machines wrote stays."""
 
 
 @dataclass(slots=True)
@@ -177,6 +222,43 @@ class _Wait:
             if hopeless or clock() - since > workload.progress_deadline_s:
                 few = f"it has {len(new)} of {wanted} machines" if len(new) < wanted else ""
                 raise self.given_up(ready, wanted, detail or few)
+            pace.wait(next(pauses))
+
+    def until_ended(self, job: Job, pace: Pace) -> Deployment:
+        """Until a job has come to something; one with a schedule is only noted."""
+        key = self.record.key
+        self.watch(Started(key, f"running {key}"))
+        pauses = pace.pauses()
+        done = -1
+        while True:
+            finished = ended(self.account, self.record) if not (job.schedule or job.suspended) else ()
+            found = group(self.account, key, [self.record])
+            self.show(found.machines, jobs.machines(job))
+            well, _ = jobs.counted(finished)
+            match jobs.phase(job, finished):
+                case "scheduled":
+                    self.watch(Finished(key, "suspended" if job.suspended else "scheduled"))
+                    return _deployment(self.stack, self.record, found, "scheduled")
+                case "succeeded":
+                    self.watch(Finished(key, f"{well} of {job.completions} succeeded"))
+                    return _deployment(self.stack, self.record, found, "succeeded")
+                case "failed":
+                    instance, status = next(one for one in reversed(finished) if one[1])
+                    said = [f"  {instance}: it ended with status {status}"]
+                    said += [f"    {line}" for line in last_lines(self.account, key, instance)]
+                    hint = f"see `i2kit logs {self.record.release.workload.name}`; mend the image or the "
+                    raise JobFailedError(
+                        "\n".join((f"{key} failed", *said)), hint=f"{hint}manifest and deploy again"
+                    )
+            if well > done:
+                done, pauses = well, pace.pauses()
+                self.watch(Progress(key, well, job.completions, "items"))
+            machines = heard(self.account, self.record, found.machines)
+            missing = len(found.machines) < found.wanted
+            detail = self.detail(machines, missing=missing)
+            if detail and detail != self.told:
+                self.told = detail
+                self.watch(Note(detail))
             pace.wait(next(pauses))
 
     def show(self, machines: Sequence[Machine], wanted: int) -> None:
@@ -262,6 +344,8 @@ def lines(
                     if len(seen) > MOST_SEEN:
                         seen = _recent(seen)
                 instance, _, who = event["logStreamName"].partition("/")
+                if instance == OURS:
+                    continue
                 if container in (None, who):
                     yield instance, who, printable(event["message"])
         except LookupError as error:
@@ -457,12 +541,14 @@ def _wanted(key: str, seen: Seen) -> int:
     return sum(one.get("DesiredCapacity", 0) for one in seen.groups.get(key, ()))
 
 
-def _deployment(stack: Stack, known: Record | None, found: Group) -> Deployment:
+def _deployment(
+    stack: Stack, known: Record | None, found: Group, phase: jobs.Phase | Literal[""] = ""
+) -> Deployment:
     """As `status` shows it. Without a record there is what tags tell."""
     namespace, _, name = _key(stack).partition("/")
     instances = tuple(one.instance for one in found.machines)
     workload = known.release.workload if known else None
-    scaled = workload is None or (workload.scaling and found.wanted)
+    scaled = workload is None or workload.job or (workload.scaling and found.wanted)
     return Deployment(
         name=name,
         namespace=namespace,
@@ -471,6 +557,7 @@ def _deployment(stack: Stack, known: Record | None, found: Group) -> Deployment:
         image=known.ami.image if known else "",
         endpoints=_endpoints(stack, known) if known else (),
         replicas_wanted=found.wanted if scaled or workload is None else workload.replicas,
+        phase=phase,
         replicas_ready=sum(one.ready for one in instances),
         instances=instances,
         containers=tuple(one.name for one in known.release.workload.containers) if known else (),

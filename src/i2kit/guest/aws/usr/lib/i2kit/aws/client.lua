@@ -71,12 +71,16 @@ local function ask_metadata(method, path, header)
     return body
 end
 
--- A function that gives what the metadata service has at a path below /latest/meta-data/.
+-- A function that gives what the metadata service has at a path below /latest/.
 local function metadata()
     local token = ask_metadata("PUT", "/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 60")
     return function(path)
-        return ask_metadata("GET", "/latest/meta-data/" .. path, "X-aws-ec2-metadata-token: " .. token)
+        return ask_metadata("GET", "/latest/" .. path, "X-aws-ec2-metadata-token: " .. token)
     end
+end
+
+function client.user_data()
+    return metadata()("user-data")
 end
 
 -- The text of a key in a document of JSON where the key's name is not used twice and its value has no escapes.
@@ -87,18 +91,18 @@ client.field = field
 
 -- What the metadata service has at a path below /latest/meta-data/.
 function client.about(path)
-    return metadata()(path)
+    return metadata()("meta-data/" .. path)
 end
 
 -- Where and as whom to call: what `call` needs to know.
 function client.identity(region)
     local ask = metadata()
-    local role = ask("iam/security-credentials/"):match("%S+")
-    local found = ask("iam/security-credentials/" .. role)
+    local role = ask("meta-data/iam/security-credentials/"):match("%S+")
+    local found = ask("meta-data/iam/security-credentials/" .. role)
     return {
         region = region,
-        domain = ask("services/domain"):match("%S+"),
-        instance = ask("instance-id"):match("%S+"),
+        domain = ask("meta-data/services/domain"):match("%S+"),
+        instance = ask("meta-data/instance-id"):match("%S+"),
         key_id = assert(field(found, "AccessKeyId"), "the role has no credentials"),
         secret = assert(field(found, "SecretAccessKey"), "the role has no credentials"),
         token = assert(field(found, "Token"), "the role has no credentials"),
