@@ -67,6 +67,22 @@ def test_each_probe_is_its_own() -> None:
 
 
 LIVENESS = "spec.template.spec.containers[0].livenessProbe"
+def test_a_command_has_the_variables_as_the_kubelet_expands_them() -> None:
+    """Those that are written, as they are; of another source they are empty; of envFrom they are unknown."""
+    config = "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {KEY: value, MORE: value}}"
+    (found,) = manifest(
+        POD
+        + "        env: [{name: A, value: a}, {name: B, value: $(A)b}, {name: C, valueFrom: {configMapKeyRef: {name: c, key: KEY}}}]\n"
+        + "        envFrom: [{configMapRef: {name: c}}]\n"
+        + "        livenessProbe: {exec: {command: [a, $(A) $(B) $(C). $(MORE) $$(A) $$]}}\n"
+        + "        lifecycle: {preStop: {exec: {command: [sh, -c, kill $$ $(A)]}}}\n",
+        config,
+    ).workloads
+    (container,) = found.containers
+    assert container.liveness == Probe(Exec(("a", "a $(A)b . $(MORE) $(A) $")))
+    assert container.pre_stop == Exec(("sh", "-c", "kill $$ $(A)"))
+
+
 NEITHER = "\n  hint: give it one of httpGet, tcpSocket, exec and grpc"
 
 

@@ -37,11 +37,9 @@ from collections.abc import Iterator, Mapping
 from signal import Signals
 from typing import Literal
 
-from i2kit.expansion import expand
 from i2kit.image import volumes
 from i2kit.image.volumes import escaped
 from i2kit.model import (
-    FIELD,
     Container,
     Exec,
     Grpc,
@@ -113,7 +111,7 @@ def hook_words(hook: HttpGet | TcpSocket | Exec | Sleep, container: Container) -
         yield "sleep"
         yield f"seconds={hook.seconds}"
         return
-    handler, pairs = told(hook, static(container))
+    handler, pairs = told(hook)
     yield handler
     for key, value in pairs:
         yield f"{key}={value}"
@@ -121,14 +119,9 @@ def hook_words(hook: HttpGet | TcpSocket | Exec | Sleep, container: Container) -
         yield "no_new_privileges=1"
 
 
-def static(container: Container) -> Mapping[str, str]:
-    """The variables of a command that is run in a container: a field of the pod is empty there."""
-    return {name: "" if value.startswith(FIELD) else value for name, value in container.env}
-
-
 def words(probe: Probe, container: Container) -> Iterator[str]:
     """The handler's name, then all that is said of the container's probe."""
-    handler, pairs = told(probe.handler, static(container))
+    handler, pairs = told(probe.handler)
     yield handler
     for key, value in pairs:
         yield f"{key}={value}"
@@ -143,12 +136,8 @@ def words(probe: Probe, container: Container) -> Iterator[str]:
         yield f"grace_s={probe.grace_s}"
 
 
-def told(handler: HttpGet | TcpSocket | Exec | Grpc, variables: Mapping[str, str]) -> tuple[str, Pairs]:
-    """A handler's name and what it has to know, escaped.
-
-    A command's `$(NAME)` are expanded with the variables as written, not as expanded themselves (kubelet,
-    ExpandContainerCommandOnlyStatic).
-    """
+def told(handler: HttpGet | TcpSocket | Exec | Grpc) -> tuple[str, Pairs]:
+    """A handler's name and what it has to know, escaped."""
     match handler:
         case HttpGet(port, path, scheme, headers, host):
             pairs = [("port", str(port)), ("path", escaped(path))]
@@ -159,7 +148,7 @@ def told(handler: HttpGet | TcpSocket | Exec | Grpc, variables: Mapping[str, str
         case TcpSocket(port, host):
             return "tcp", (("port", str(port)), *named("host", host))
         case Exec(command):
-            return "exec", tuple(("arg", escaped(expand(word, variables))) for word in command)
+            return "exec", tuple(("arg", escaped(word)) for word in command)
         case Grpc(port, service):
             return "grpc", (("port", str(port)), *named("service", service))
 

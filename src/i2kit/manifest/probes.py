@@ -6,8 +6,9 @@ a problem in the log for what is wrong. 0 means the default, as everywhere in Ku
 
 import re
 
+from i2kit.expansion import expand
 from i2kit.manifest.log import Log
-from i2kit.manifest.shape import Record
+from i2kit.manifest.shape import Record, named
 from i2kit.model import Exec, Grpc, HttpGet, Probe, TcpSocket
 
 _HANDLERS = ("httpGet", "tcpSocket", "exec", "grpc")
@@ -61,7 +62,8 @@ def _handler(record: Record, container: Record, log: Log) -> HttpGet | TcpSocket
     if holder is None:
         return None
     if given == ["exec"]:
-        command = holder.items("command")
+        known = _static(container)
+        command = tuple(expand(word, known) for word in holder.items("command"))
         return Exec(command) if command else None
     if given == ["httpGet"]:
         return http_get(holder, container, log)
@@ -71,6 +73,13 @@ def _handler(record: Record, container: Record, log: Log) -> HttpGet | TcpSocket
     if given == ["tcpSocket"]:
         return TcpSocket(port, holder.text("host") or None)
     return Grpc(port, holder.text("service") or "")
+
+
+def _static(container: Record) -> dict[str, str]:
+    """The variables of a probe's command: as written and not as expanded themselves, those of another
+    source empty, and those of envFrom unknown (kubelet, ExpandContainerCommandOnlyStatic).
+    """
+    return {name: variable.text("value") or "" for name, variable in named(container, "env")}
 
 
 def http_get(holder: Record, container: Record, log: Log) -> HttpGet | None:
