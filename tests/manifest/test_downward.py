@@ -4,7 +4,6 @@
 
 import pytest
 
-from i2kit.image.podfile import words
 from i2kit.image.template import arguments, own_environment
 from i2kit.model import Container, Exec, ImageConfig, Probe, Resources, told_facts
 from tests.manifest.reading import POD, manifest, problem
@@ -63,8 +62,9 @@ def test_fields_are_words_in_the_image_and_told_to_machines() -> None:
 
 
 def test_in_a_probes_command_a_field_is_empty_as_in_kubernetes() -> None:
-    (container,) = manifest(NOTED + FIELDS).workloads[0].containers
-    assert "arg=-%24%28NO%29x" in words(Probe(Exec(("-$(NO)$(IP)$(LATER)",))), container)
+    probe = "        livenessProbe: {exec: {command: [-$(NO)$(IP)$(LATER)]}}\n"
+    (container,) = manifest(NOTED + FIELDS + probe).workloads[0].containers
+    assert container.liveness == Probe(Exec(("-$(NO)x",)))
 
 
 def test_the_image_does_not_depend_on_what_fields_say() -> None:

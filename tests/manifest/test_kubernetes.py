@@ -318,3 +318,59 @@ def test_input_error_carries_problems() -> None:
         Position("a.yml", 1, 1),
         Position("a.yml", 1, 7),
     ]
+
+
+ACCOUNT = "{apiVersion: v1, kind: ServiceAccount, metadata: {name: op, annotations: {%s: x}}}"
+AS_OP = POD + "      serviceAccountName: op\n"
+
+
+def test_a_role_of_aws_is_refused_and_other_clouds_are_warned_about() -> None:
+    assert problem(AS_OP, ACCOUNT % "eks.amazonaws.com/role-arn") == (
+        "a.yml:12:27: spec.template.spec.serviceAccountName: ServiceAccount `op` gives these pods the role `x`,"
+        " and a machine cannot have it\n  hint: leave eks.amazonaws.com/role-arn out, and give them credentials"
+        " in a Secret if they need any"
+    )
+    assert not problems(POD, ACCOUNT % "eks.amazonaws.com/role-arn")
+    for note in ("iam.gke.io/gcp-service-account", "azure.workload.identity/client-id"):
+        (warning,) = manifest(AS_OP, ACCOUNT % note).warnings
+        assert warning.endswith("which has no effect: a machine is in no such cluster")
+
+
+@pytest.mark.parametrize(
+    "subject", ["kind: ServiceAccount, name: op", "kind: User, name: 'system:serviceaccount:default:op'"]
+)
+@pytest.mark.parametrize("word", ["serviceAccount", "serviceAccountName"])
+def test_rights_by_both_names(subject: str, word: str) -> None:
+    binding = f"{{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {{name: b}}, subjects: [{{{subject}}}]}}"
+    found = problem(POD + f"      {word}: op\n", binding)
+    assert f"spec.template.spec.{word}: RoleBinding `b` lets these pods" in found
+
+
+@pytest.mark.parametrize(
+    ("selector", "warned"),
+    [
+        ("kubernetes.io/arch: amd64", 0),
+        ("beta.kubernetes.io/arch: arm64", 1),
+        ("kubernetes.io/arch: arm64, node.kubernetes.io/instance-type: t4g.micro", 0),
+    ],
+)
+def test_architectures(selector: str, warned: int) -> None:
+    assert len(manifest(POD + f"      nodeSelector: {{{selector}}}\n").warnings) == warned
+
+
+@pytest.mark.parametrize(
+    ("image", "word"),
+    [
+        ("gcr.io/PROJECT_ID/app:v1", "PROJECT_ID"),
+        ("REGION-docker.pkg.dev/PROJECT/app", "PROJECT"),
+        ("Nginx", "Nginx"),
+        ("localhost:5000/a/B:1", "B"),
+    ],
+)
+def test_names_of_images_have_no_upper_case(image: str, word: str) -> None:
+    assert f"`{image}` names no image: `{word}` has upper case" in problem(POD.replace("nginx:1.27", image))
+
+
+@pytest.mark.parametrize("image", ["localhost:5000/a/b:V1", "Host.example/a", "a:V", "oci:./Folder:Name"])
+def test_upper_case_where_it_may_be(image: str) -> None:
+    assert not problems(POD.replace("nginx:1.27", image))

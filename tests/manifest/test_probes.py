@@ -67,6 +67,8 @@ def test_each_probe_is_its_own() -> None:
 
 
 LIVENESS = "spec.template.spec.containers[0].livenessProbe"
+
+
 def test_a_command_has_the_variables_as_the_kubelet_expands_them() -> None:
     """Those that are written, as they are; of another source they are empty; of envFrom they are unknown."""
     config = "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {KEY: value, MORE: value}}"

@@ -69,7 +69,6 @@ def test_what_has_no_meaning_here_is_warned_about() -> None:
 
 
 OWN = "spec.template.spec.containers[0].securityContext"
-NODES = "is not possible: there is no node that holds profiles\n  hint: use RuntimeDefault"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +87,6 @@ NODES = "is not possible: there is no node that holds profiles\n  hint: use Runt
         ("{capabilities: {drop: [ALL, '']}}", f"12:54: {OWN}.capabilities.drop[1]: `` is not a capability\n  hint: such as NET_ADMIN; capabilities(7) lists all"),
         ("{capabilities: [ALL]}", f"12:41: {OWN}.capabilities: must be a mapping and is a list"),
         ("{seccompProfile: {}}", f"12:43: {OWN}.seccompProfile: `type` is missing\n  hint: write type: RuntimeDefault"),
-        ("{seccompProfile: {type: Localhost}}", f"12:50: {OWN}.seccompProfile.type: `Localhost` {NODES}"),
         ("{seccompProfile: {type: unconfined}}", f"12:50: {OWN}.seccompProfile.type: `unconfined` is not known\n  hint: did you mean `Unconfined`?"),
         ("{procMount: unmasked}", f"12:38: {OWN}.procMount: `unmasked` is not known\n  hint: did you mean `Unmasked`?"),
         ("{windowsOptions: {runAsUserName: x}}", f"12:27: {OWN}.windowsOptions: is not possible: machines run Linux"),
@@ -133,3 +131,12 @@ def test_a_container_is_root_only_with_both_words() -> None:
         "  hint: use another user, such as 1000"
     ]
     assert problems(text.replace("{runAsUser: 0}", "{runAsUser: 0, runAsNonRoot: false}")) == []
+
+
+def test_a_profile_of_a_node_is_that_of_the_runtime_with_a_warning() -> None:
+    found = manifest(
+        POD + "        securityContext: {seccompProfile: {type: Localhost, localhostProfile: a}}"
+    )
+    (warning,) = found.warnings
+    assert warning.endswith("so RuntimeDefault is used")
+    assert not found.workloads[0].containers[0].security.unconfined

@@ -48,16 +48,29 @@ def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Finding], ...]:
             ingress.check(route, by_key, others, log)
     _unique("NetworkPolicy", ((one.name, one.key, one.place) for one in reading.found_policies), log)
     policies.join(reading, log)
-    disks.join(reading)
+    disks.join(reading, log)
     _named(reading, log)
+    _check_accounts(reading, log)
+    return tuple(lonely)
+
+
+def _check_accounts(reading: Reading, log: Log) -> None:
+    """What pods may do as their service account, which a machine's may not."""
     grants = {grant.account: grant.binding for grant in reading.grants}
+    identities = {(one.account, one.note): one for one in reading.identities}
     for account in reading.accounts:
+        place = account.position, account.path
         if binding := grants.get(account.key):
             message = f"{binding} lets these pods use the Kubernetes API, and a machine has none"
-            log.refuse(
-                account.position, account.path, message, "leave the binding out if they can do without"
-            )
-    return tuple(lonely)
+            log.refuse(*place, message, "leave the binding out if they can do without")
+        for note in dict.fromkeys(note for _, note in identities):
+            if not (one := identities.get((account.key, note))):
+                continue
+            if one.needed:
+                hint = f"leave {note} out, and give them credentials in a Secret if they need any"
+                log.refuse(*place, f"{one.message}, and a machine cannot have it", hint, name=note)
+            else:
+                log.warn(*place, f"{one.message}, which has no effect: a machine is in no such cluster")
 
 
 def too_many(count: int, log: Log) -> bool:

@@ -38,6 +38,7 @@ def document(record: Record, version: str, reading: Reading, log: Log) -> None:
             volume,
             spec.place("volumeName"),
             spec.at("volumeName"),
+            classless=spec.text("storageClassName") == "",
         )
     )
 

@@ -160,7 +160,8 @@ def _kubernetes(node: MappingNode, log: Log) -> Document:
     )
     if own and kind in KINDS:
         template = _at(node, *KINDS[kind])
-        account = _text(_at(template, "spec", "serviceAccountName")) or "default"
+        spec = _at(template, "spec")
+        account = _text(_at(spec, "serviceAccountName")) or _text(_at(spec, "serviceAccount")) or "default"
         found.pods = Pods(_labels(_at(template, "metadata", "labels")), f"{found.namespace}/{account}")
     kubernetes.read_one(node, found.reading, log)
     _add_uses(found)
@@ -226,7 +227,10 @@ def _aim(kind: str, node: MappingNode, document: Document) -> Aim | None:
     if kind == "Ingress":
         names = frozenset(f"{namespace}/{name}" for name in _backends(node))
         return Naming("service", names) if names else None
-    accounts = frozenset(grant.account for grant in document.reading.grants)
+    reading = document.reading
+    accounts = frozenset(
+        [*(one.account for one in reading.grants), *(one.account for one in reading.identities)]
+    )
     return Naming("account", accounts) if accounts else None
 
 

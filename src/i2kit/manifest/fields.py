@@ -34,6 +34,30 @@ from i2kit.manifest.table import (
 )
 from i2kit.manifest.volume_fields import POD_VOLUME, VOLUME_MOUNTS
 
+NO_DRIVER = "is not possible: the machine image has no driver for it"
+ELSEWHERE = "run this pod where GPUs are"
+ACCELERATED = (
+    "nvidia.com/gpu",
+    "amd.com/gpu",
+    "google.com/tpu",
+    "gpu.intel.com/i915",
+    "aws.amazon.com/neuron",
+)
+"""Resources that only nodes with special devices have."""
+
+ACCELERATORS = (
+    "cloud.google.com/gke-accelerator",
+    "cloud.google.com/gke-tpu-accelerator",
+    "cloud.google.com/gke-tpu-topology",
+    "accelerator",
+    "k8s.amazonaws.com/accelerator",
+    "eks.amazonaws.com/instance-gpu-name",
+    "nvidia.com/gpu",
+    "nvidia.com/gpu.present",
+    "nvidia.com/gpu.product",
+)
+"""Labels of such nodes."""
+
 AMOUNTS = Object(
     "Amounts",
     (
@@ -45,11 +69,7 @@ AMOUNTS = Object(
             "as a limit, how much fits into emptyDirs that have no sizeLimit; what is written elsewhere is in"
             " the machine's memory, and a warning says so where there is no emptyDir",
         ),
-        refused(
-            "nvidia.com/gpu",
-            "is not possible: the machine image has no driver for it",
-            "run this pod where GPUs are",
-        ),
+        *(refused(word, NO_DRIVER, ELSEWHERE, 0, "0") for word in ACCELERATED),
     ),
     others=refused("", "is not a resource that a machine has", "the resources are cpu and memory"),
 )
@@ -62,19 +82,18 @@ RESOURCES = Object(
     ),
 )
 
-_NO_PROFILES = "is not possible: there is no node that holds profiles"
 SECCOMP = Object(
     "SeccompProfile",
     (
         accepted(
             "type",
-            Choice(("RuntimeDefault", "Unconfined"), (("Localhost", _NO_PROFILES, "use RuntimeDefault"),)),
+            Choice(("RuntimeDefault", "Unconfined", "Localhost")),
             "RuntimeDefault: the container runtimes' profile, with the calls that added capabilities are for;"
-            " Unconfined: no filter",
+            " Unconfined: no filter; Localhost: RuntimeDefault, with a warning",
             required=True,
             hint="write type: RuntimeDefault",
         ),
-        refused("localhostProfile", _NO_PROFILES, "use RuntimeDefault"),
+        silent("localhostProfile", "there is no node that holds profiles", Text()),
     ),
 )
 CAPABILITY = Text(names.capability, "[A-Za-z_]+", means="capability such as `NET_ADMIN`, or `ALL`")
@@ -447,17 +466,16 @@ NODE_SELECTOR = Object(
             "machines run Linux",
             LINUX,
         ),
+        accepted(
+            "kubernetes.io/arch",
+            Text(),
+            "whose processors it runs on: another than amd64 has no effect, with a warning, but beside an"
+            " instance type",
+        ),
+        accepted("beta.kubernetes.io/arch", Text(), "the same, by its old name"),
         accepted("node.kubernetes.io/instance-type", INSTANCE_TYPE, "which machines a cloud takes"),
         accepted("beta.kubernetes.io/instance-type", INSTANCE_TYPE, "the same, by its old name"),
-        refused(
-            "cloud.google.com/gke-accelerator", "is not possible: the machine image has no driver for it"
-        ),
-        refused(
-            "cloud.google.com/gke-tpu-accelerator", "is not possible: the machine image has no driver for it"
-        ),
-        refused(
-            "cloud.google.com/gke-tpu-topology", "is not possible: the machine image has no driver for it"
-        ),
+        *(refused(word, NO_DRIVER, ELSEWHERE) for word in ACCELERATORS),
     ),
     others=warned("", "has no effect: there are no nodes to choose from"),
 )

@@ -242,7 +242,14 @@ NATIVE = Object(
 MESHES = "there is no controller that would act on it"
 KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
     (("v1",), silent("Namespace", "a namespace is there once something is in it")),
-    (("v1",), silent("ServiceAccount", "there is no Kubernetes API to log in to")),
+    (
+        ("v1",),
+        silent(
+            "ServiceAccount",
+            "there is no Kubernetes API to log in to (but where it gives pods a role of AWS, those that use"
+            " it are refused)",
+        ),
+    ),
     (("rbac.authorization.k8s.io/v1",), silent("Role", "there is no Kubernetes API to protect")),
     (
         ("rbac.authorization.k8s.io/v1",),

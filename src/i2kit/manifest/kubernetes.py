@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from i2kit.manifest import claims, config, disks, ingress, jobs, kinds, policies, scaling, services, workloads
 from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.places import shown
-from i2kit.manifest.reading import Grant, Reading
+from i2kit.manifest.reading import Grant, Identity, Reading
 from i2kit.manifest.shape import Record
 from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode, described
 
@@ -158,6 +158,8 @@ def _other(kind: str, node: MappingNode, reading: Reading, log: Log) -> None:
         _namespace(node, reading)
     elif kind in ("RoleBinding", "ClusterRoleBinding"):
         reading.grants.extend(_grants(kind, node))
+    elif kind == "ServiceAccount":
+        reading.identities.extend(_identities(node))
 
 
 def _namespace(node: MappingNode, reading: Reading) -> None:
@@ -183,10 +185,38 @@ def _grants(kind: str, node: MappingNode) -> Iterator[Grant]:
     name = (_text(metadata, "name") if isinstance(metadata, MappingNode) else None) or ""
     subjects = node.get("subjects")
     for subject in subjects.items if isinstance(subjects, SequenceNode) else ():
-        if isinstance(subject, MappingNode) and _text(subject, "kind") == "ServiceAccount":
+        if not isinstance(subject, MappingNode):
+            continue
+        of, called = _text(subject, "kind"), _text(subject, "name") or ""
+        if of == "ServiceAccount":
             namespace = _text(subject, "namespace") or here or "default"
-            yield Grant(f"{namespace}/{_text(subject, 'name')}", f"{kind} `{shown(name)}`")
+            yield Grant(f"{namespace}/{called}", f"{kind} `{shown(name)}`")
+        elif of == "User" and called.startswith(_ACCOUNT):  # the same in other words
+            yield Grant(called.removeprefix(_ACCOUNT).replace(":", "/", 1), f"{kind} `{shown(name)}`")
 
+
+def _identities(node: MappingNode) -> Iterator[Identity]:
+    metadata = node.get("metadata")
+    notes = metadata.get("annotations") if isinstance(metadata, MappingNode) else None
+    if not (isinstance(metadata, MappingNode) and isinstance(notes, MappingNode)):
+        return
+    name = _text(metadata, "name") or ""
+    for note, (what, needed) in _IDENTITIES.items():
+        if value := _text(notes, note):
+            account = f"{_text(metadata, 'namespace') or 'default'}/{name}"
+            message = f"ServiceAccount `{shown(name)}` gives these pods {what} `{shown(value)}`"
+            yield Identity(account, note, message, needed)
+
+
+_ACCOUNT = "system:serviceaccount:"
+"""Before NAMESPACE:NAME, how the API server calls a service account."""
+
+_IDENTITIES = {
+    "eks.amazonaws.com/role-arn": ("the role", True),
+    "iam.gke.io/gcp-service-account": ("the Google account", False),
+    "azure.workload.identity/client-id": ("the Azure identity", False),
+}
+"""By the notes that clouds act on: what it is, and whether a machine of that cloud should have it."""
 
 _READERS: dict[str, Callable[[Record, str, Reading, Log], None]] = {
     "Deployment": workloads.deployment,

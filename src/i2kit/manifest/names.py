@@ -34,6 +34,9 @@ HEADER = r"[-A-Za-z0-9]+"
 SYSCTL = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 HOST = r"[-._A-Za-z0-9]+|[.0-9A-Fa-f]*:[.:0-9A-Fa-f]*"
 
+_FILES = ("oci:", "oci-archive:", "docker-archive:")
+"""Before images that are files."""
+
 _PLACEHOLDER = re.compile(r"\$\{[^}]*\}|\$[A-Za-z_]\w*|<[A-Za-z][^<>]*>|\b(?:YOUR|CHANGE|REPLACE)[_-]\w+")
 
 
@@ -211,7 +214,22 @@ def image(text: str) -> Complaint | None:
         joined = re.sub(r"\s*([:/@])\s*", r"\1", text.strip())
         hint = None if any(c.isspace() for c in joined) else f"use `{shown(joined)}`"
         return f"`{shown(text)}` has a blank in it", hint
+    repository = _repository(text)
+    if upper := re.search(r"[A-Za-z0-9._-]*[A-Z][A-Za-z0-9._-]*", repository):
+        message = f"`{shown(text)}` names no image: `{shown(upper.group())}` has upper case"
+        return message, "names of images have none: fill in what is a placeholder"
     return None
+
+
+def _repository(text: str) -> str:
+    """Where an image is within its registry; empty where it is a file."""
+    if text.startswith(_FILES):
+        return ""
+    path = text.partition("@")[0]
+    first, slash, rest = path.partition("/")
+    if slash and (first == "localhost" or any(mark in first for mark in ".:[")):
+        return rest.partition(":")[0]
+    return path.partition(":")[0]
 
 
 def directory(text: str) -> Complaint | None:

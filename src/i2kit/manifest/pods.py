@@ -61,9 +61,9 @@ def read(
         reading.complete = False
     namespace = metadata.text("namespace") or "default"
     account = body.text("serviceAccountName") or body.text("serviceAccount") or "default"
-    reading.accounts.append(
-        Account(f"{namespace}/{account}", body.place("serviceAccountName"), body.at("serviceAccountName"))
-    )
+    word = "serviceAccount" if body.text("serviceAccount") else "serviceAccountName"
+    word = "serviceAccountName" if body.text("serviceAccountName") else word
+    reading.accounts.append(Account(f"{namespace}/{account}", body.place(word), body.at(word)))
     of_pod = Head(
         name=metadata.text("name") or "",
         namespace=namespace,
@@ -125,7 +125,7 @@ def assemble(head: Head, body: Record, reading: Reading, log: Log, *, claims: Se
             if alias.items("hostnames")
         ),
         facts=known.facts,
-        instance_type=_instance_type(body.record("nodeSelector")),
+        instance_type=_instance_type(body.record("nodeSelector"), log),
         grace_s=rollout.grace(body),
         sysctls=security.sysctls(body, log),
         volumes=tuple(claims),
@@ -194,10 +194,15 @@ def _dns(body: Record, log: Log) -> Dns:
     return Dns(servers, searches, tuple(options), only)
 
 
-def _instance_type(nodes: Record | None) -> str | None:
+def _instance_type(nodes: Record | None, log: Log) -> str | None:
     """What a pod's node selector says of the machines that it wants."""
     words = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
-    return next((found for word in words if nodes and (found := nodes.text(word))), None)
+    found = next((found for word in words if nodes and (found := nodes.text(word))), None)
+    for word in ("kubernetes.io/arch", "beta.kubernetes.io/arch"):
+        if nodes and not found and (wanted := nodes.text(word)) and wanted != "amd64":
+            message = "has no effect: machines are as the provider has them, which an instance type chooses"
+            log.warn(nodes.place(word), nodes.at(word), message)
+    return found
 
 
 def _check_names(containers: Sequence[tuple[str, Record]], log: Log) -> None:

@@ -70,6 +70,16 @@ class FoundScaler:
     followed: tuple[Followed, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a note on a service account gives its pods on a cloud, and whether they run right without it."""
+
+    account: str
+    note: str
+    message: str
+    needed: bool
+
+
 ConfigKind = Literal["ConfigMap", "Secret"]
 
 
@@ -194,6 +204,8 @@ class FoundClaim:
     volume: str | None
     volume_position: Position
     volume_path: str
+    classless: bool = False
+    """Whether it asks for a disk that is there and has no class, as storageClassName: "" does."""
 
     @property
     def key(self) -> str:
@@ -248,12 +260,14 @@ class FoundPolicy:
 
 @dataclass(frozen=True, slots=True)
 class FoundDisk:
-    """A PersistentVolume, with the key of the claim that it is for, and its class."""
+    """A PersistentVolume, with the key of the claim that it is for, its class, and the cloud's disk it is."""
 
     name: str
     claim: str | None
     kind: str | None
     size_bytes: int
+    position: Position
+    disk: str | None = None
 
 
 @dataclass(slots=True)
@@ -272,6 +286,7 @@ class Reading:
     services: list[FoundService] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
+    identities: list[Identity] = field(default_factory=list)
     scalers: list[FoundScaler] = field(default_factory=list)
     ingresses: list[Ingress] = field(default_factory=list)
     routes: list[FoundRoute] = field(default_factory=list)

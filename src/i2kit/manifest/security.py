@@ -25,6 +25,9 @@ def security(container: Record, pod: Record, log: Log) -> Security:
     capabilities = by_itself.record("capabilities")
     non_root = _said("runAsNonRoot", layers)
     profile = next((one for layer in layers if (one := layer.record("seccompProfile"))), None)
+    if profile and profile.text("type") == "Localhost":
+        message = "`Localhost` has no effect: there is no node that holds profiles, so RuntimeDefault is used"
+        log.warn(profile.place("type"), profile.at("type"), message)
     return Security(
         user=_number("runAsUser", layers),
         group=_number("runAsGroup", layers),

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from i2kit.errors import InputError, Position, Problem
-from i2kit.manifest import checks, documents, files, ingress, policies
+from i2kit.manifest import checks, disks, documents, files, ingress, policies
 from i2kit.manifest.documents import Aim, Document, Naming, Selecting
 from i2kit.manifest.files import File
 from i2kit.manifest.log import Accepted, Finding, Log
-from i2kit.manifest.reading import Reading
+from i2kit.manifest.reading import FoundClaim, Reading
 from i2kit.manifest.resolve import Beside, resolve
+from i2kit.model import Claim
 
 Verdict = Literal["deploys", "warns", "refused"]
 
@@ -177,17 +178,21 @@ class _About:
 
     def used_by(self, workload: Document) -> list[Document]:
         """The documents that a workload is made of: of each name the nearest."""
-        found: list[Document] = []
+        found: dict[int, Document] = {}
         places = self._near[workload.file]
-        for use in sorted(workload.pods.uses if workload.pods else ()):
-            nearest = (one for near in places if (one := self._offered.get((near, *use))))
-            found.extend(one for one in [next(nearest, None)] if one)
-        for claim in [claim for one in found for claim in one.reading.claims]:
-            offered = (
-                self._offered.get((near, "PersistentVolume", f"default/{claim.volume}")) for near in places
-            )
-            found.extend(next(([one] for one in offered if one), []))
-        return found
+
+        def take(uses: Iterable[tuple[str, str]]) -> None:
+            for use in uses:
+                offered = (self._offered.get((near, *use)) for near in places)
+                if one := next(filter(None, offered), None):
+                    found.setdefault(id(one), one)
+
+        take(sorted(workload.pods.uses if workload.pods else ()))
+        take(_disks_of_templates(workload))
+        take(
+            [use for one in found.values() for claim in one.reading.claims for use in _disks_of_claim(claim)]
+        )
+        return list(found.values())
 
     def is_used(self, document: Document) -> bool:
         return id(document) in self._used
@@ -205,6 +210,12 @@ class _About:
                     self._workloads[near, document.namespace, label].append(document)
             elif document.kind in documents.OFFERS:
                 self._offered.setdefault((near, document.kind, document.key), document)
+                for claim in document.reading.claims:
+                    self._offered.setdefault((near, "of", _stem(claim.key)), document)
+                for disk in document.reading.found_disks:
+                    kind, asked = ("claim", disk.claim) if disk.claim else ("class", disk.kind or "")
+                    self._offered.setdefault((near, kind, asked), document)
+                    self._offered.setdefault((near, "of", _stem(disk.claim or "")), document)
             elif document.kind == "Service":
                 self._services[near, document.key].append(document)
 
@@ -259,6 +270,31 @@ class _About:
         return next(filter(None, (self._aimed(near, aim) for near in self._near[service.file])), ())
 
 
+def _disks_of_claim(claim: FoundClaim) -> Iterator[tuple[str, str]]:
+    """How the PersistentVolume of a claim may be found, as kind and key."""
+    if claim.volume:
+        yield "PersistentVolume", f"default/{claim.volume}"
+    else:
+        yield "claim", claim.key
+        if claim.claim.kind or claim.classless:
+            yield "class", claim.claim.kind or ""
+
+
+def _disks_of_templates(document: Document) -> Iterator[tuple[str, str]]:
+    """The same, of a StatefulSet's machines, with the claims that have their names."""
+    for workload in document.reading.workloads:
+        for volume in workload.volumes:
+            if isinstance(volume.source, Claim) and volume.source.each:
+                yield "of", f"{workload.namespace}/{volume.source.name}-{workload.name}"
+                if volume.source.kind:
+                    yield "class", volume.source.kind
+
+
+def _stem(claim: str) -> str:
+    """What the names of the claims of all machines of a StatefulSet begin with."""
+    return claim.rpartition("-")[0]
+
+
 def _near(file: File) -> tuple[Hashable, ...]:
     """The places where a document looks for what it is about, the nearest first."""
     near: tuple[Hashable, ...] = (("file", file.name), ("folder", file.folder))
@@ -306,6 +342,7 @@ def _of_others(workload: Document, others: Sequence[Document], used: Sequence[Do
             scalers=[*mine.scalers, *(each for one in found for each in one.reading.scalers)],
             accounts=mine.accounts,
             grants=[each for one in found for each in one.reading.grants],
+            identities=[each for one in found for each in one.reading.identities],
             unsized=mine.unsized,
         )
         log = Log(MAX_PER_DOCUMENT, workload.log.accepted)
@@ -318,9 +355,11 @@ def _of_others(workload: Document, others: Sequence[Document], used: Sequence[Do
         configs=[*mine.secrets, *(each for one in used for each in one.reading.configs)],
         claims=[each for one in used for each in one.reading.claims],
         disks={name: disk for one in used for name, disk in one.reading.disks.items()},
+        found_disks=[each for one in used for each in one.reading.found_disks],
         complete=mine.complete and all(one.reading.complete for one in used),
     )
-    log = Log(MAX_PER_DOCUMENT)
+    log = Log(MAX_PER_DOCUMENT, workload.log.accepted)
+    disks.join(made_of, log)
     resolve(made_of, Beside(demanded=False, customized=files.is_customized), log)
     yield from log.findings
 
@@ -329,6 +368,9 @@ def _alone(document: Document, log: Log) -> None:
     """What is wrong with a document that is about nothing here."""
     for policy in document.reading.found_policies:
         log.warn(policy.position, policy.path, f"{policies.lost(policy)}, so it needs one that runs already")
+    for disk in document.reading.found_disks:
+        if disk.disk:
+            log.warn(disk.position, "", disks.LEFT)
     reading = Reading(services=document.reading.services, scalers=document.reading.scalers)
     for _, lonely in checks.whole(reading, log):
         assert lonely.position is not None
