@@ -18,3 +18,23 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
         return variables.get(match[1], match[0])
 
     return _REFERENCE.sub(value, text)
+
+
+MAX_WORD_BYTES = 2**17 - 1
+"""What Linux takes as one argument, or as one variable with its name (MAX_ARG_STRLEN)."""
+
+MAX_WORDS_BYTES = 2**21
+"""What it takes of all together (ARG_MAX)."""
+
+
+def size(text: str, sizes: Mapping[str, int]) -> int:
+    """How many bytes `expand` would make, by those of the variables, without making them; at most 2^62.
+
+    Variables made of variables can grow with each, so that no memory holds them.
+    """
+    total = len(_REFERENCE.sub("", text).encode(errors="replace"))
+    for match in _REFERENCE.finditer(text):
+        name = match[1]
+        known = None if name is None else sizes.get(name)
+        total += 1 if name is None else len(match[0].encode(errors="replace")) if known is None else known
+    return min(total, 2**62)

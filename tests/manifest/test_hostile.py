@@ -9,7 +9,7 @@ import yaml
 
 from i2kit.manifest import source
 from i2kit.manifest.source import documents
-from tests.manifest.reading import POD, SERVICE, problems
+from tests.manifest.reading import POD, SERVICE, problem, problems
 
 
 def bomb(line: str, levels: int = 12) -> str:
@@ -90,3 +90,37 @@ def test_thousands_of_documents_are_not_compared() -> None:
     assert problems(text) == [
         "more than 2,000 deployments and services at once\n  hint: deploy them in parts"
     ]
+
+
+def test_variables_that_grow_with_each_other_are_never_made() -> None:
+    doubled = "".join(f"{{name: E{i}, value: $(E{i - 1})$(E{i - 1})}}, " for i in range(1, 80))
+    env = f"        env: [{{name: E0, value: x}}, {doubled}]\n"
+    for user in (
+        "        args: [$(E79)]\n",
+        "        volumeMounts: [{name: v, mountPath: /m, subPathExpr: $(E79)}]\n"
+        "      volumes: [{name: v, emptyDir: {}}]\n",
+    ):
+        found = problem(POD + env + user)
+        assert "no program starts with more than 131,071 in one" in found
+    long = "x" * 100_000
+    probe = f"        livenessProbe: {{exec: {{command: [a, {'$(A)' * 1000}]}}}}\n"
+    assert "livenessProbe.exec.command: has 100,000,001 bytes with its variables" in problem(
+        POD + f"        env: [{{name: A, value: {long}}}]\n" + probe
+    )
+
+
+def test_a_variable_that_no_program_starts_with() -> None:
+    config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {k: %s}\n"
+    user = POD + "        envFrom: [{configMapRef: {name: c}}]\n"
+    assert not problems(user, config % ("x" * 131_000))
+    assert "variable `k` has 140,003 bytes" in problem(user, config % ("x" * 140_000))
+
+
+def test_a_file_that_is_a_folder_too() -> None:
+    config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: b}\n"
+    items = "[{key: a, path: x}, {key: a, path: x/y/z}]"
+    user = POD + f"      volumes: [{{name: v, configMap: {{name: c, items: {items}}}}}]\n"
+    assert problem(user, config) == (
+        "a.yml:12:45: spec.template.spec.volumes[0].configMap.name: has a file `x`, and `x/y/z` below it\n"
+        "  hint: use another path"
+    )

@@ -73,6 +73,12 @@ def values(
             needed = ", ".join(sorted({name for _, name in wanted})) or "none"
             message = f"--secret {shown(one.word.text)}: nothing here needs it (needed: {needed})"
             log.warn(None, "", message)
+        key = one.word.key
+        if meant and key is not None and not any(wanted[at].every or key in wanted[at].keys for at in meant):
+            needed = ", ".join(sorted({key for at in meant for key in wanted[at].keys}))
+            log.warn(
+                None, "", f"--secret {shown(one.word.text)}: nothing here needs that key (needed: {needed})"
+            )
         for at in meant:
             found.setdefault(at, {}).update(_values(one, at[0], wanted[at], log))
     for (_, name), held in found.items():

@@ -189,6 +189,8 @@ def mount_path(text: str) -> Complaint | None:
 def _no_way_up(text: str) -> Complaint | None:
     if ".." in text.split("/"):
         return f"`{shown(text)}` leads up with `..`", "write the path that is meant"
+    if len(text) > 4000 or any(len(part.encode(errors="replace")) > 255 for part in text.split("/")):
+        return f"`{shown(text)}` is longer than a file system takes", "a name may have 255 bytes"
     return one_line(text)
 
 

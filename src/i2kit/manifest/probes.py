@@ -6,7 +6,7 @@ a problem in the log for what is wrong. 0 means the default, as everywhere in Ku
 
 import re
 
-from i2kit.expansion import expand
+from i2kit.expansion import MAX_WORD_BYTES, expand, size
 from i2kit.manifest.log import Log
 from i2kit.manifest.shape import Record, named
 from i2kit.model import Exec, Grpc, HttpGet, Probe, TcpSocket
@@ -63,7 +63,13 @@ def _handler(record: Record, container: Record, log: Log) -> HttpGet | TcpSocket
         return None
     if given == ["exec"]:
         known = _static(container)
-        command = tuple(expand(word, known) for word in holder.items("command"))
+        sizes = {name: len(value.encode(errors="replace")) for name, value in known.items()}
+        words: tuple[str, ...] = holder.items("command")
+        if (total := sum(size(word, sizes) for word in words)) > MAX_WORD_BYTES:
+            message = f"has {total:,} bytes with its variables, and may have {MAX_WORD_BYTES:,}"
+            log.problem(holder.place("command"), holder.at("command"), message, "put them into a file")
+            return None
+        command = tuple(expand(word, known) for word in words)
         return Exec(command) if command else None
     if given == ["httpGet"]:
         return http_get(holder, container, log)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from i2kit.errors import Position
-from i2kit.expansion import expand
+from i2kit.expansion import MAX_WORD_BYTES, MAX_WORDS_BYTES, expand, size
 from i2kit.manifest import names
 from i2kit.manifest.around import NOTHING, Around
 from i2kit.manifest.given import Given, Wanted, values
 from i2kit.manifest.log import Log, did_you_mean
+from i2kit.manifest.places import shown
 from i2kit.manifest.reading import (
     Config,
     ConfigKind,
@@ -92,6 +93,8 @@ class _Missing:
     keys: dict[str, None] = field(default_factory=dict)
     there: Position | None = None
     """Where the Secret is that lacks them."""
+    given: bool = False
+    """Whether --secret gives others of it."""
 
 
 class _Known:
@@ -134,7 +137,7 @@ class _Known:
         if key not in found.values:
             if not reference.optional and found.whole:
                 if found.kind == "Secret":
-                    self._lacks(namespace, reference, found.position)
+                    self._lacks(namespace, reference, found.position, given=True)
                 else:
                     self._no_key(found, reference)
             return None
@@ -185,12 +188,14 @@ class _Known:
         for (namespace, name), one in self._missing.items():
             keys = ", ".join(f"`{key}`" for key in one.keys)
             holder = f"{namespace}/{name}" if namespace != "default" else name
-            if len(one.keys) > 1 or one.there:
+            if len(one.keys) > 1 or one.there or one.given:
                 words = " ".join(f"--secret {holder}:{key}=FILE" for key in one.keys)
             else:
                 words = f"--secret {holder}=FILE"
             if one.there:
                 message = f"Secret `{name}` (at {one.there}) has no key {keys}"
+            elif one.given:
+                message = f"what --secret gives of `{name}` has no key {keys}"
             else:
                 message = f"Secret `{name}` is in none of these files"
                 message += f"; needed of it: {keys}" if one.keys else ""
@@ -199,9 +204,12 @@ class _Known:
             else:
                 self._log.warn(one.position, one.path, f"{message}; to deploy, give it with {words}")
 
-    def _lacks(self, namespace: str, reference: Reference, there: Position | None) -> None:
-        place = reference.key_place if there else (reference.position, reference.path)
-        one = self._missing.setdefault((namespace, reference.name), _Missing(*place, there=there))
+    def _lacks(
+        self, namespace: str, reference: Reference, there: Position | None, *, given: bool = False
+    ) -> None:
+        place = reference.key_place if given else (reference.position, reference.path)
+        missing = _Missing(*place, there=there, given=given)
+        one = self._missing.setdefault((namespace, reference.name), missing)
         if reference.key is not None:
             one.keys[reference.key] = None
 
@@ -315,6 +323,12 @@ class _Disks:
         self._log.problem(needed.position, needed.path, message, hint or "give its file too, with another -f")
 
 
+def _above(path: str) -> Iterator[str]:
+    """The folders that a path is in."""
+    while path := posixpath.dirname(path):
+        yield path
+
+
 class _Resolver:
     """Completes one workload."""
 
@@ -330,6 +344,9 @@ class _Resolver:
         all_expressions = needs.expressions or ((),) * len(every)
         for container, variables, expressions in zip(every, needs.variables, all_expressions, strict=True):
             env = self._env(variables)
+            if self._is_too_large(container, env):
+                completed.append(container)
+                continue
             mounts = tuple(self._mount(one, protected) for one in container.mounts)
             for index in expressions:
                 path = self._sub_path(mounts[index].sub_path, env, container)
@@ -350,6 +367,29 @@ class _Resolver:
             logins=tuple(dict.fromkeys(one.name for one in needs.logins)),
         )
 
+    def _is_too_large(self, container: Container, env: Pairs) -> bool:
+        """Whether no program can be started with its variables and arguments, which is in the log then."""
+        sizes: dict[str, int] = {}
+        words = []
+        for name, value in env:
+            sizes[name] = size(value, sizes)
+            words.append((f"variable `{shown(name)}`", len(name) + 2 + sizes[name]))
+        for name, given in (("command", container.command), ("args", container.args)):
+            words += [(f"{name}[{at}]", size(word, sizes) + 1) for at, word in enumerate(given or ())]
+        place = container.position, f"container `{container.name}`"
+        what, most = max(words, key=lambda one: one[1], default=("", 0))
+        if most > MAX_WORD_BYTES:
+            message = (
+                f"{what} has {most:,} bytes, and no program starts with more than {MAX_WORD_BYTES:,} in one"
+            )
+            self._log.problem(*place, message, "mount a file instead")
+        elif (total := sum(found for _, found in words)) > MAX_WORDS_BYTES:
+            message = f"variables and arguments have {total:,} bytes, and no program starts with more than"
+            self._log.problem(*place, f"{message} {MAX_WORDS_BYTES:,}", "mount files instead")
+        else:
+            return False
+        return True
+
     def _volume(self, needed: NeededVolume, workload: Workload) -> Volume:
         match needed:
             case MadeOf(name, parts):
@@ -357,11 +397,21 @@ class _Resolver:
                 for part in parts:
                     found = self._files(part) if isinstance(part, Part) else (part,)
                     files.update((posixpath.normpath(one.path), one) for one in found)
+                self._check_folders(files, parts)
                 return Volume(name, Files(tuple(files.values())))
             case NamedClaim(name):
                 return Volume(name, self._disks.claim(needed, workload))
             case _:
                 return needed
+
+    def _check_folders(self, files: Mapping[str, File], parts: Sequence[Part | File]) -> None:
+        """A path is that of a file or of a folder."""
+        both = (path for path in files for above in _above(path) if above in files)
+        place = next((part.reference for part in parts if isinstance(part, Part)), None)
+        if place and (path := next(both, None)):
+            folder = next(above for above in _above(path) if above in files)
+            message = f"has a file `{shown(folder)}`, and `{shown(path)}` below it"
+            self._log.problem(place.position, place.path, message, "use another path")
 
     def _files(self, part: Part) -> Iterator[File]:
         reference = part.reference
