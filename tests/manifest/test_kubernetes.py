@@ -374,3 +374,17 @@ def test_names_of_images_have_no_upper_case(image: str, word: str) -> None:
 @pytest.mark.parametrize("image", ["localhost:5000/a/b:V1", "Host.example/a", "a:V", "oci:./Folder:Name"])
 def test_upper_case_where_it_may_be(image: str) -> None:
     assert not problems(POD.replace("nginx:1.27", image))
+
+
+def test_kinds_that_look_like_kubernetes_own() -> None:
+    route = "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r}}"
+    assert problem(POD, route) == (
+        "b.yml:1:50: kind: `HTTPRoute` of gateway.networking.k8s.io is a custom resource, and there is no"
+        " controller that would act on it\n  hint: write an Ingress"
+    )
+    for kind in (
+        "policy/v1beta1, kind: PodSecurityPolicy",
+        "node.k8s.io/v1, kind: RuntimeClass",
+        "autoscaling.k8s.io/v1, kind: VerticalPodAutoscaler",
+    ):
+        assert len(manifest(POD, f"{{apiVersion: {kind}, metadata: {{name: a}}}}").warnings) == 1

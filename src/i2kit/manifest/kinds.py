@@ -240,6 +240,10 @@ NATIVE = Object(
 )
 
 MESHES = "there is no controller that would act on it"
+GATEWAYS = "gateway.networking.k8s.io"
+ADDED_GROUPS = (GATEWAYS, "snapshot.storage.k8s.io", "autoscaling.k8s.io", "metrics.k8s.io")
+"""Groups that look like Kubernetes' own and are custom resources."""
+
 KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
     (("v1",), silent("Namespace", "a namespace is there once something is in it")),
     (
@@ -279,6 +283,18 @@ KINDS: tuple[tuple[tuple[str, ...], Field], ...] = (
     (
         ("scheduling.k8s.io/v1",),
         warned("PriorityClass", "has no effect: pods do not compete for nodes"),
+    ),
+    (
+        ("policy/v1beta1", "extensions/v1beta1"),
+        warned("PodSecurityPolicy", "has no effect: there is no Kubernetes API that would ask it"),
+    ),
+    (
+        ("node.k8s.io/v1", "node.k8s.io/v1beta1"),
+        warned("RuntimeClass", "has no effect: every pod is isolated by a virtual machine"),
+    ),
+    (
+        ("autoscaling.k8s.io/v1", "autoscaling.k8s.io/v1beta2"),
+        warned("VerticalPodAutoscaler", "has no effect: machines are as large as `resources` say"),
     ),
     (("monitoring.coreos.com/v1",), warned("ServiceMonitor", f"has no effect: {MESHES}")),
     (("monitoring.coreos.com/v1",), warned("PodMonitor", f"has no effect: {MESHES}")),

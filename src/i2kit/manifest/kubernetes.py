@@ -82,7 +82,8 @@ def _kind(node: MappingNode, log: Log) -> str | None:
     group = _group(version)
     if _is_custom(kind, group):
         message = f"`{shown(kind)}` of {shown(group)} is a custom resource, and {kinds.MESHES}"
-        log.refuse(place, "kind", message, "leave this document out", name=kind)
+        hint = "write an Ingress" if group == kinds.GATEWAYS else "leave this document out"
+        log.refuse(place, "kind", message, hint, name=kind)
         return None
     if kind not in _VERSIONS:
         hint = did_you_mean(kind, list(_VERSIONS)) or "i2kit deploys Deployments and Services"
@@ -122,7 +123,8 @@ def _group(version: str | None) -> str:
 
 def _is_custom(kind: str, group: str) -> bool:
     # Kubernetes' own groups have no dot or end with k8s.io; others reuse its kinds (Knative's Service).
-    return "." in group and not group.endswith(".k8s.io") and group not in _groups(kind)
+    own = group.endswith(".k8s.io") and group not in kinds.ADDED_GROUPS
+    return "." in group and not own and group not in _groups(kind)
 
 
 def _groups(kind: str) -> set[str]:
