@@ -107,7 +107,8 @@ def records(aws: Aws) -> dict[tuple[str, str], str]:
 def register(aws: Aws, name: str, id_: str = "", ttl_s: int = names.TTL_S) -> None:
     """As a machine does it."""
     route53 = aws.client("route53")
-    (zone,) = route53.list_hosted_zones()["HostedZones"]
+    zones = route53.list_hosted_zones()["HostedZones"]
+    zone = next(one for one in zones if name.endswith(one["Name"].rstrip(".")))
     shared = {"SetIdentifier": id_, "MultiValueAnswer": True} if id_ else {}
     one = {"Name": name, "Type": "A", "TTL": ttl_s, "ResourceRecords": [{"Value": "10.0.0.7"}], **shared}
     route53.change_resource_record_sets(
