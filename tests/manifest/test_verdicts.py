@@ -290,3 +290,9 @@ def test_a_verdict_is_that_of_a_deploy_of_the_same_file(tmp_path: Path) -> None:
             assert refused
         else:
             assert not refused
+
+
+def test_what_is_named_after_the_folder_above_it_is_deployed_with_it(tmp_path: Path) -> None:
+    files = {"a/web.yml": WEB, "a/below/service.yml": FIXED}
+    assert lines(tmp_path, files, "a", "a/below")[0].startswith("a/web.yml Deployment web refused")
+    assert lines(tmp_path, files, "a")[0] == "a/web.yml Deployment web deploys"

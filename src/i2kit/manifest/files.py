@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from i2kit.errors import InputError, Position, Problem
@@ -83,12 +83,17 @@ def walk(paths: Sequence[str]) -> tuple[tuple[File, ...], tuple[Problem, ...]]:
     def complain(error: OSError) -> None:
         problems.extend(_unreadable(error.filename, error).problems)
 
+    def add(key: str, file: File) -> None:
+        before = found.setdefault(key, file)
+        if file.together and not before.together:  # named after a folder that it is far below
+            found[key] = replace(before, together=True)
+
     for path in paths:
         if path == "-":
-            found.setdefault(path, File(path, "", True))
+            add(path, File(path, "", True))
             continue
         if not Path(path).is_dir():
-            found.setdefault(os.path.realpath(path), File(path, _folder(path), True))
+            add(os.path.realpath(path), File(path, _folder(path), True))
             continue
         for folder, below, names in os.walk(path, onerror=complain):
             below[:] = sorted(name for name in below if not name.startswith("."))
@@ -99,7 +104,7 @@ def walk(paths: Sequence[str]) -> tuple[tuple[File, ...], tuple[Problem, ...]]:
                     continue
                 override = str(Path(folder, chosen[1])) if chosen[1:] and name == chosen[0] else None
                 together = folder == path and (name in chosen or not (chosen and _COMPOSE.fullmatch(name)))
-                found.setdefault(os.path.realpath(file), File(file, _folder(file), together, override))
+                add(os.path.realpath(file), File(file, _folder(file), together, override))
     return tuple(found.values()), tuple(problems)
 
 
