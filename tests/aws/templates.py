@@ -11,12 +11,18 @@ from i2kit.model import (
     Ingress,
     Job,
     Metric,
+    NetworkPeer,
+    NetworkPolicy,
+    PodPeer,
+    PolicyPort,
+    PolicyRule,
     Port,
     Resources,
     Route,
     Scaling,
     Scratch,
     SecretKey,
+    Selector,
     Strategy,
     Volume,
 )
@@ -218,6 +224,33 @@ def all_templates() -> Mapping[str, dict[str, Any]]:
             AMI,
             NETWORK,
             PRIVATE_ZONE,
+            OPTIONS,
+        ),
+        # Who may call it, and whom it may call, itself among them.
+        "closed": template(
+            replace(
+                release(
+                    services=(service("web", (80, 80, None)), service("site", (443, 80, None), public=True))
+                ),
+                policies=(
+                    NetworkPolicy(
+                        "closed",
+                        Selector((("app", "web"),)),
+                        ingress=(
+                            PolicyRule((PodPeer(Selector(), ("default",)), NetworkPeer("192.0.2.0/24"))),
+                        ),
+                        egress=(
+                            PolicyRule((PodPeer(Selector(), ("default",)),)),
+                            PolicyRule(
+                                (NetworkPeer("192.0.2.0/24", ("192.0.2.0/26",)),), (PolicyPort("UDP"),)
+                            ),
+                        ),
+                    ),
+                ),
+            ),
+            AMI,
+            NETWORK,
+            None,
             OPTIONS,
         ),
         "linked": template(release(ports=(Port(80), Port(8080))), AMI, NETWORK, None, OPTIONS, links=(LINK,)),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from i2kit.errors import Position
-from i2kit.model import NetworkPolicy, Port, Release, Resources, Selector
+from i2kit.model import NetworkPeer, NetworkPolicy, PolicyPort, PolicyRule, Port, Release, Resources, Selector
 from i2kit.providers.aws.design.checks import of_update, problems
 from i2kit.providers.aws.design.template import template
 from i2kit.providers.aws.place.network import NO_VPC
@@ -155,9 +155,18 @@ def test_what_a_load_balancer_does_not_do() -> None:
     assert found(release(services=(sticky,))) == []
 
 
-def test_a_network_policy_is_not_dropped() -> None:
-    wanted = replace(release(), policies=(NetworkPolicy("closed", Selector(), ingress=()),))
-    only(found(wanted), "NetworkPolicy `closed`")
+def test_a_network_policy_that_security_groups_cannot_say() -> None:
+    closed = replace(release(), policies=(NetworkPolicy("closed", Selector(), ingress=()),))
+    assert found(closed) == []
+    given = replace(NETWORK, security_group="sg-00000001")
+    only(found(closed, given), "NetworkPolicy `closed`", "sg-00000001 alone decides")
+    peers = (NetworkPeer("192.0.2.0/24"),)
+    named = NetworkPolicy("named", Selector(), egress=(PolicyRule(peers, (PolicyPort("TCP", "sql"),)),))
+    only(found(replace(closed, policies=(named,))), "the port named sql")
+    holes = tuple(f"192.0.2.{number}/32" for number in range(1, 120, 4))
+    many = NetworkPolicy("many", Selector(), ingress=(PolicyRule((NetworkPeer("192.0.2.0/24", holes),)),))
+    public = release(services=(service("web", (80, 80, None), public=True),))
+    only(found(replace(public, policies=(many,))), "rules of PublicApplicationSecurityGroup", "60 at most")
 
 
 def test_only_one_can_say_who_may_call() -> None:
@@ -190,7 +199,7 @@ def test_a_template_that_is_too_large() -> None:
     )
     texts = found(release(services=many, ports=ports(40)))
     assert any("bytes, and CloudFormation takes 51,200" in text for text in texts)
-    assert any("401 outputs, and CloudFormation takes 200" in text for text in texts)
+    assert any("403 outputs, and CloudFormation takes 200" in text for text in texts)
 
 
 def test_the_hint_names_what_named_the_type() -> None:

@@ -386,6 +386,68 @@ def a_load_balancer_says_its_hosted_zone(cloud: Cloud) -> None:
     assert found["Outputs"][0]["OutputValue"].startswith("Z")
 
 
+def two_groups(cloud: Cloud, *, apart: bool) -> Resources:
+    """The first may call the second, and may be called by nobody."""
+    vpc = cloud.ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    way = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80}
+    one, two = ({"Fn::GetAtt": [name, "GroupId"]} for name in ("One", "Two"))
+
+    def group(**more: Any) -> Any:
+        return {
+            "Type": "AWS::EC2::SecurityGroup",
+            "Properties": {"GroupDescription": "a", "VpcId": vpc, **more},
+        }
+
+    nobody = [{"CidrIp": "127.0.0.1/32", "IpProtocol": "-1"}]
+    made = {"One": group(SecurityGroupEgress=nobody), "Two": group()}
+    if apart:
+        made["In"] = {
+            "Type": "AWS::EC2::SecurityGroupIngress",
+            "Properties": {"GroupId": two, "SourceSecurityGroupId": one, **way},
+        }
+        made["Out"] = {
+            "Type": "AWS::EC2::SecurityGroupEgress",
+            "Properties": {"GroupId": one, "DestinationSecurityGroupId": two, **way},
+        }
+    return made
+
+
+@probe
+def rules_that_are_resources_come_and_go(cloud: Cloud) -> None:
+    def rules() -> list[int]:
+        ids = [cloud.physical("One"), cloud.physical("Two")]
+        found = cloud.ec2.describe_security_groups(GroupIds=ids)["SecurityGroups"]
+        return [
+            sum(bool(rule["UserIdGroupPairs"]) for one in found for rule in one[direction])
+            for direction in ("IpPermissions", "IpPermissionsEgress")
+        ]
+
+    cloud.create(two_groups(cloud, apart=True))
+    assert rules() == [1, 1]
+    cloud.update(two_groups(cloud, apart=False))
+    assert rules() == [0, 0]
+
+
+@probe
+def a_security_group_that_another_names_stays(cloud: Cloud) -> None:
+    cloud.create(two_groups(cloud, apart=False))
+    one, two = (
+        cloud.ec2.describe_security_groups(GroupIds=[cloud.physical(name)])["SecurityGroups"][0]
+        for name in ("One", "Two")
+    )
+    other = cloud.ec2.create_security_group(GroupName="other", Description="b", VpcId=one["VpcId"])["GroupId"]
+    pair = {
+        "UserIdGroupPairs": [{"GroupId": two["GroupId"]}],
+        "IpProtocol": "tcp",
+        "FromPort": 1,
+        "ToPort": 2,
+    }
+    cloud.ec2.authorize_security_group_ingress(GroupId=other, IpPermissions=[pair])
+    cloud.delete()
+    found = cloud.ec2.describe_security_groups()["SecurityGroups"]
+    assert two["GroupId"] in [each["GroupId"] for each in found]
+
+
 @probe
 def a_listener_has_more_certificates(cloud: Cloud) -> None:
     acm = boto3.client("acm", endpoint_url=cloud.server.url)

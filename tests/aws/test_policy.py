@@ -295,15 +295,6 @@ UNUSED = (
         ),
         "IAM's reference knows no such service",
     ),
-    Unused(
-        "AWS::EC2::SecurityGroup",
-        ("SecurityGroupEgress",),
-        (
-            "ec2:AuthorizeSecurityGroupEgress",
-            "ec2:RevokeSecurityGroupEgress",
-            "ec2:UpdateSecurityGroupRuleDescriptionsEgress",
-        ),
-    ),
     Unused("AWS::IAM::Role", ("ManagedPolicyArns",), ("iam:AttachRolePolicy", "iam:DetachRolePolicy")),
     Unused(
         "AWS::IAM::Role",
@@ -464,6 +455,8 @@ TYPES = {
         "AWS::AutoScaling::ScheduledAction",
         "AWS::EC2::LaunchTemplate",
         "AWS::EC2::SecurityGroup",
+        "AWS::EC2::SecurityGroupEgress",
+        "AWS::EC2::SecurityGroupIngress",
         "AWS::IAM::InstanceProfile",
         "AWS::IAM::Role",
         "AWS::Logs::LogGroup",

@@ -11,9 +11,9 @@ from i2kit.model import Endpoint, Port, Release, Service
 from i2kit.providers.aws.design import record, userdata
 from i2kit.providers.aws.design.balancing import Balancer, balancers
 from i2kit.providers.aws.design.parts import camel, dumps
+from i2kit.providers.aws.design.policies import MACHINES
 from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.design.template import (
-    MACHINES,
     MAX_BYTES,
     endpoints_of,
     labels_of,
@@ -323,7 +323,7 @@ def test_the_endpoint_of_a_public_service_is_a_name_that_outsiders_can_look_up()
 def test_endpoints_can_be_read_from_the_outputs_of_a_stack() -> None:
     made = TEMPLATES["shop-certificate"]["Outputs"]
     outputs = [
-        {"OutputKey": key, "OutputValue": str(one["Value"]), "Description": one["Description"]}
+        {"OutputKey": key, "OutputValue": str(one["Value"]), "Description": one.get("Description", "")}
         for key, one in made.items()
     ]
     assert endpoints_of(outputs) == (

@@ -410,9 +410,10 @@ class Operation:
         yield
 
     def remove_all(self) -> Iterator[None]:
-        """Remove every resource, the last made first. Raises FailedError with the names that stay."""
+        """Remove every resource, what refers to others first. Raises FailedError with the names that stay."""
         failed: list[str] = []
-        for name in reversed(list(self.stack.resources)):
+        there = {name: one.definition for name, one in self.stack.resources.items()}
+        for name in reversed(ordered(there)):
             held = any(
                 name in dependencies(self.stack.resources[other].definition)
                 for other in failed

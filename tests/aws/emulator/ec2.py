@@ -7,23 +7,82 @@ names for volumes" in the EC2 User Guide; AttachVolume and its errors in the EC2
 
 from typing import Any
 
-from moto.ec2.exceptions import EC2ClientError
+from moto.core.common_models import CloudFormationModel
+from moto.ec2.exceptions import DependencyViolationError, EC2ClientError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance
 from moto.ec2.models.internet_gateways import InternetGateway
 from moto.ec2.models.route_tables import RouteTable
 from moto.ec2.models.security_groups import SecurityGroup
 from moto.ec2.responses.elastic_block_store import ElasticBlockStore
+from moto.moto_api._internal import mock_random as random
 
 _terminate = Instance.terminate
 _attach_anywhere = ElasticBlockStore.attach_volume
 
 
+_kept: list[type[CloudFormationModel]] = []
+
+
+def rule(direction: str) -> type[CloudFormationModel]:
+    """A rule of a security group as a resource of its own. moto knows each class that there is: these are
+    there once they are asked for, and count before its own."""
+
+    class Made(CloudFormationModel):
+        def __init__(self, group: Any, backend: Any, properties: dict[str, Any]) -> None:
+            self._group, self._backend, self.rule = group, backend, properties
+            self.id = f"sgr-{random.get_random_hex(17)}"
+
+        @property
+        def physical_resource_id(self) -> str:
+            return self.id
+
+        @staticmethod
+        def cloudformation_name_type() -> str:
+            return ""
+
+        @staticmethod
+        def cloudformation_type() -> str:
+            return f"AWS::EC2::SecurityGroup{direction}"
+
+        @classmethod
+        def create_from_cloudformation_json(
+            cls, resource_name: str, definition: dict[str, Any], account: str, region: str, /, **_: Any
+        ) -> Any:
+            backend, properties = ec2_backends[account][region], definition["Properties"]
+            group = backend.get_security_group_from_id(properties["GroupId"])
+            made = cls(group, backend, properties)
+            _own(group)[direction].append(properties)
+            _again(backend, group)
+            return made
+
+        def delete(self, account: str, region: str) -> None:
+            _own(self._group)[direction].remove(self.rule)
+            _again(self._backend, self._group)
+
+    return Made
+
+
+def _own(group: Any) -> dict[str, list[dict[str, Any]]]:
+    """The rules that are resources of their own."""
+    if not hasattr(group, "rules_apart"):
+        group.rules_apart = {"Ingress": [], "Egress": []}
+    found: dict[str, list[dict[str, Any]]] = group.rules_apart
+    return found
+
+
+def _again(backend: Any, group: Any) -> None:
+    """All rules of a group, from what its template says and what is apart."""
+    _apply(backend, group, getattr(group, "said", {}))
+
+
 def install() -> None:
+    _kept.extend(rule(direction) for direction in ("Ingress", "Egress"))
     Instance.terminate = _terminated
     ElasticBlockStore.attach_volume = _attach
     RouteTable.delete = _delete_table
     InternetGateway.delete = _delete_gateway
+    SecurityGroup.delete = _delete
     SecurityGroup.create_from_cloudformation_json = classmethod(_create)
     SecurityGroup.update_from_cloudformation_json = classmethod(_update)
 
@@ -68,6 +127,15 @@ def _delete_gateway(self: Any, account: str, region: str, /) -> None:
     self.ec2_backend.delete_internet_gateway(self.id)
 
 
+def _delete(self: Any, account: str, region: str, /) -> None:
+    """AWS: a group that a rule of another one names stays."""
+    for group in [one for groups in self.ec2_backend.groups.values() for one in groups.values()]:
+        rules = [*group.ingress_rules, *group.egress_rules]
+        if group.id != self.id and any(rule.source_group.get("GroupId") == self.id for rule in rules):
+            raise DependencyViolationError(f"resource {self.id} has a dependent object")
+    self.ec2_backend.delete_security_group(group_id=self.id)
+
+
 def _create(cls: Any, name: str, definition: dict[str, Any], account: str, region: str, /, **_: Any) -> Any:
     properties = definition["Properties"]
     backend = ec2_backends[account][region]
@@ -89,12 +157,13 @@ def _update(cls: Any, /, **words: Any) -> Any:
 def _apply(backend: Any, group: Any, properties: dict[str, Any]) -> None:
     """AWS: rules keep their descriptions; rules for what goes out replace the one that lets all out."""
     backend.create_tags([group.id], {one["Key"]: one["Value"] for one in properties.get("Tags") or []})
+    group.said = properties
     group.ingress_rules.clear()
-    for rule in properties.get("SecurityGroupIngress") or []:
+    for rule in (*(properties.get("SecurityGroupIngress") or []), *_own(group)["Ingress"]):
         _authorize(backend.authorize_security_group_ingress, group, rule, "Source")
     if "SecurityGroupEgress" in properties:
         group.egress_rules.clear()
-        for rule in properties["SecurityGroupEgress"]:
+        for rule in (*properties["SecurityGroupEgress"], *_own(group)["Egress"]):
             _authorize(backend.authorize_security_group_egress, group, rule, "Destination")
 
 

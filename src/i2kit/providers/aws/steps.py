@@ -358,7 +358,8 @@ class Steps:
         image = self.ami(wanted, chosen, before)
         again = self.failed_job(before, wanted)
         place = Place(where.network, where.zone, image, chosen, told, links, decided.kept, again)
-        after = revise.released(before, wanted, place, self.others(key), now())
+        others = self.others(key)
+        after = revise.released(before, wanted, place, others, now())
         wrong = (
             *self.problems(before, after, where, decided, place),
             *_of_ingresses(passages, wanted),
@@ -369,6 +370,7 @@ class Steps:
             where = replace(where, notes=(*where.notes, "it failed last time, and runs once more"))
         if after is not before and chosen.alarms:
             where = replace(where, notes=(*where.notes, *surroundings.notes(self.account, chosen)))
+        where = replace(where, notes=(*where.notes, *revise.newly_meant(wanted, others)))
         return self.planned(key, wanted, found, there, after, where, decided, passages)
 
     def passages(self, wanted: Release, where: Surroundings, chosen: Options) -> tuple[Passage, ...]:
@@ -584,6 +586,11 @@ class Steps:
                 made += revise.actions(found.stand.template, None)
                 one = found.stand.record
                 made += ingress.actions(self.account, key, (), one.links)
+                made += [
+                    Action("change", f"network policies of {each.record.key}", f"they mean {key}")
+                    for each in self.others(key)
+                    if key in [peer.key for peer in each.record.peers]
+                ]
                 for id_ in dict.fromkeys(each.ami.id for each in (*one.history, one)):
                     made.append(Action("remove", f"AMI {id_}", "unless another deployment needs it"))
                 if any(each.secrets for each in (*one.history, one)):
@@ -679,6 +686,9 @@ class Steps:
                 if decided.problems:
                     raise InputError(decided.problems)
                 after = revise.with_volumes(before, after, volumes.place(decided, watch))
+            if before and before.groups - after.groups:
+                # What others name cannot be removed.
+                self.admit(watch, without=key)
             if stack and before and after.record.revision > before.record.revision:
                 numbers = [number for number, _, one in self.attempts(stack) if one.failed]
                 after = revise.numbered(before, after, max(numbers, default=0) + 1)
@@ -716,6 +726,7 @@ class Steps:
         if made is None:
             raise OperationError(f"{key} was removed by somebody else meanwhile")
         kept.tidy(made.record)
+        self.admit(watch)
         self.settle(made.record, was, watch)
         workload = made.record.release.workload
         if first and workload.scaling and workload.scaling.least < workload.replicas:
@@ -733,6 +744,26 @@ class Steps:
                 self.drop(volumes, watch)
                 raise failed from error
             raise
+
+    def admit(self, watch: Watcher, *, without: str = "") -> None:
+        """Have the network policies of all deployments mean those that there are now, but for one."""
+        there = self.others("")
+        for one in there:
+            others = [each for each in there if each.record.key not in (one.record.key, without)]
+            if one.record.key == without or revise.admitted(one, others) is one:
+                continue
+
+            def order(stack: Stack | None, others: Sequence[Stand] = others) -> Order:
+                before = self.stand(stack) if stack else None
+                if before is None:
+                    raise OperationError("a deployment was removed by somebody else meanwhile")
+                after = revise.admitted(before, others)
+                made = parts.dumps(after.template)
+                return Order(made, template.tags(after.record.release), _token(before, after))
+
+            watch(Note(f"the network policies of {one.record.key} mean other deployments now"))
+            client = self.account.cloudformation
+            stacks.revise(client, stack_name(one.record.key), order, watch, pace=self.pace)
 
     def tidy_names(self, one: Record, serving: Deployment, watch: Watcher) -> None:
         """Remove the records of machines that are no more."""
@@ -839,6 +870,7 @@ class Steps:
         if found.stand:
             names.tidy(self.account, found.stand.record, lambda _: False, watch)
         if found.stack:
+            self.admit(watch, without=key)
             stacks.delete(client, name, watch, pace=self.pace)
         if found.stand:
             names.tidy(self.account, found.stand.record, lambda _: False, watch)

@@ -123,6 +123,29 @@ class Link:
     public: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a deployment is called: a port of what has this security group, and the pods' port behind it."""
+
+    group: str
+    number: int
+    transport: str
+    """tcp or udp."""
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another deployment that network policies mean. `group` is its machines' security group, `ports` are
+    (name, number, protocol) of its pods."""
+
+    key: str
+    labels: Pairs
+    group: str
+    ports: tuple[tuple[str, int, Literal["TCP", "UDP"]], ...]
+    ways: tuple[Way, ...]
+
+
 def stack_name(key: str) -> str:
     """The stack of the deployment `namespace/name`. No two have the same: names have no upper case."""
     namespace, name = key.split("/")

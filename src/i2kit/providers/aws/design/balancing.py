@@ -95,9 +95,12 @@ class _Group:
     services: list[Service] = field(default_factory=list)
     ports: dict[tuple[int, Protocol], _Lead] = field(default_factory=dict)
 
-    def takes(self, service: Service, ports: _Ports) -> bool:
-        """A service that is not public may share a public one that has all its ports anyway, for everyone."""
-        if self.public and not service.public:
+    def takes(self, service: Service, ports: _Ports, *, alone: bool) -> bool:
+        """A service that is not public may share a public one that has all its ports anyway, for everyone.
+
+        Not with `alone`: then it matters which machine calls.
+        """
+        if self.public and not service.public and not alone:
             there = all(key in self.ports for key in ports) and not self.sources
             return there and self._agrees(ports)
         same = self.public == service.public and self.sources == service.sources
@@ -121,6 +124,7 @@ def balancers(release: Release, network: Network, certificate: str | None) -> tu
     if release.workload.job:
         return ()
     groups: list[_Group] = []
+    closed = any(one.ingress is not None for one in release.policies)
     # What others wrote decides, before the service that every deployment has.
     for service in sorted(
         release.services,
@@ -129,7 +133,7 @@ def balancers(release: Release, network: Network, certificate: str | None) -> tu
         ports = _ports(release, service)
         if not ports or service.headless:
             continue
-        group = next((one for one in groups if one.takes(service, ports)), None)
+        group = next((one for one in groups if one.takes(service, ports, alone=closed)), None)
         if group is None:
             groups.append(group := _Group(service.public, service.sources))
         group.services.append(service)
@@ -145,6 +149,11 @@ def _ports(release: Release, service: Service) -> _Ports:
         (port.number, port.protocol): _Lead(to, speech_of(port, to), service.sticky_s or 0)
         for port, to in leads(release, service)
     }
+
+
+def transports(protocol: Way) -> tuple[str, ...]:
+    """What a security group calls that."""
+    return {"UDP": ("udp",), "TCP_UDP": ("tcp", "udp")}.get(protocol, ("tcp",))
 
 
 def leads(release: Release, service: Service) -> Iterator[tuple[ServicePort, int]]:

@@ -15,12 +15,12 @@ from typing import Any
 
 from i2kit.errors import Problem
 from i2kit.model import Release, Workload
-from i2kit.providers.aws.design import instances, jobs, names, rollout, secrets, userdata, volumes
+from i2kit.providers.aws.design import instances, jobs, names, policies, rollout, secrets, userdata, volumes
 from i2kit.providers.aws.design.balancing import Balancer, balancers
 from i2kit.providers.aws.design.instances import Need
 from i2kit.providers.aws.design.parts import dumps
+from i2kit.providers.aws.design.policies import MACHINES
 from i2kit.providers.aws.design.template import (
-    MACHINES,
     MAX_BYTES,
     balancer_security_group,
     instance_type,
@@ -82,7 +82,7 @@ def problems(release: Release, network: Network, zone: Zone | None, options: Opt
     return (
         *_of_names(release, found, zone),
         *names.problems(release, zone),
-        *_of_policies(release),
+        *policies.problems(release, network, _rules(release, network, zone, options)),
         *_of_tags(release.workload),
         *_of_balancers(release, found, network),
         *_of_instance_type(release, options),
@@ -167,14 +167,17 @@ def _of_names(release: Release, found: Iterable[Balancer], zone: Zone | None) ->
             )
 
 
-def _of_policies(release: Release) -> Iterator[Problem]:
-    for one in release.policies:
-        yield Problem(
-            f"NetworkPolicy `{one.name}` is about deployment `{release.workload.name}`, and aws has no such "
-            "policies yet",
-            one.position,
-            "leave it out, or deploy to provider local",
-        )
+def _rules(release: Release, network: Network, zone: Zone | None, options: Options) -> Mapping[str, int]:
+    """How many rules each security group has, of each direction."""
+    if not release.policies:
+        return {}
+    made = template(release, SOME_AMI, network, zone, options)
+    return {
+        f"{id_}'s {direction}": len(one["Properties"].get(direction, ()))
+        for id_, one in made["Resources"].items()
+        if one["Type"] == "AWS::EC2::SecurityGroup"
+        for direction in ("SecurityGroupIngress", "SecurityGroupEgress")
+    }
 
 
 def _of_tags(workload: Workload) -> Iterator[Problem]:
@@ -222,8 +225,8 @@ def _of_balancers(release: Release, found: tuple[Balancer, ...], network: Networ
                 )
         if (count := len(balancer.listeners)) > MAX_LISTENERS:
             yield problem(f"{count} ports: a load balancer has {MAX_LISTENERS} listeners at most", split)
-        elif network.security_group is None:
-            group = balancer_security_group(balancer, network, workload.key)["Properties"]
+        elif network.security_group is None and not release.policies:
+            group = balancer_security_group(balancer, network, release)["Properties"]
             rules, ranges = len(group["SecurityGroupIngress"]), balancer.sources or network.cidrs
             if rules > MAX_RULES:
                 message = f"{count} ports from {len(ranges)} address ranges"

@@ -51,6 +51,35 @@ KINDS = {
     ),
     "AWS::EC2::RouteTable": Kind("route table", ("VpcId",)),
     "AWS::EC2::SecurityGroup": Kind("security group", ("GroupDescription", "GroupName", "VpcId")),
+    "AWS::EC2::SecurityGroupEgress": Kind(
+        "rule of a security group",
+        (
+            "CidrIp",
+            "CidrIpv6",
+            "DestinationPrefixListId",
+            "DestinationSecurityGroupId",
+            "FromPort",
+            "GroupId",
+            "IpProtocol",
+            "ToPort",
+        ),
+    ),
+    "AWS::EC2::SecurityGroupIngress": Kind(
+        "rule of a security group",
+        (
+            "CidrIp",
+            "CidrIpv6",
+            "FromPort",
+            "GroupId",
+            "GroupName",
+            "IpProtocol",
+            "SourcePrefixListId",
+            "SourceSecurityGroupId",
+            "SourceSecurityGroupName",
+            "SourceSecurityGroupOwnerId",
+            "ToPort",
+        ),
+    ),
     "AWS::EC2::Subnet": Kind(
         "subnet",
         (
@@ -222,9 +251,12 @@ def _shown(value: Any) -> str:
         return str(value["Ref"])
     if isinstance(value, Mapping) and "Fn::GetAtt" in value:
         return ".".join(value["Fn::GetAtt"])
-    if isinstance(value, Mapping) and "FromPort" in value:
-        whose = value.get("CidrIp") or value.get("SourceSecurityGroupId")
-        return f"{value['IpProtocol']} {value['FromPort']} from {_shown(whose)}"
+    if isinstance(value, Mapping) and "IpProtocol" in value:
+        what = f"{value['IpProtocol']} {value['FromPort']}" if "FromPort" in value else "everything"
+        if "DestinationSecurityGroupId" in value:
+            return f"{what} to {_shown(value['DestinationSecurityGroupId'])}"
+        whose = value.get("CidrIp") or value.get("CidrIpv6") or value.get("SourceSecurityGroupId")
+        return f"{what} from {_shown(whose)}"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 1] + "…"
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from i2kit.errors import OperationError
 from i2kit.model import Ingress, Release, Route
 from i2kit.plain import data_of, value_of
-from i2kit.providers.aws.design import rollout
+from i2kit.providers.aws.design import policies, rollout
 from i2kit.providers.aws.design.balancing import TLS_PORTS, leads, speech_of
 from i2kit.providers.aws.design.parts import (
     ANYWHERE,
@@ -147,7 +147,7 @@ def backends(release: Release, ingress: Ingress) -> tuple[Backend, ...]:
         for service in release.services
         if service.namespace == ingress.namespace
         for port, to in leads(release, service)
-        if port.protocol == "TCP"
+        if port.protocol == "TCP" and policies.lets_ingress_in(release, to)
     )
     return tuple(one for one in found if any(one.is_behind(route) for route in ingress.routes))
 

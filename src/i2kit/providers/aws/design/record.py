@@ -23,6 +23,7 @@ from i2kit.model import (
     Job,
     MachineImage,
     Metric,
+    NetworkPolicy,
     Port,
     Probe,
     Protocol,
@@ -37,7 +38,7 @@ from i2kit.model import (
     Workload,
 )
 from i2kit.plain import data_of, value_of
-from i2kit.providers.aws.values import Ami, Ebs, Link, Network, Options, Subnet, Zone
+from i2kit.providers.aws.values import Ami, Ebs, Link, Network, Options, Peer, Subnet, Zone
 
 FORMAT = 1
 """Counts up when an older i2kit could not read it."""
@@ -93,6 +94,8 @@ class Record:
     """The Ingresses that lead to it. Earlier revisions have none of their own."""
     volumes: tuple[Ebs, ...] = ()
     """The volumes of its claims."""
+    peers: tuple[Peer, ...] = ()
+    """The deployments that its network policies mean. Earlier revisions have none of their own."""
     history: tuple["Record", ...] = field(default=())
 
     @property
@@ -162,6 +165,7 @@ def metadata(record: Record) -> Data:
         "Network": _given(place),
         **({"Zone": {"Id": zone.id, "Name": zone.name, "Private": zone.private}} if zone else {}),
         **({"Links": data_of(record.links)} if record.links else {}),
+        **({"Peers": data_of(record.peers)} if record.peers else {}),
         **({"History": _packed([_data(one) for one in record.history])} if record.history else {}),
     }
 
@@ -193,6 +197,7 @@ def of(template: Mapping[str, Any]) -> Record:
             ),
             zone=Zone(zone["Id"], zone["Name"], zone["Private"]) if zone else None,
             links=tuple(value_of(Link, one) for one in found.get("Links", ())),
+            peers=tuple(value_of(Peer, one) for one in found.get("Peers", ())),
         )
         if packed := found.get("History"):
             past = _unpacked(packed)
@@ -214,7 +219,7 @@ def after(before: Record | None, record: Record) -> Record:
     """The record as the next revision of what was there before."""
     if before is None:
         return replace(record, revision=1, history=())
-    past = (*before.history, replace(before, history=(), links=()))[-MAX_HISTORY:]
+    past = (*before.history, replace(before, history=(), links=(), peers=()))[-MAX_HISTORY:]
     return replace(record, revision=before.revision + 1, history=past)
 
 
@@ -274,6 +279,7 @@ def _data(record: Record) -> Data:
         "Services": _services(release.services),
         "Attached": _services(record.attached),
         **({"Aliases": data_of(release.aliases)} if release.aliases else {}),
+        **({"Policies": data_of(release.policies)} if release.policies else {}),
         **({"Secrets": record.secrets} if record.secrets else {}),
         **({"Volumes": [data_of(one) for one in record.volumes]} if record.volumes else {}),
         # There can be many, and they are much alike.
@@ -418,6 +424,7 @@ def _record(data: Mapping[str, Any]) -> Record:
             neighbours,
             manifest=data["Manifest"],
             aliases=tuple(value_of(Alias, one) for one in data.get("Aliases", ())),
+            policies=tuple(value_of(NetworkPolicy, one) for one in data.get("Policies", ())),
         ),
         ami=Ami(data["Ami"], data["Image"], data["ImageBytes"]),
         options=Options(

@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 from i2kit.errors import InputError, OperationError, Problem
 from i2kit.model import Pairs, Release, Service, Workload
 from i2kit.providers import Action, Front, Rollback
-from i2kit.providers.aws.design import ingress, record, template
+from i2kit.providers.aws.design import ingress, policies, record, template
+from i2kit.providers.aws.design.balancing import balancers
 from i2kit.providers.aws.design.difference import Change, difference
 from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.design.volumes import NEW as NEW_VOLUME
-from i2kit.providers.aws.values import Ami, Ebs, Link, Network, Options, Zone
+from i2kit.providers.aws.values import Ami, Ebs, Link, Network, Options, Peer, Zone
 
 NEW_AMI = "ami-" + "0" * 17
 """Stands for an AMI that is still to be made."""
@@ -44,6 +45,11 @@ class Stand:
     outputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def groups(self) -> frozenset[str]:
+        """The security groups that the policies of others may name, by their logical ids."""
+        return frozenset(id_ for id_ in self.template.get("Outputs", {}) if id_.endswith("SecurityGroup"))
+
+    @property
     def hosts(self) -> Mapping[str, str]:
         """The load balancers' names by the keys of the services that they are in front of."""
         told = self.template.get("Outputs", {})
@@ -67,6 +73,7 @@ class Place:
     secrets: str = ""
     """Record.secrets."""
     links: tuple[Link, ...] = ()
+    """Record.links."""
     volumes: tuple[Ebs, ...] = ()
     """Record.volumes."""
     again: bool = False
@@ -94,7 +101,8 @@ def endpoints(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> S
     for id_ in dict.fromkeys([*after, *before]):
         if before.get(id_) == after.get(id_):
             continue
-        what = f"endpoint {(after.get(id_) or before[id_])['Description']}"
+        about = (after.get(id_) or before[id_]).get("Description")
+        what = f"endpoint {about}" if about else f"output {id_}"
         if id_ not in before:
             made.append(Action("create", what))
         elif id_ not in after:
@@ -143,6 +151,7 @@ def released(
         implied=implied,
         secrets=place.secrets,
         links=place.links,
+        peers=policies.meant(release, peers(others)),
         volumes=place.volumes,
     )
     if before and was:
@@ -189,6 +198,40 @@ def fronted(before: Stand, wanted: Front) -> Stand:
     kept = {one.key: one for one in was.attached if one.key not in wanted.without}
     attached = {**kept, **{one.key: one for one in wanted.services}}
     after = stand(replace(was, attached=tuple(one for key, one in attached.items() if key not in was.own)))
+    return before if same(before, after) else replace(after, outputs=before.outputs)
+
+
+def peers(others: Iterable[Stand]) -> tuple[Peer, ...]:
+    """Deployments as the network policies of others mean them."""
+    found = (
+        policies.peer(
+            one.record.whole,
+            balancers(one.record.whole, one.record.network, one.record.options.certificate),
+            one.outputs,
+        )
+        for one in others
+    )
+    return tuple(one for one in found if one)
+
+
+def newly_meant(release: Release, others: Iterable[Stand]) -> Iterable[str]:
+    """What to know of deployments whose policies mean one that they did not know."""
+    workload = release.workload
+    one = Peer(workload.key, workload.labels, "", (), ())
+    return [
+        f"the network policies of {other.record.key} mean it: their security groups are changed"
+        for other in others
+        if policies.meant(other.record.whole, [one])
+        and workload.key not in [peer.key for peer in other.record.peers]
+    ]
+
+
+def admitted(before: Stand, others: Iterable[Stand]) -> Stand:
+    """A deployment whose network policies mean these others; the same one where nothing changes by that."""
+    one = before.record
+    if not one.release.policies:
+        return before
+    after = stand(replace(one, peers=policies.meant(one.whole, peers(others))))
     return before if same(before, after) else replace(after, outputs=before.outputs)
 
 
@@ -256,6 +299,7 @@ def rolled_back(
         network=was.network,
         zone=was.zone,
         links=was.links,
+        peers=policies.meant(release, peers(others)),
         options=replace(
             target.options,
             alarms=was.options.alarms,

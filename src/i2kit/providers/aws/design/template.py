@@ -21,6 +21,7 @@ from i2kit.providers.aws.design import (
     instances,
     jobs,
     names,
+    policies,
     record,
     rollout,
     secrets,
@@ -32,9 +33,9 @@ from i2kit.providers.aws.design.balancing import (
     Listener,
     Speech,
     Target,
-    Way,
     balancers,
     leads,
+    transports,
 )
 from i2kit.providers.aws.design.parts import (
     ANYWHERE,
@@ -50,6 +51,7 @@ from i2kit.providers.aws.design.parts import (
     resource,
     weight,
 )
+from i2kit.providers.aws.design.policies import MACHINES
 from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.values import (
     NUMBER,
@@ -58,6 +60,7 @@ from i2kit.providers.aws.values import (
     Link,
     Network,
     Options,
+    Peer,
     Zone,
     log_group,
     stack_name,
@@ -72,9 +75,6 @@ NO_VALUE = "-"
 """For a label without a value, which the tag of a stack must have. No label has this one."""
 
 _ENDPOINT = re.compile(r"(?P<service>\S+/\S+) port (?P<port>\d+)(/UDP)?, (?P<reach>public|internal)")
-
-MACHINES = "MachineSecurityGroup"
-"""The logical id of the machines' security group."""
 
 GROUP = "Group"
 """The logical id of the group of machines, or how those of groups begin that have one machine each."""
@@ -123,10 +123,10 @@ def of_record(one: Record) -> dict[str, Any]:
         "LogGroup": log_group_resource(one),
         "Role": role(one),
         "Profile": resource("IAM::InstanceProfile", {"Roles": [ref("Role")]}),
-        MACHINES: machine_security_group(found, network, whole, one.links),
+        MACHINES: machine_security_group(found, one, whole),
     }
     for balancer in found:
-        resources |= balancing(balancer, network, options, whole.workload)
+        resources |= balancing(balancer, one, whole)
         if zone:
             for service in balancer.services:
                 resources |= records(service, balancer, zone, whole)
@@ -137,6 +137,8 @@ def of_record(one: Record) -> dict[str, Any]:
         resources["Schedule"] = resource("AutoScaling::ScheduledAction", times)
     if zone:
         resources |= names.aliases(one.release.aliases, zone)
+    if network.security_group is None:
+        resources |= policies.own_calls(whole, found)
     if target := cpu_target(whole, options):
         resources[SCALING] = scaling_policy(whole.workload, target)
     made: Data = {
@@ -148,6 +150,7 @@ def of_record(one: Record) -> dict[str, Any]:
             **group_outputs(one),
             **endpoint_outputs(whole, found, zone),
             **link_outputs(one.links),
+            **security_group_outputs(found, network),
         },
     }
     return recorded(made, one)
@@ -256,6 +259,14 @@ def endpoint_outputs(release: Release, found: tuple[Balancer, ...], zone: Zone |
     return made
 
 
+def security_group_outputs(found: Iterable[Balancer], network: Network) -> Data:
+    """What the policies of other deployments name."""
+    ids = [MACHINES]
+    if network.security_group is None:
+        ids += [f"{one.id}SecurityGroup" for one in found]
+    return {id_: {"Value": attribute(id_, "GroupId")} for id_ in ids}
+
+
 def link_outputs(links: Iterable[Link]) -> Data:
     """What is reached by an Ingress."""
     return {
@@ -312,11 +323,12 @@ def records(service: Service, balancer: Balancer, zone: Zone, release: Release) 
 # --- load balancers ---------------------------------------------------------------------------
 
 
-def balancing(balancer: Balancer, network: Network, options: Options, workload: Workload) -> Data:
+def balancing(balancer: Balancer, one: Record, whole: Release) -> Data:
     """A load balancer with its listeners, its target groups and, where none was given, its security group."""
     made: Data = {}
+    network, options, workload = one.network, one.options, whole.workload
     if network.security_group is None:
-        made[f"{balancer.id}SecurityGroup"] = balancer_security_group(balancer, network, workload.key)
+        made[f"{balancer.id}SecurityGroup"] = balancer_security_group(balancer, network, whole, one.peers)
     made[f"{balancer.id}LoadBalancer"] = load_balancer(balancer, network)
     for target in balancer.targets:
         made[target_id(balancer, target)] = target_group(target, network, workload, public=balancer.public)
@@ -396,22 +408,23 @@ def target_id(balancer: Balancer, target: Target) -> str:
     return f"{balancer.id}{protocol}Target{target.number}{sticky}"
 
 
-def transports(protocol: Way) -> tuple[str, ...]:
-    """What a security group calls that."""
-    return {"UDP": ("udp",), "TCP_UDP": ("tcp", "udp")}.get(protocol, ("tcp",))
+def balancer_security_group(
+    balancer: Balancer, network: Network, release: Release, peers: Iterable[Peer] = ()
+) -> Data:
+    """Who may call: whom its service names, else everyone, or everyone in the network.
 
-
-def balancer_security_group(balancer: Balancer, network: Network, key: str) -> Data:
-    """Who may call: whom its service names, else everyone, or everyone in the network."""
-    sources = balancer.sources or ((ANYWHERE,) if balancer.public else network.cidrs)
+    Of these only whom policies let in, and with `peers` the machines of these deployments that they mean.
+    """
+    reach = "public" if balancer.public else "internal"
+    usual = balancer.sources or ((ANYWHERE,) if balancer.public else network.cidrs)
     return resource(
         "EC2::SecurityGroup",
         {
-            "GroupDescription": f"i2kit {key}: {'public' if balancer.public else 'internal'} load balancer",
+            "GroupDescription": f"i2kit {release.workload.key}: {reach} load balancer",
             "VpcId": network.vpc,
             "SecurityGroupIngress": [
                 {
-                    "CidrIpv6" if ":" in source else "CidrIp": source,
+                    **source,
                     "IpProtocol": transport,
                     "FromPort": listener.number,
                     "ToPort": listener.number,
@@ -419,7 +432,9 @@ def balancer_security_group(balancer: Balancer, network: Network, key: str) -> D
                 }
                 for listener in balancer.listeners
                 for transport in transports(listener.protocol)
-                for source in sources
+                for source in policies.sources(
+                    release, listener.target.number, transport, usual, peers, public=balancer.public
+                )
             ],
         },
     )
@@ -429,11 +444,9 @@ def balancer_group_id(balancer: Balancer, network: Network) -> str | Data:
     return network.security_group or attribute(f"{balancer.id}SecurityGroup", "GroupId")
 
 
-def machine_security_group(
-    found: tuple[Balancer, ...], network: Network, release: Release, links: Iterable[Link] = ()
-) -> Data:
+def machine_security_group(found: tuple[Balancer, ...], one: Record, release: Release) -> Data:
     """Machines are called by load balancers, also those of Ingresses; behind headless services by all."""
-    workload = release.workload
+    workload, network, links = release.workload, one.network, one.links
     ways: dict[tuple[int, str, str], Data] = {
         (number, transport, balancer.id): {
             "SourceSecurityGroupId": balancer_group_id(balancer, network),
@@ -466,29 +479,35 @@ def machine_security_group(
         for target, health_port, _ in one.targets
         for number in (target, health_port)
     }
-    sources: list[Data] = [{"CidrIp": one} for one in network.cidrs]
-    if network.security_group:
-        sources = [{"SourceSecurityGroupId": network.security_group}]
-    ways |= {
-        (number, transport, f"machines {place}"): {
-            **source,
-            "IpProtocol": transport,
-            "FromPort": number,
-            "ToPort": number,
-            "Description": "by their names",
-        }
-        for number, transport in names.called(release)
-        for place, source in enumerate(sources)
-        if (number, transport, "") not in ways or not network.security_group
-    }
+    for number, transport in names.called(release):
+        for place, source in enumerate(direct_callers(one, release, number, transport)):
+            if (number, transport, "") in ways and network.security_group:
+                continue
+            ways[number, transport, f"machines {place}"] = {
+                **source,
+                "IpProtocol": transport,
+                "FromPort": number,
+                "ToPort": number,
+                "Description": "by their names",
+            }
+    outgoing = policies.egress(release, one.peers)
     return resource(
         "EC2::SecurityGroup",
         {
             "GroupDescription": f"i2kit {workload.key}: machines",
             "VpcId": network.vpc,
             **({"SecurityGroupIngress": list(ways.values())} if ways else {}),
+            **({"SecurityGroupEgress": outgoing} if outgoing else {}),
         },
     )
+
+
+def direct_callers(one: Record, release: Release, number: int, transport: str) -> list[Data]:
+    """Who may call machines by their names: everyone in the network, as policies have it."""
+    network = one.network
+    if network.security_group:
+        return [{"SourceSecurityGroupId": network.security_group}]
+    return policies.sources(release, number, transport, network.cidrs, one.peers, public=False)
 
 
 # --- machines ---------------------------------------------------------------------------------
@@ -649,12 +668,14 @@ def cpu_target(release: Release, options: Options) -> rollout.Target | None:
 def notes(one: Record) -> Iterator[str]:
     """What to know of updates and of autoscaling before they happen."""
     workload = one.release.workload
+    found = balancers(one.whole, one.network, one.options.certificate)
+    yield from policies.notes(one.whole, found)
     if workload.job:
         yield from jobs.notes(workload.job)
         return
     yield from rollout.notes(workload, one.options)
     yield from volumes.of_updates(workload)
-    yield from _sticky_notes(balancers(one.whole, one.network, one.options.certificate))
+    yield from _sticky_notes(found)
     if workload.scaling and (target := cpu_target(one.release, one.options)):
         type_ = instance_type(one.release, one.options)
         between = f"between {workload.scaling.least} and {workload.scaling.most} machines"
