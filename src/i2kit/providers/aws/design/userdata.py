@@ -76,7 +76,7 @@ def discovery(
     found = {}
     for service in sorted(services, key=lambda one: one.key):
         host = names.record_name(service, zone) if zone else addresses.get(service.key)
-        if service.namespace != namespace or not service.ports or host is None:
+        if service.headless or service.namespace != namespace or not service.ports or host is None:
             continue
         prefix = _variable(service.name)
         found[f"{prefix}_SERVICE_HOST"] = host

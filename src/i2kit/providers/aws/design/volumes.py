@@ -24,9 +24,9 @@ TYPES: Mapping[str, tuple[int, int]] = {
     "io2": (4, 65536),
     "st1": (125, 16384),
     "sc1": (125, 16384),
-    "standard": (1, 1024),
 }
-"""By their names the least and the most GiB."""
+"""By their names the least and the most GiB. EC2 has the type standard too, but as a storage class that is
+what clusters call whatever is usual."""
 
 USUAL = "gp3"
 
