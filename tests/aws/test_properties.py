@@ -172,7 +172,7 @@ def test_differences_name_every_resource_once(one: Release, other: Release, zone
 @given(releases(), ZONES)
 def test_user_data_is_lines_that_the_guest_reads(wanted: Release, zone: Zone | None) -> None:
     text = userdata.render(wanted, zone, {}, "us-east-1")
-    known = r"(hostname|search|ready_port|region|log_group|env)=[^\r\n$]+"
+    known = r"(hostname|search|dns_option|ready_port|region|log_group|env)=[^\r\n$]+"
     assert text.endswith("\n")
     assert all(re.fullmatch(known, line) for line in text.splitlines())
 
