@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from i2kit.errors import InputError, Position
 from i2kit.manifest import check, parse, read
 from i2kit.manifest.around import Around
-from i2kit.manifest.interpolation import BadText, filled, variables
+from i2kit.manifest.compose.interpolation import BadText, filled, variables
 from i2kit.model import (
     Amount,
     Build,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from i2kit.manifest.probes import target
+from i2kit.manifest.pods.probes import target
 from i2kit.model import Exec, Grpc, HttpGet, Probe, TcpSocket
 from tests.manifest.reading import POD, manifest, problem, problems
 

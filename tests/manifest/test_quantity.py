@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i2kit.manifest.quantity import LARGEST, QuantityError, bytes_, millis
+from i2kit.manifest.tables.quantity import LARGEST, QuantityError, bytes_, millis
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from i2kit.manifest import __all__, kinds, schema
-from i2kit.manifest.reference import compose_page, page
+from i2kit.manifest import __all__, schema
+from i2kit.manifest.tables import kinds
+from i2kit.manifest.tables.reference import compose_page, page
 from tests import golden
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -3,16 +3,17 @@
 In: files, folders or the bytes of stdin. Out: a Manifest. Kubernetes' words end here: what comes
 out is the model's. Only `files` opens any; everything else is pure.
 
-  files       paths → the bytes of each file
-  source      bytes → documents with a place for every key and value (with jsontext, places)
-  fields, kinds, table, …_fields   the table of every field and kind: its type, its verdict, its words
-  shape       how the types in the table read and describe themselves (with names, quantity)
-  native, kubernetes, pods, config, …     documents → model values
-  given       words for Secrets that are in no file
-  resolve     workloads with what ConfigMaps and Secrets say of them
-  checks      what only shows across documents
+  files        paths → the bytes of each file; what lies around them is asked through `around`
+  source       bytes → documents with a place for every key and value (with jsontext, places)
+  tables/      every field and kind: its type, its verdict, its words → also the schema and the pages
+  kubernetes/  a document of Kubernetes → values, by its kind
+  pods/        the pod in any of them, and in a manifest of ours
+  native       a manifest of ours → values
+  compose/     compose files → values
+  given        words for Secrets that are in no file
+  resolve      workloads with what ConfigMaps and Secrets say of them
+  checks       what only shows across documents
   documents, verdicts   each workload of many files by itself: does it deploy, and if not, why
-  reference   the table → JSON Schema and docs/manifest.md
 """
 
 from collections.abc import Iterable, Sequence
@@ -96,7 +97,7 @@ def check(
 
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of what `parse` accepts, for editors: i2kit's form and Kubernetes'."""
-    from i2kit.manifest.reference import json_schema  # not needed to deploy
+    from i2kit.manifest.tables.reference import json_schema  # not needed to deploy
 
     return json_schema()
 
@@ -121,7 +122,7 @@ def _parse(
         order[name] = len(order)
         documents, problems = source.documents(name, data)
         if any(map(native.is_compose, documents)):
-            from i2kit.manifest.compose_types import meaning  # most manifests are no compose files
+            from i2kit.manifest.compose.types import meaning  # most manifests are no compose files
 
             documents, problems = source.documents(name, data, meaning=meaning)
         log.add(problems)

@@ -6,8 +6,9 @@ In: what was read from all files. Out: problems in the log, and the workloads wi
 from collections.abc import Iterable
 
 from i2kit.errors import Position
-from i2kit.manifest import disks, ingress, policies, scaling
+from i2kit.manifest.kubernetes import disks, ingress, policies
 from i2kit.manifest.log import Finding, Log
+from i2kit.manifest.pods import scaling
 from i2kit.manifest.reading import FoundService, Reading
 from i2kit.model import Pairs, Protocol, Service, Workload
 

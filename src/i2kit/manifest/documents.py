@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from i2kit.errors import Position
 from i2kit.manifest import compose, kubernetes, native, source
 from i2kit.manifest.around import NOTHING, Around
-from i2kit.manifest.compose_types import meaning
+from i2kit.manifest.compose.types import meaning
 from i2kit.manifest.log import Accepted, Log
 from i2kit.manifest.reading import Reading
 from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from i2kit.errors import Problem
-from i2kit.manifest import config, kinds, names, source
+from i2kit.manifest import source
+from i2kit.manifest.kubernetes import config
 from i2kit.manifest.log import Log
 from i2kit.manifest.places import shown
 from i2kit.manifest.reading import Reading
 from i2kit.manifest.source import MappingNode, ScalarNode
+from i2kit.manifest.tables import kinds, names
 
 FORM = "write --secret [NAMESPACE/]NAME[:KEY]=FILE"
 _LINE = re.compile(r"\s*([-._A-Za-z0-9]+)=(.*)")

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TypeGuard
 
-from i2kit.manifest import kinds, pods, rollout, scaling
+from i2kit.manifest import pods
 from i2kit.manifest.log import Log
+from i2kit.manifest.pods import rollout, scaling
 from i2kit.manifest.reading import Reading
-from i2kit.manifest.shape import Record
 from i2kit.manifest.source import MappingNode, Node, described
+from i2kit.manifest.tables import kinds
+from i2kit.manifest.tables.shape import Record
 
 
 def read(node: Node, reading: Reading, log: Log) -> None:

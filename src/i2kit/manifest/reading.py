@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from i2kit.errors import Position
-from i2kit.manifest.shape import Record
+from i2kit.manifest.tables.shape import Record
 from i2kit.model import (
     Alias,
     Claim,

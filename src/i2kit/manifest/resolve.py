@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 
 from i2kit.errors import Position
 from i2kit.expansion import MAX_WORD_BYTES, MAX_WORDS_BYTES, expand, size
-from i2kit.manifest import names
 from i2kit.manifest.around import NOTHING, Around
 from i2kit.manifest.given import Given, Wanted, values
 from i2kit.manifest.log import Log, did_you_mean
@@ -30,6 +29,7 @@ from i2kit.manifest.reading import (
     Reference,
     Variables,
 )
+from i2kit.manifest.tables import names
 from i2kit.model import (
     SECRET,
     Claim,

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from i2kit.errors import InputError, Position, Problem
-from i2kit.manifest import checks, disks, documents, files, ingress, policies
+from i2kit.manifest import checks, documents, files
 from i2kit.manifest.documents import Aim, Document, Naming, Selecting
 from i2kit.manifest.files import File
+from i2kit.manifest.kubernetes import disks, ingress, policies
 from i2kit.manifest.log import Accepted, Finding, Log
 from i2kit.manifest.reading import FoundClaim, Reading
 from i2kit.manifest.resolve import Beside, resolve
