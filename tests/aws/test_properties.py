@@ -172,7 +172,8 @@ def test_differences_name_every_resource_once(one: Release, other: Release, zone
 @given(releases(), ZONES)
 def test_user_data_is_lines_that_the_guest_reads(wanted: Release, zone: Zone | None) -> None:
     text = userdata.render(wanted, zone, {}, "us-east-1")
-    known = r"(hostname|search|dns_option|ready_port|region|log_group|env)=[^\r\n$]+"
+    keys = "hostname|search|dns_option|fqdn|register|register_unready|ready_port|region|log_group|env"
+    known = rf"({keys})=[^\r\n$]+"
     assert text.endswith("\n")
     assert all(re.fullmatch(known, line) for line in text.splitlines())
 
