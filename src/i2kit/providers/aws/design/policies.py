@@ -20,7 +20,7 @@ from ipaddress import IPv4Network, ip_network
 from i2kit.errors import Problem
 from i2kit.model import NetworkPeer, NetworkPolicy, Pairs, PodPeer, PolicyRule, Port, Release, Selector
 from i2kit.providers.aws.design import names
-from i2kit.providers.aws.design.balancing import Balancer, transports
+from i2kit.providers.aws.design.balancing import Balancer, leads, transports
 from i2kit.providers.aws.design.parts import ANYWHERE, Data, attribute, resource
 from i2kit.providers.aws.values import Network, Peer, Way
 
@@ -379,10 +379,7 @@ def notes(release: Release, found: Iterable[Balancer]) -> Iterator[str]:
             )
     for ingress in release.ingresses:
         for service in release.services:
-            shut = any(
-                not lets_ingress_in(release, port.target if isinstance(port.target, int) else port.number)
-                for port in service.ports
-            )
+            shut = any(not lets_ingress_in(release, to) for _, to in leads(release, service))
             led = any(route.service == service.name for route in ingress.routes)
             if led and shut and service.namespace == ingress.namespace:
                 yield f"Ingress {ingress.key} answers 503 for {service.key}: no policy lets it in"
