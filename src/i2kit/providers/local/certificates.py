@@ -58,8 +58,11 @@ def problem(certificate: bytes) -> str | None:
 def write(folder: Path, names: Pairs, pems: Mapping[str, bytes]) -> str:
     """Have HAProxy's files there: for each secret its PEM, and the list of the names that each is for.
 
-    A text that tells what is there apart from what was there before.
+    A text that tells what is there apart from what was there before. Without names nothing is left there.
     """
+    if not names:
+        remove(folder)
+        return ""
     folder.mkdir(mode=0o700, exist_ok=True)
     lines, seen = [], hashlib.sha256()
     wanted = {LIST}

@@ -278,7 +278,7 @@ class Exposure:
             except (OperationError, KeyError) as error:
                 sys.stderr.write(f"Ingresses go without a certificate: {error}\n")
         folder = self._layout.certificates
-        version = certificates.write(folder, names, pems) if names else ""
+        version = certificates.write(folder, names, pems)
         listed = str(folder / certificates.LIST) if pems else None
         self._certified = ((wanted.certificates, names), listed, version)
         return listed, version
