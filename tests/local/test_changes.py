@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from i2kit.model import Strategy
-from i2kit.providers.local import changes, desired
+from i2kit.model import Job, Strategy
+from i2kit.providers.local import changes, desired, jobs
 from i2kit.providers.local.changes import Changes
 from i2kit.providers.local.desired import Desired, Wanted, admit, order_of
 from i2kit.providers.local.machine import Vm
@@ -119,6 +119,26 @@ def test_what_was_given_up_may_serve_after_all(place: Place) -> None:
     assert place.judge() == (1, "a", False, "web-a: no root")
     guest.says("ready")
     assert place.judge() == (1, "a", True, "")
+
+
+def test_an_init_container_may_fail_twice_before_it_succeeds(place: Place) -> None:
+    place.order("a")
+    guest = place.boot("web-a")
+    guest.says("exited prepare 1 1", "exited prepare 1 2", "exited prepare 0 0")
+    assert place.judge() == (1, "a", False, "")
+    guest.says("started web", "ready")
+    assert place.judge() == (1, "a", True, "")
+
+
+def test_a_job_that_failed_stays_so_when_its_last_vm_goes(place: Place) -> None:
+    given = release(machine=image("a" * 64), replicas=1)
+    job = replace(given, workload=replace(given.workload, job=Job(deadline_s=6)))
+    place.state = admit(place.state, order_of(job), now=NOW)
+    place.changes.begin(place.now)
+    place.boot("web-a").says("ready")
+    late = jobs.late(Job(deadline_s=6), place.now.runs, "2026-01-01T00:01:00Z")
+    place.state = desired.ran(place.state, KEY, late, "", "it did not end within 6 s")
+    assert place.judge() == (1, "a", False, "it did not end within 6 s")
 
 
 def test_one_that_switches_itself_off_is_bad_one_that_is_killed_only_the_third_time(place: Place) -> None:

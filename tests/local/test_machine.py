@@ -78,6 +78,18 @@ def test_its_state_is_shown_with_the_cause(guest: Guest, monkeypatch: pytest.Mon
     assert guest.vm.usage == (250, 1000000)
 
 
+def test_one_that_comes_first_and_ended_well_at_last_is_no_failure(guest: Guest) -> None:
+    failed = "container prepare ended with exit status 1, starts again in 2 s"
+    assert guest.says("init prepare", "exited prepare 1 1", "exited prepare 1 2") == ("failed", failed)
+    assert guest.says("started prepare") == ("failed", failed)
+    well = "container prepare ended with exit status 0"
+    assert guest.says("exited prepare 0 0 ") == ("starting", well)
+    assert guest.vm.failures == 2
+    assert guest.says("started web") == ("starting", "")
+    guest.says("exited web 7 1")
+    assert guest.says("exited prepare 0 0", "started web")[0] == "failed", "another one has trouble"
+
+
 def test_the_last_lines_are_those_of_the_container_that_failed(guest: Guest) -> None:
     lines = ["2026-01-01T00:00:00Z web giving up", *["2026-01-01T00:00:01Z sidecar still here"] * 20]
     guest.vm.log_path.write_text("\n".join(lines) + "\n")

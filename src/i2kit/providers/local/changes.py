@@ -107,8 +107,13 @@ class Changes:
         for wanted in state.deployments:
             change = self._changes.get(wanted.key)
             if change is None:
-                # What was given up may get ready after all, as when a database comes later.
-                late = wanted.reason and not wanted.served and self.is_complete(wanted)
+                # What was given up may get ready after all, as when a database comes later; but not a job.
+                late = (
+                    wanted.reason
+                    and not wanted.served
+                    and wanted.policy.job is None
+                    and self.is_complete(wanted)
+                )
                 state = desired.serve(state, wanted.key) if late else state
                 continue
             goal = self.goal(wanted)

@@ -151,12 +151,19 @@ class Vm:
                 self.state, self.ready_since_s = "starting", None
             case "waiting" if self.state == "starting":
                 self.detail = f"its containers run, but nobody listens on port {printable(rest[:5])}"
+            case "init" | "started" if not self.crashed and not self._probes:
+                # What ended well before it is no news any more.
+                self.detail = ""
             case "exited":
                 name, status, delay, *reason = [*rest.split(" "), "", "", ""]
-                self.failures += 1
-                self.crashed, self.culprit = True, name[:MOST_WORDS]
                 self._probes = {which: text for which, text in self._probes.items() if which[0] != name}
                 why = " ".join(reason).strip()
+                if (status, delay, why) != ("0", "0", ""):
+                    self.failures += 1
+                    self.crashed, self.culprit = True, name[:MOST_WORDS]
+                elif self.culprit == name[:MOST_WORDS]:
+                    # It was tried again, has done its work, and is not started any more.
+                    self.crashed, self.culprit = False, ""
                 again = f"{STARTS_AGAIN}{delay} s" if delay.isdigit() and delay != "0" else ""
                 self.detail = f"container {name} ended with exit status {status}"
                 self.detail += (f" ({why})" if why else "") + again
