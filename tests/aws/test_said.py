@@ -13,6 +13,11 @@ EXITED = "container web ended with exit status"
         ([], Said()),
         (["booted", "address 10.0.0.1", "kernel: exited web 1 1", "usage 1 2"], Said()),
         (["exited web 7 1 "], Said(f"{EXITED} 7, starts again in 1 s", 1)),
+        (
+            ["exited prepare 1 1", "exited web 7 1", "exited prepare 0 0 "],
+            Said(f"{EXITED} 7, starts again in 1 s", 2),
+        ),
+        (["exited web 7 1", "exited web 7 2", "exited web 0 0"], Said("", 2)),
         (["exited web 7 0"], Said(f"{EXITED} 7", 1)),
         (["exited web 137 2 out of memory"], Said(f"{EXITED} 137 (out of memory), starts again in 2 s", 1)),
         (

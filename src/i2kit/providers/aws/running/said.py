@@ -34,7 +34,12 @@ def said(lines: Iterable[str]) -> Said:
     """Of lines in the order of time, without what could steer a terminal."""
     detail, crashes, broken = "", 0, False
     for line in lines:
-        if found := _EXITED.fullmatch(line):
+        found = _EXITED.fullmatch(line)
+        if found and (found["status"], found["delay"], found["reason"] or "") == ("0", "0", ""):
+            # It was tried again, has done its work, and is not started any more.
+            if detail.startswith(f"container {found['name']} ended "):
+                detail = ""
+        elif found:
             crashes += 1
             why = f" ({found['reason']})" if found["reason"] else ""
             again = f", starts again in {found['delay']} s" if int(found["delay"]) else ""
