@@ -740,7 +740,7 @@ def is_settled(found: Deployment) -> bool:
     """Whether all machines that should serve do, and no others are there, as in a rollout. Pure."""
     machines = found.instances
     if found.phase:
-        return found.phase in ("succeeded", "scheduled")
+        return found.phase in ("succeeded", "scheduled", "suspended")
     return len(machines) == found.replicas_wanted and all(
         one.ready and one.image == found.image for one in machines
     )

@@ -38,6 +38,7 @@ PHASES = {
     "succeeded": "has done its work",
     "failed": "has failed: i2kit logs shows why",
     "scheduled": "runs at its times",
+    "suspended": "is suspended, and does not run",
 }
 """What is said of a job."""
 

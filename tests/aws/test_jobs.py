@@ -40,7 +40,7 @@ def test_schedules_are_numbers() -> None:
         (Job(most_failures=1), [("i-1", 1), ("i-2", 2)], "failed"),
         (Job(retry=True), [("i-1", 1)], "failed"),
         (Job(schedule="0 3 * * *"), [("i-1", 1)], "scheduled"),
-        (Job(suspended=True), [], "scheduled"),
+        (Job(suspended=True), [], "suspended"),
     ],
 )
 def test_what_comes_of_a_run(job: Job, ended: list[jobs.Ended], phase: str) -> None:
@@ -150,6 +150,6 @@ def test_a_job_with_a_schedule(make: Make, aws: Aws, built: Callable[..., Releas
     assert deployed(provider, built("a", job=later, **words)).revision == 2
     assert times() == [("0 4 * * *", "Europe/Madrid", 1)]
     stopped = Job(schedule="0 4 * * *", time_zone="Europe/Madrid", suspended=True)
-    assert deployed(provider, built("a", job=stopped, **words)).phase == "scheduled"
+    assert deployed(provider, built("a", job=stopped, **words)).phase == "suspended"
     assert times() == []
     do(provider, None)

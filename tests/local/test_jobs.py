@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from i2kit.errors import InputError
 from i2kit.model import Deployment, Job, MachineImage, Release
 from i2kit.providers import Scale
-from i2kit.providers.local import desired, jobs, plan
+from i2kit.providers.local import desired, jobs, orders, plan
 from i2kit.providers.local.desired import Desired, Wanted, admit, order_of
 from i2kit.providers.local.jobs import Run
 from i2kit.providers.local.orders import order_for
@@ -145,6 +145,17 @@ def test_a_schedule_begins_runs_at_its_times_and_of_missed_ones_the_last() -> No
     runs, since = jobs.due(EVERY_HOUR, (), NOON, "2027-02-05T13:59:59Z")
     assert (len(runs), since) == (1, "2027-02-05T13:00:00Z")
     assert jobs.due(EVERY_HOUR, runs, since, "2027-02-05T13:59:59Z") == (runs, since)
+
+
+def test_one_that_is_suspended_has_not_failed_whatever_it_did_before() -> None:
+    failed = after(ordered(Job(most_failures=0)), False)
+    stopped = Job(most_failures=0, suspended=True)
+    state = ordered(stopped, failed)
+    assert jobs.phase(stopped, only(state).runs) == "suspended"
+    assert words(state, stopped) == [], "and there is nothing to do again"
+    assert [one.outcome for one in orders.history(only(state), ())] == ["serving"]
+    again = ordered(Job(most_failures=0), state)
+    assert jobs.phase(Job(most_failures=0), only(again).runs) == "running"
 
 
 def test_a_schedule_counts_in_its_own_zone_and_not_while_it_is_suspended() -> None:

@@ -123,7 +123,7 @@ class Deployment:
     """Its workload's, by which services select."""
     services: tuple[Service, ...] = ()
     """Those in front of it, as far as they were written and not implied."""
-    phase: Literal["", "running", "succeeded", "failed", "scheduled"] = ""
+    phase: Literal["", "running", "succeeded", "failed", "scheduled", "suspended"] = ""
     """Of a job."""
     volumes: tuple[str, ...] = ()
     """The disks that outlive its machines, by the names of their claims."""

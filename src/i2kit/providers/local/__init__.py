@@ -144,8 +144,8 @@ class LocalProvider:
             self._check_newer(order, revision, data)
             runs = [value_of(jobs.Run, one) for one in data["runs"]]
             match data["phase"]:
-                case "scheduled":
-                    watch(Finished(order.key, "suspended" if job.suspended else "scheduled"))
+                case "scheduled" | "suspended" as phase:
+                    watch(Finished(order.key, phase))
                     return _deployment(data)
                 case "succeeded":
                     watch(Finished(order.key, f"{runs[-1].succeeded} of {job.completions} succeeded"))

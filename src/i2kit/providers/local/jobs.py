@@ -43,8 +43,13 @@ def vms(job: Job, runs: Runs) -> Mapping[int, int]:
     }
 
 
-def phase(job: Job, runs: Runs) -> Literal["running", "succeeded", "failed", "scheduled"]:
-    """What is shown of a job: of one with a schedule that it has one, else what came of its last run."""
+def phase(job: Job, runs: Runs) -> Literal["running", "succeeded", "failed", "scheduled", "suspended"]:
+    """What is shown of a job: of one with a schedule that it has one, else what came of its last run.
+
+    One that is suspended has none of its own: those that are known were of what it was before.
+    """
+    if job.suspended:
+        return "suspended"
     if job.schedule or not runs:
         return "scheduled"
     return runs[-1].outcome or "running"

@@ -332,7 +332,10 @@ def _outcome(one: Wanted, now: Wanted) -> Literal["serving", "rolling out", "sup
         return "failed"
     if one is not now:
         return "superseded"
-    return "serving" if one.served else "rolling out"
+    job = one.policy.job
+    # What waits for its times, or for no time at all, is there as soon as it is noted.
+    is_there = one.served or (job is not None and (job.schedule or job.suspended))
+    return "serving" if is_there else "rolling out"
 
 
 def history(now: Wanted, kept: Collection[int]) -> tuple[Revision, ...]:

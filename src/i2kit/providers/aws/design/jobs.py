@@ -16,7 +16,7 @@ from i2kit.errors import Problem
 from i2kit.model import Job, Workload
 from i2kit.providers.aws.values import log_group
 
-Phase = Literal["running", "succeeded", "failed", "scheduled"]
+Phase = Literal["running", "succeeded", "failed", "scheduled", "suspended"]
 
 Ended = tuple[str, int]
 """A machine and its status: 0 where it ended well."""
@@ -54,7 +54,9 @@ def line(job: Job, run: int) -> str:
 
 def phase(job: Job, ended: Iterable[Ended]) -> Phase:
     """What a run has come to. None of those that are repeated comes to an end."""
-    if job.schedule or job.suspended:
+    if job.suspended:
+        return "suspended"
+    if job.schedule:
         return "scheduled"
     well, failed = counted(ended)
     if well >= job.completions:

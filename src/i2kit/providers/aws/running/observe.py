@@ -236,9 +236,9 @@ class _Wait:
             self.show(found.machines, jobs.machines(job))
             well, _ = jobs.counted(finished)
             match jobs.phase(job, finished):
-                case "scheduled":
-                    self.watch(Finished(key, "suspended" if job.suspended else "scheduled"))
-                    return _deployment(self.stack, self.record, found, "scheduled")
+                case "scheduled" | "suspended" as phase:
+                    self.watch(Finished(key, phase))
+                    return _deployment(self.stack, self.record, found, phase)
                 case "succeeded":
                     self.watch(Finished(key, f"{well} of {job.completions} succeeded"))
                     return _deployment(self.stack, self.record, found, "succeeded")
