@@ -228,6 +228,8 @@ class Exposure:
 
     def _gate(self, wanted: Desired) -> haproxy.Gate | None:
         """What all Ingresses share."""
+        # Also without any Ingress: then keys go from their folder.
+        listed, version = self._certify(wanted)
         record = next((one for one in wanted.services if one.key == INGRESS), None)
         if record is None:
             return None
@@ -253,7 +255,6 @@ class Exposure:
             for site in ingress.sites(wanted)
         )
         ports = dict(ingress.record_ports(wanted))
-        listed, version = self._certify(wanted)
         return haproxy.Gate(
             self._listeners_of(record, 80),
             self._listeners_of(record, 443) if listed else (),
