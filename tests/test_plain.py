@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2kit.plain import data_of, value_of
-from i2kit.providers.local.desired import Desired
+from i2kit.providers.local.design.desired import Desired
 
 
 @dataclass(frozen=True)

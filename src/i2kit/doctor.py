@@ -116,7 +116,7 @@ def kernel(folder: Path) -> Check:
 
 def local(settings: Settings) -> Iterator[Check]:
     """What the provider `local` gets on this machine, and why."""
-    from i2kit.providers.local import capabilities
+    from i2kit.providers.local.machines import capabilities
 
     try:
         found = capabilities.inspect(settings)

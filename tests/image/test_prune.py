@@ -24,7 +24,7 @@ from i2kit.image.base.packages import Distribution, Package
 from i2kit.image.store import Store, sha256_of
 from i2kit.image.upkeep import inventory, roots
 from i2kit.model import Container, MachineImage, Pruned, Release, Use, Workload
-from i2kit.providers.local import desired
+from i2kit.providers.local.design import desired
 from i2kit.settings import Settings
 from tests.image.pods import settings, small_base, with_small_base, write_app
 

@@ -4,7 +4,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from i2kit.providers.local.machine import Vm
+from i2kit.providers.local.machines.machine import Vm
 
 
 class Guest:

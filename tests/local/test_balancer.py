@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from i2kit.providers.local import haproxy, network
-from i2kit.providers.local.balancer import Balancer
+from i2kit.providers.local.reach import haproxy, network
+from i2kit.providers.local.reach.balancer import Balancer
 
 
 def spawn(words: Sequence[str], fds: Sequence[int]) -> subprocess.Popen[bytes]:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from i2kit.model import Job, Strategy
-from i2kit.providers.local import changes, desired, jobs
+from i2kit.providers.local import changes
 from i2kit.providers.local.changes import Changes
-from i2kit.providers.local.desired import Desired, Wanted, admit, order_of
-from i2kit.providers.local.machine import Vm
+from i2kit.providers.local.design import desired, jobs
+from i2kit.providers.local.design.desired import Desired, Wanted, admit, order_of
+from i2kit.providers.local.machines.machine import Vm
 
 from .guests import Guest
 from .releases import image, release

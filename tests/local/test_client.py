@@ -14,7 +14,7 @@ from i2kit.errors import OperationError
 from i2kit.events import Event, Note, ignore
 from i2kit.model import NetworkPolicy, Selector
 from i2kit.providers.local import LocalProvider, client
-from i2kit.providers.local.desired import Desired, admit, order_of, to_json
+from i2kit.providers.local.design.desired import Desired, admit, order_of, to_json
 from i2kit.settings import Settings
 
 from .releases import release

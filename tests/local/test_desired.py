@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from i2kit.errors import InputError, OperationError
 from i2kit.model import Metric, Port, Release, Resources, Scaling, Service, ServicePort, Strategy
-from i2kit.providers.local import desired, userdata
-from i2kit.providers.local.desired import Desired, Order, Policy, admit, order_of, remove
-from i2kit.providers.local.orders import order_for
+from i2kit.providers.local.design import desired
+from i2kit.providers.local.design.desired import Desired, Order, Policy, admit, order_of, remove
+from i2kit.providers.local.design.orders import order_for
+from i2kit.providers.local.machines import userdata
 
 from .releases import image, release
 

@@ -21,9 +21,10 @@ from i2kit.model import (
     ServicePort,
 )
 from i2kit.process import ProgramError, run
-from i2kit.providers.local import describe, firewall, network
-from i2kit.providers.local.desired import INGRESS, Desired, admit, mac, order_of
-from i2kit.providers.local.namespaces import isolated
+from i2kit.providers.local.design import describe
+from i2kit.providers.local.design.desired import INGRESS, Desired, admit, mac, order_of
+from i2kit.providers.local.machines.namespaces import isolated
+from i2kit.providers.local.reach import firewall, network
 from tests.golden import check as golden
 
 from . import test_network as frames
@@ -186,7 +187,7 @@ def arrived(
 
 def test_what_the_kernel_lets_through() -> None:
     try:
-        run(isolated([sys.executable, "-m", "i2kit.providers.local.network"], network_too=True))
+        run(isolated([sys.executable, "-m", "i2kit.providers.local.reach.network"], network_too=True))
     except ProgramError as error:
         pytest.skip(f"no network in a namespace here: {error}")
     child = [sys.executable, "-c", "from tests.local import test_firewall; test_firewall.send_all()"]

@@ -26,9 +26,8 @@ from i2kit.model import (
     secrets_text,
 )
 from i2kit.process import run, which
-from i2kit.providers.local import certificates, describe, desired, dns, haproxy, ingress, orders
-from i2kit.providers.local.balancer import Balancer
-from i2kit.providers.local.desired import (
+from i2kit.providers.local.design import describe, desired, orders
+from i2kit.providers.local.design.desired import (
     INGRESS,
     Certified,
     Desired,
@@ -41,6 +40,8 @@ from i2kit.providers.local.desired import (
     serve,
     to_json,
 )
+from i2kit.providers.local.reach import certificates, dns, haproxy, ingress
+from i2kit.providers.local.reach.balancer import Balancer
 from tests.golden import check as golden
 
 from .releases import release

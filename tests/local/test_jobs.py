@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from i2kit.errors import InputError
 from i2kit.model import Deployment, Job, MachineImage, Release
 from i2kit.providers import Scale
-from i2kit.providers.local import desired, jobs, orders, plan
-from i2kit.providers.local.desired import Desired, Wanted, admit, order_of
-from i2kit.providers.local.jobs import Run
-from i2kit.providers.local.orders import order_for
-from i2kit.providers.local.plan import Drain, Running, Start, Step, next_steps
+from i2kit.providers.local.design import desired, jobs, orders, plan
+from i2kit.providers.local.design.desired import Desired, Wanted, admit, order_of
+from i2kit.providers.local.design.jobs import Run
+from i2kit.providers.local.design.orders import order_for
+from i2kit.providers.local.design.plan import Drain, Running, Start, Step, next_steps
 
 from .releases import image, release
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from i2kit.providers.local import machine
-from i2kit.providers.local.machine import MOST_WORDS
+from i2kit.providers.local.machines import machine
+from i2kit.providers.local.machines.machine import MOST_WORDS
 
 from .guests import Guest
 

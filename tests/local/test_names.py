@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from i2kit.model import Alias, Container, Port, Release, Service, ServicePort, Workload
-from i2kit.providers.local import dns, outside
-from i2kit.providers.local.desired import Desired, admit, order_of
-from i2kit.providers.local.dns import Machine
-from i2kit.providers.local.userdata import discovery
+from i2kit.providers.local.design.desired import Desired, admit, order_of
+from i2kit.providers.local.machines.userdata import discovery
+from i2kit.providers.local.reach import dns, outside
+from i2kit.providers.local.reach.dns import Machine
 
 from .releases import image, release
 from .test_balancer import until

@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from i2kit.process import ProgramError, run
-from i2kit.providers.local import network
-from i2kit.providers.local.namespaces import isolated
+from i2kit.providers.local.machines.namespaces import isolated
+from i2kit.providers.local.reach import network
 
 MALLORY, ALICE = ("52:54:00:4d:01:01", "10.77.1.1"), ("52:54:00:4d:02:01", "10.77.2.1")
 EVERYBODY = "ff:ff:ff:ff:ff:ff"
@@ -124,7 +124,7 @@ def test_a_vm_speaks_as_itself_only() -> None:
     """Neither another's address nor another's hardware: it would get that one's requests and metadata."""
     child = [sys.executable, "-c", "from tests.local import test_network; test_network.send_all()"]
     try:
-        run(isolated([sys.executable, "-m", "i2kit.providers.local.network"], network_too=True))
+        run(isolated([sys.executable, "-m", "i2kit.providers.local.reach.network"], network_too=True))
     except ProgramError as error:
         pytest.skip(f"no network in a namespace here: {error}")
     arrived = run(isolated(child, network_too=True)).text.splitlines()

@@ -8,9 +8,9 @@ import pytest
 from i2kit.errors import InputError, OperationError, Position
 from i2kit.model import Deployment, Metric, Port, Release, Scaling, Service, ServicePort
 from i2kit.providers import Front, Rollback, Scale
-from i2kit.providers.local import desired, orders, plan
-from i2kit.providers.local.desired import Desired, admit, in_front, order_of, serve
-from i2kit.providers.local.orders import Change, attached_to, order_for
+from i2kit.providers.local.design import desired, orders, plan
+from i2kit.providers.local.design.desired import Desired, admit, in_front, order_of, serve
+from i2kit.providers.local.design.orders import Change, attached_to, order_for
 
 from .releases import image, release
 

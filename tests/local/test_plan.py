@@ -18,9 +18,17 @@ from i2kit.model import (
     Strategy,
 )
 from i2kit.providers import Plan
-from i2kit.providers.local import plan
-from i2kit.providers.local.desired import MAX_REPLICAS, MAX_SLOTS, Desired, Policy, Wanted, admit, order_of
-from i2kit.providers.local.plan import Drain, Kill, Running, Start, Step, is_complete, next_steps
+from i2kit.providers.local.design import plan
+from i2kit.providers.local.design.desired import (
+    MAX_REPLICAS,
+    MAX_SLOTS,
+    Desired,
+    Policy,
+    Wanted,
+    admit,
+    order_of,
+)
+from i2kit.providers.local.design.plan import Drain, Kill, Running, Start, Step, is_complete, next_steps
 
 from .releases import image, release
 

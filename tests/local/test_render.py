@@ -8,8 +8,9 @@ import pytest
 
 from i2kit.model import Port, Service, ServicePort
 from i2kit.process import which
-from i2kit.providers.local import dns, haproxy, userdata, vm
-from i2kit.providers.local.desired import Desired, admit, order_of
+from i2kit.providers.local.design.desired import Desired, admit, order_of
+from i2kit.providers.local.machines import userdata, vm
+from i2kit.providers.local.reach import dns, haproxy
 from tests.golden import check as golden
 
 from .releases import release

@@ -1,8 +1,8 @@
 """When a rollout came further, and what is told of one that failed."""
 
-from i2kit.providers.local.desired import Desired, Wanted, admit, order_of
-from i2kit.providers.local.plan import Running
-from i2kit.providers.local.rollout import MOST_REASON, MOST_STORY, Reached, in_short, reached, story
+from i2kit.providers.local.design.desired import Desired, Wanted, admit, order_of
+from i2kit.providers.local.design.plan import Running
+from i2kit.providers.local.design.rollout import MOST_REASON, MOST_STORY, Reached, in_short, reached, story
 
 from .releases import release
 

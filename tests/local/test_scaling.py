@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2kit.model import Metric, Scaling
-from i2kit.providers.local.desired import Policy
-from i2kit.providers.local.scaling import MOST_MORE, Measured, Recommended, recommended, settled
+from i2kit.providers.local.design.desired import Policy
+from i2kit.providers.local.design.scaling import MOST_MORE, Measured, Recommended, recommended, settled
 
 HALF = (Metric("cpu", percent=50),)
 

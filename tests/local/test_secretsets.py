@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from i2kit.errors import OperationError
-from i2kit.providers.local import secretsets
 from i2kit.providers.local.layout import Layout
-from i2kit.providers.local.metadata import SECRETS_PATH, MetadataServer, Subject
+from i2kit.providers.local.machines import secretsets
+from i2kit.providers.local.machines.metadata import SECRETS_PATH, MetadataServer, Subject
 
 KEY = "default/db"
 

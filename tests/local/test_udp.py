@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from i2kit.providers.local.udp import Datagrams, Led, Relay
+from i2kit.providers.local.reach.udp import Datagrams, Led, Relay
 
 from .test_balancer import spawn, until
 

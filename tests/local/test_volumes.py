@@ -10,11 +10,12 @@ import pytest
 from i2kit.errors import InputError, OperationError
 from i2kit.model import Claim, Release, Scratch, SecretKey, Volume
 from i2kit.providers import Rollback, Scale
-from i2kit.providers.local import claims, desired, orders, plan, userdata, volumes
-from i2kit.providers.local.claims import KeptVolume
-from i2kit.providers.local.desired import Desired, admit, order_of
+from i2kit.providers.local.design import claims, desired, orders, plan
+from i2kit.providers.local.design.claims import KeptVolume
+from i2kit.providers.local.design.desired import Desired, admit, order_of
+from i2kit.providers.local.design.orders import Here, order_for
 from i2kit.providers.local.layout import Layout
-from i2kit.providers.local.orders import Here, order_for
+from i2kit.providers.local.machines import userdata, volumes
 
 from .releases import release
 

@@ -10,7 +10,7 @@ import pytest
 
 from i2kit import app
 from i2kit.events import ignore
-from i2kit.providers.local import capabilities
+from i2kit.providers.local.machines import capabilities
 from i2kit.settings import Settings
 
 pytestmark = pytest.mark.vm

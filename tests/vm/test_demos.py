@@ -19,7 +19,7 @@ from i2kit.events import Event, ignore
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from i2kit.model import Deployment
-from i2kit.providers.local import capabilities
+from i2kit.providers.local.machines import capabilities
 from i2kit.settings import Settings
 from tests.vm import standins
 from tests.vm.standins import StandIn

@@ -35,8 +35,9 @@ from i2kit.model import (
     Strategy,
     Workload,
 )
-from i2kit.providers.local import LocalProvider, capabilities, control
+from i2kit.providers.local import LocalProvider, control
 from i2kit.providers.local.layout import Layout
+from i2kit.providers.local.machines import capabilities
 from i2kit.settings import Settings
 from tests.vm.deployments import SERVE_ITS_NAME, build_release
 

@@ -31,8 +31,8 @@ from i2kit.model import (
     ServicePort,
     Workload,
 )
-from i2kit.providers.local import capabilities
-from i2kit.providers.local.desired import GATEWAY
+from i2kit.providers.local.design.desired import GATEWAY
+from i2kit.providers.local.machines import capabilities
 from i2kit.settings import Settings
 from tests.vm.deployments import SERVE_ITS_NAME, build_release
 from tests.vm.test_local import Local, until

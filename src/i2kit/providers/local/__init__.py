@@ -8,10 +8,11 @@ In: Releases. Out: VMs behind HAProxy, with DNS, in a network namespace of their
     └─ supervisor (first process of user+net+pid namespaces; makes `desired.json` true)
        └─ dnsmasq, HAProxy, QEMU × N
 
-What to do is decided in `desired`, `plan`, `rollout`, `scaling`, `vm`, `haproxy`, `ingress`, `firewall`,
-`dns` and `userdata`, which do no I/O; `supervisor`, `machine`, `balancer`, `network`, `udp`, `outside`,
-`metadata`, `keeper` and `client` do it. Commands order and watch: whether a rollout has failed, and what
-becomes of it, is the supervisor's to say.
+  design/    what should run, and what to do next so that it does (pure)
+  machines/  VMs: QEMU, what their guests say, disks, secrets, metadata
+  reach/     HAProxy, names, datagrams, and who may call whom
+
+Commands order and watch: whether a rollout has failed, and what becomes of it, is the supervisor's to say.
 """
 
 import heapq
@@ -40,11 +41,13 @@ from i2kit.model import (
 )
 from i2kit.plain import value_of
 from i2kit.providers import Plan, Wanted
-from i2kit.providers.local import certificates, claims, desired, jobs, orders, plan, secretsets, volumes
-from i2kit.providers.local.claims import KeptVolume
 from i2kit.providers.local.client import Client
+from i2kit.providers.local.design import claims, desired, jobs, orders, plan
+from i2kit.providers.local.design.claims import KeptVolume
 from i2kit.providers.local.kept import kept, missing
 from i2kit.providers.local.layout import Layout
+from i2kit.providers.local.machines import secretsets, volumes
+from i2kit.providers.local.reach import certificates
 from i2kit.settings import Settings
 
 GONE_S = 30.0

@@ -8,10 +8,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from i2kit.providers.local import desired, plan, rollout
-from i2kit.providers.local.desired import Desired, Wanted
+from i2kit.providers.local.design import desired, plan, rollout
+from i2kit.providers.local.design.desired import Desired, Wanted
 from i2kit.providers.local.kept import kept
-from i2kit.providers.local.machine import Vm
+from i2kit.providers.local.machines.machine import Vm
 
 LAST_LINES = 10
 """How much of a failing VM's log is told."""

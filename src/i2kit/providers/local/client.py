@@ -16,8 +16,11 @@ from typing import Any
 
 from i2kit.errors import OperationError
 from i2kit.events import Note, Watcher
-from i2kit.providers.local import capabilities, certificates, control, desired
+from i2kit.providers.local import control
+from i2kit.providers.local.design import desired
 from i2kit.providers.local.layout import ALREADY_RUNS, Layout
+from i2kit.providers.local.machines import capabilities
+from i2kit.providers.local.reach import certificates
 from i2kit.settings import Settings
 
 START_S = 30.0

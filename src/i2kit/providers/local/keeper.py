@@ -20,9 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from i2kit.process import SEARCH_PATH
-from i2kit.providers.local import certificates, network, processes
 from i2kit.providers.local.layout import ALREADY_RUNS, Layout
-from i2kit.providers.local.namespaces import can_isolate, isolated
+from i2kit.providers.local.machines import processes
+from i2kit.providers.local.machines.namespaces import can_isolate, isolated
+from i2kit.providers.local.reach import certificates, network
 
 RESTART_S = 1.0
 WATCHER = Path(__file__).with_name("watcher.sh")

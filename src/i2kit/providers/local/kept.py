@@ -6,7 +6,7 @@ In: what is noted. Out: what of it has its files. Looks at files and opens none.
 from collections.abc import Iterator
 from pathlib import Path
 
-from i2kit.providers.local.desired import Machine, Wanted
+from i2kit.providers.local.design.desired import Machine, Wanted
 
 
 def kept(now: Wanted | None) -> frozenset[int]:

@@ -25,30 +25,17 @@ from typing import Any, Literal, cast
 
 from i2kit.errors import I2kitError, OperationError
 from i2kit.process import SEARCH_PATH
-from i2kit.providers.local import (
-    claims,
-    control,
-    describe,
-    desired,
-    dns,
-    jobs,
-    network,
-    plan,
-    processes,
-    rollout,
-    scaling,
-    secretsets,
-    userdata,
-    vm,
-    volumes,
-)
+from i2kit.providers.local import control
 from i2kit.providers.local.changes import Changes, story
-from i2kit.providers.local.desired import Desired, Wanted
-from i2kit.providers.local.exposure import Exposure, KeeperLink, server_name
+from i2kit.providers.local.design import claims, describe, desired, jobs, plan, rollout, scaling
+from i2kit.providers.local.design.desired import Desired, Wanted
 from i2kit.providers.local.layout import Layout
-from i2kit.providers.local.machine import Vm
-from i2kit.providers.local.metadata import MetadataServer, Subject
-from i2kit.providers.local.programs import spawn_vm
+from i2kit.providers.local.machines import processes, secretsets, userdata, vm, volumes
+from i2kit.providers.local.machines.machine import Vm
+from i2kit.providers.local.machines.metadata import MetadataServer, Subject
+from i2kit.providers.local.machines.programs import spawn_vm
+from i2kit.providers.local.reach import dns, network
+from i2kit.providers.local.reach.exposure import Exposure, KeeperLink, server_name
 
 LOOK_S = 0.5
 """How often it is looked which VMs hang and how rollouts go."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from i2kit.errors import OperationError
 from i2kit.model import Use
-from i2kit.providers.local import desired
+from i2kit.providers.local.design import desired
 from i2kit.providers.local.layout import Layout
 
 

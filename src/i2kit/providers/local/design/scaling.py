@@ -10,7 +10,7 @@ from fractions import Fraction
 from math import ceil
 
 from i2kit.model import Metric, Scaling
-from i2kit.providers.local.desired import Policy
+from i2kit.providers.local.design.desired import Policy
 
 PERIOD_S = 15.0
 """How often it is asked: the default of Kubernetes' controller."""

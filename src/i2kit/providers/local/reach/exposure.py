@@ -17,19 +17,8 @@ from dataclasses import replace
 
 from i2kit.errors import OperationError
 from i2kit.model import Pairs, Protocol
-from i2kit.providers.local import (
-    certificates,
-    desired,
-    dns,
-    firewall,
-    haproxy,
-    ingress,
-    network,
-    processes,
-    secretsets,
-)
-from i2kit.providers.local.balancer import Balancer
-from i2kit.providers.local.desired import (
+from i2kit.providers.local.design import desired
+from i2kit.providers.local.design.desired import (
     INGRESS,
     Backend,
     Certified,
@@ -40,10 +29,13 @@ from i2kit.providers.local.desired import (
     services_of,
 )
 from i2kit.providers.local.layout import Layout
-from i2kit.providers.local.machine import Vm
-from i2kit.providers.local.outside import Outside
-from i2kit.providers.local.programs import spawn
-from i2kit.providers.local.udp import Datagrams, Led
+from i2kit.providers.local.machines import processes, secretsets
+from i2kit.providers.local.machines.machine import Vm
+from i2kit.providers.local.machines.programs import spawn
+from i2kit.providers.local.reach import certificates, dns, firewall, haproxy, ingress, network
+from i2kit.providers.local.reach.balancer import Balancer
+from i2kit.providers.local.reach.outside import Outside
+from i2kit.providers.local.reach.udp import Datagrams, Led
 
 SLOTS_AT_ONCE = 8
 """Slots are made known to HAProxy by so many, and not taken back: few changes of number reload it."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from i2kit.providers.local.desired import Machine
+from i2kit.providers.local.design.desired import Machine
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from typing import Literal
 from i2kit.errors import OperationError
 from i2kit.events import Note, Warned, Watcher
 from i2kit.process import ProgramError, require, run, which
-from i2kit.providers.local import vm
-from i2kit.providers.local.desired import Machine
-from i2kit.providers.local.namespaces import isolated
+from i2kit.providers.local.design.desired import Machine
+from i2kit.providers.local.machines import vm
+from i2kit.providers.local.machines.namespaces import isolated
 from i2kit.settings import Settings
 
 KVM_BOOT_S = 6.0
@@ -105,7 +105,7 @@ def _namespace_obstacle() -> str | None:
         run(isolated(["true"], network_too=True), timeout_s=10)
     except ProgramError as error:
         return f"this user cannot make namespaces ({_last_line(error)})"
-    trial = [sys.executable, "-P", "-m", "i2kit.providers.local.network"]
+    trial = [sys.executable, "-P", "-m", "i2kit.providers.local.reach.network"]
     try:
         run(isolated(trial, network_too=True), timeout_s=30)
     except ProgramError as error:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from i2kit.model import Service
-from i2kit.providers.local import ingress
-from i2kit.providers.local.desired import GATEWAY, INGRESS, Desired, Wanted, address, mac, services_of
+from i2kit.providers.local.design.desired import GATEWAY, INGRESS, Desired, Wanted, address, mac, services_of
+from i2kit.providers.local.reach import ingress
 
 ZONE = "i2kit.internal"
 CLUSTER_ZONE = "cluster.local"

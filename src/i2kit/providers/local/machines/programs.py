@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 from i2kit.process import require, run, which
-from i2kit.providers.local import vm
-from i2kit.providers.local.desired import Machine
+from i2kit.providers.local.design.desired import Machine
+from i2kit.providers.local.machines import vm
 
 
 @cache

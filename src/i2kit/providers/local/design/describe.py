@@ -4,9 +4,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from i2kit.providers.local import claims, firewall, ingress, jobs
-from i2kit.providers.local.desired import INGRESS, Desired, ServiceRecord, Wanted, in_front
-from i2kit.providers.local.machine import Vm
+from i2kit.providers.local.design import claims, jobs
+from i2kit.providers.local.design.desired import INGRESS, Desired, ServiceRecord, Wanted, in_front
+from i2kit.providers.local.machines.machine import Vm
+from i2kit.providers.local.reach import firewall, ingress
 
 
 def deployment(

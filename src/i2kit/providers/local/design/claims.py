@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from i2kit.errors import OperationError
-from i2kit.providers.local.desired import Desired, Disk, Order, Wanted
+from i2kit.providers.local.design.desired import Desired, Disk, Order, Wanted
 
 ANOTHER_NAME = "give it another name, or destroy that one first"
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from i2kit.errors import OperationError
-from i2kit.providers.local.claims import KeptVolume
+from i2kit.providers.local.design.claims import KeptVolume
 from i2kit.providers.local.layout import Layout
 
 ENDING = ".raw"

@@ -12,9 +12,9 @@ from urllib.parse import quote
 from i2kit.errors import InputError, OperationError, Position, Problem
 from i2kit.model import Claim, Ingress, Release, Revision, SecretValue, Service, Workload
 from i2kit.providers import Front, Rollback, Scale
-from i2kit.providers.local import certificates, claims, desired, firewall
-from i2kit.providers.local.claims import KeptVolume
-from i2kit.providers.local.desired import (
+from i2kit.providers.local.design import claims, desired
+from i2kit.providers.local.design.claims import KeptVolume
+from i2kit.providers.local.design.desired import (
     MAX_REPLICAS,
     Desired,
     Disk,
@@ -24,6 +24,7 @@ from i2kit.providers.local.desired import (
     order_of,
     ordered_replicas,
 )
+from i2kit.providers.local.reach import certificates, firewall
 
 LONGEST_PATH = 900
 """A line of HAProxy's configuration has 2048 characters, in which a path comes twice."""

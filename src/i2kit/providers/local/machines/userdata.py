@@ -6,8 +6,8 @@ The format is the guest's: lines of `key=value`, the same here and on a cloud. N
 from collections.abc import Mapping, Sequence
 
 from i2kit.model import told_facts
-from i2kit.providers.local.desired import ServiceRecord, Wanted
-from i2kit.providers.local.dns import CLUSTER_ZONE, OPTION, search
+from i2kit.providers.local.design.desired import ServiceRecord, Wanted
+from i2kit.providers.local.reach.dns import CLUSTER_ZONE, OPTION, search
 
 USER_NETWORK_HOST = "10.0.2.2"
 """How a guest in QEMU's user network reaches the host's loopback address."""

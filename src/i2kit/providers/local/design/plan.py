@@ -10,9 +10,18 @@ from typing import Literal
 
 from i2kit.model import Deployment, Job, Release
 from i2kit.providers import Action, Front, Plan, Rollback
-from i2kit.providers.local import jobs, orders
-from i2kit.providers.local.claims import KeptVolume
-from i2kit.providers.local.desired import MAX_SLOTS, Desired, HasKey, Order, Policy, Wanted, Written, in_front
+from i2kit.providers.local.design import jobs, orders
+from i2kit.providers.local.design.claims import KeptVolume
+from i2kit.providers.local.design.desired import (
+    MAX_SLOTS,
+    Desired,
+    HasKey,
+    Order,
+    Policy,
+    Wanted,
+    Written,
+    in_front,
+)
 
 FIRST_RETRY_S = 0.0
 """A VM that ends is replaced at once; one that ends again soon waits, doubling, up to MOST_RETRY_S."""

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from i2kit.providers.local import control, processes
-from i2kit.providers.local.haproxy import MEMORY
+from i2kit.providers.local import control
+from i2kit.providers.local.machines import processes
+from i2kit.providers.local.reach.haproxy import MEMORY
 
 Spawn = Callable[[Sequence[str], Sequence[int]], subprocess.Popen[bytes]]
 

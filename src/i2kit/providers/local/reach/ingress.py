@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from i2kit.model import Ingress, Pairs, Route, Service
-from i2kit.providers.local.desired import INGRESS, Desired, Wanted, services_of
+from i2kit.providers.local.design.desired import INGRESS, Desired, Wanted, services_of
 
 LOCALHOST = ".localhost"
 """Names that end so are this machine's to browsers and curl, so a host can be called by `HOST.localhost`."""

@@ -30,7 +30,7 @@ from i2kit.model import (
     Workload,
 )
 from i2kit.plain import value_of
-from i2kit.providers.local import jobs
+from i2kit.providers.local.design import jobs
 
 SUBNET = "10.77"
 """The /16 of the deployments' network. VMs: 10.77.<deployment>.<slot + 1>, see `address`."""

@@ -24,7 +24,7 @@ from i2kit.model import (
     Port,
     Protocol,
 )
-from i2kit.providers.local.desired import (
+from i2kit.providers.local.design.desired import (
     GATEWAY,
     INGRESS,
     SUBNET,

@@ -7,8 +7,8 @@ failed. The rules for progress are Kubernetes' (deployment/util, DeploymentProgr
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from i2kit.providers.local.desired import Wanted
-from i2kit.providers.local.plan import Running
+from i2kit.providers.local.design.desired import Wanted
+from i2kit.providers.local.design.plan import Running
 
 MOST_FAILURES = 3
 """Containers of one new VM that ended this often, or so many new VMs that died: it will not become ready."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from i2kit.errors import OperationError
 from i2kit.model import Protocol
 from i2kit.process import ProgramError, run
-from i2kit.providers.local.desired import GATEWAY, SUBNET, VIP_SUBNET, Desired
+from i2kit.providers.local.design.desired import GATEWAY, SUBNET, VIP_SUBNET, Desired
 
 BRIDGE = "br0"
 OUTSIDE = "ext0"
@@ -177,7 +177,7 @@ def unused_port(protocol: Protocol = "TCP") -> int:
 
 
 if __name__ == "__main__":  # a trial of all that the supervisor will need, in namespaces of its own
-    from i2kit.providers.local import firewall
+    from i2kit.providers.local.reach import firewall
 
     make()
     enforce(firewall.rules(Desired()))

@@ -2,7 +2,7 @@
 
 In, on a socket that it inherits: which bound sockets there are and which machines are behind each. Out: each
 caller's datagrams at one of the machines, the answers at the caller. A caller keeps its machine for as long
-as both send and it is ready. Started by the supervisor: python -m i2kit.providers.local.udp LINK_FD
+as both send and it is ready. Started by the supervisor: python -m i2kit.providers.local.reach.udp LINK_FD
 """
 
 import contextlib
@@ -238,7 +238,7 @@ class Datagrams:
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            words = [sys.executable, "-P", "-m", "i2kit.providers.local.udp", str(theirs.fileno())]
+            words = [sys.executable, "-P", "-m", "i2kit.providers.local.reach.udp", str(theirs.fileno())]
             self._process = self._spawn(words, (theirs.fileno(),))
         ours.settimeout(2)
         self._link, self._told = ours, {}
