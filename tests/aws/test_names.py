@@ -137,3 +137,18 @@ def test_records_of_machines_that_are_gone_go(aws: Aws, make: Make, built: Calla
         patch.setattr(provider, "volumes", True)
         do(provider, None, DB)
     assert records(aws) == {("dbs.other.svc.cluster.local", "A"): "10.0.0.7"}
+
+
+def test_a_deploy_without_changes_removes_them_too(
+    aws: Aws, make: Make, built: Callable[..., Release]
+) -> None:
+    """Of a machine that died, and that AWS replaced by itself."""
+    provider = make(hosted_zone="cluster.local")
+    wanted = built("a", "db", services=(service("dbs", (5432, 5432, None), headless=True),))
+    (there, *_) = deployed(provider, wanted, DB).instances
+    for id_ in (there.id, "i-00000000000000000"):
+        register(aws, "dbs.default.svc.cluster.local", id_)
+    deployed(provider, wanted, DB)
+    zone = aws.client("route53").list_hosted_zones()["HostedZones"][0]["Id"]
+    sets = aws.client("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    assert [one["SetIdentifier"] for one in sets if one["Type"] == "A"] == [there.id]

@@ -153,6 +153,8 @@ def test_what_is_public_is_for_the_networks_that_are_meant() -> None:
         ((let_out(PolicyRule((pods(app="front"),))),), ["tcp 80 12", "tcp 9090 12"]),
         ((let_out(PolicyRule(None, (PolicyPort("TCP", 8080),))),), ["tcp 8080 0.0.0.0/0", "tcp 80 12"]),
         ((let_out(PolicyRule((pods(app="nobody"),))),), []),
+        # What machines need anyway is no second rule.
+        ((let_out(PolicyRule((NetworkPeer("0.0.0.0/0"),), (PolicyPort("TCP", 443),))),), []),
     ],
 )
 def test_whom_machines_may_call(found: tuple[NetworkPolicy, ...], expected: list[str] | None) -> None:

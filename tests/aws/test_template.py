@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from i2kit.model import Endpoint, Port, Release, Service
+from i2kit.model import Alias, Endpoint, Port, Release, Service
 from i2kit.providers.aws.design import record, userdata
 from i2kit.providers.aws.design.balancing import Balancer, balancers
 from i2kit.providers.aws.design.parts import camel, dumps
@@ -419,15 +419,18 @@ def test_history_goes_where_there_is_no_room_the_oldest_first() -> None:
 
 
 def test_scaling_changes_sizes_and_weights_alone() -> None:
-    one = kept(release(replicas=1))
+    def sized(replicas: int) -> Release:
+        return replace(release(replicas=replicas), aliases=(Alias("mail", "smtp.example.org"),))
+
+    one = kept(sized(1))
     before = of_record(one)
-    more = replace(one, release=release(replicas=300))
+    more = replace(one, release=sized(300))
     made = scaled(before, more)
     assert record.of(made).release.workload.replicas == 300
     assert made == of_record(more)
     assert made["Resources"]["RecordWeb"]["Properties"]["Weight"] == 255
     assert before == of_record(one)
-    none = scaled(before, replace(one, release=release(replicas=0)))
+    none = scaled(before, replace(one, release=sized(0)))
     assert none["Resources"]["RecordWeb"]["Properties"]["Weight"] == 0
 
 

@@ -641,7 +641,9 @@ class Steps:
             found = self.find(key)
             if found.stack is None or found.stand is None:
                 raise OperationError(f"{key} was removed by somebody else meanwhile")
-            return self.awaited(found.stack, found.stand, watch)
+            serving = self.awaited(found.stack, found.stand, watch)
+            self.tidy_names(found.stand.record, serving, watch)
+            return serving
         if isinstance(wanted, Scale) and (sized := self.find(key)).stand and sized.stack:
             scaling = sized.stand.record.release.workload.scaling
             if scaling:

@@ -21,7 +21,7 @@ from i2kit.errors import Problem
 from i2kit.model import NetworkPeer, NetworkPolicy, Pairs, PodPeer, PolicyRule, Port, Release, Selector
 from i2kit.providers.aws.design import names
 from i2kit.providers.aws.design.balancing import Balancer, leads, transports
-from i2kit.providers.aws.design.parts import ANYWHERE, Data, attribute, resource
+from i2kit.providers.aws.design.parts import ANYWHERE, Data, attribute, dumps, resource
 from i2kit.providers.aws.values import Network, Peer, Way
 
 MACHINES = "MachineSecurityGroup"
@@ -215,11 +215,12 @@ def _within(one: IPv4Network, bounds: Iterable[IPv4Network], *, public: bool) ->
 
 
 def _once(made: Iterable[Data]) -> list[Data]:
-    found: list[Data] = []
+    """Each rule a single time: AWS refuses one that is there twice, also where descriptions differ."""
+    found: dict[str, Data] = {}
     for one in made:
-        if one not in found:
-            found.append(one)
-    return found
+        said = {key: value for key, value in one.items() if key != "Description"}
+        found.setdefault(dumps(dict(sorted(said.items()))), one)
+    return list(found.values())
 
 
 def own_calls(release: Release, found: Iterable[Balancer]) -> Data:
@@ -290,7 +291,11 @@ def egress(release: Release, peers: Sequence[Peer]) -> list[Data] | None:
     for rule in rules:
         networks = [ip_network(ANYWHERE)] if rule.peers is None else []
         networks += [each for one in rule.peers or () if isinstance(one, NetworkPeer) for each in ranges(one)]
-        made += [{"CidrIp": str(one), **port} for one in networks for port in _ports(rule)]
+        made += [
+            {"CidrIp": str(one), **port, "Description": "by a NetworkPolicy"}
+            for one in networks
+            for port in _ports(rule)
+        ]
         made += [
             {
                 "DestinationSecurityGroupId": way.group,

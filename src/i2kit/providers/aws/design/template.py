@@ -209,7 +209,7 @@ def scaled(found: Mapping[str, Any], one: Record) -> dict[str, Any]:
         if each["Type"] == "AWS::AutoScaling::AutoScalingGroup":
             each["Properties"] |= rollout.sizes(workload.scaling, workload.replicas)
             each["UpdatePolicy"]["AutoScalingInstanceRefresh"]["Preferences"] |= preferences(one)
-        elif each["Type"] == "AWS::Route53::RecordSet":
+        elif "Weight" in each["Properties"]:  # not of aliases
             each["Properties"]["Weight"] = weight(workload)
     made["Resources"]["LogGroup"]["Metadata"] = digest(one)
     return recorded(made, one)
