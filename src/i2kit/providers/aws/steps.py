@@ -641,9 +641,7 @@ class Steps:
             found = self.find(key)
             if found.stack is None or found.stand is None:
                 raise OperationError(f"{key} was removed by somebody else meanwhile")
-            serving = self.awaited(found.stack, found.stand, watch)
-            self.tidy_names(found.stand.record, serving, watch)
-            return serving
+            return self.awaited(found.stack, found.stand, watch)
         if isinstance(wanted, Scale) and (sized := self.find(key)).stand and sized.stack:
             scaling = sized.stand.record.release.workload.scaling
             if scaling:
@@ -735,9 +733,7 @@ class Steps:
             # A number in the template would be brought back by each update, however many there are then.
             self.size(stack, workload.replicas)
         try:
-            serving = self.awaited(stack, made, watch)
-            self.tidy_names(made.record, serving, watch)
-            return serving
+            return self.awaited(stack, made, watch)
         except observe.JobFailedError:
             raise
         except NotReadyError as error:
@@ -830,15 +826,18 @@ class Steps:
         return replace(unmade(wanted), id=made.ami.id)
 
     def awaited(self, stack: Stack, stand: Stand, watch: Watcher) -> Deployment:
+        """Until all machines serve; then no name leads to one that is gone."""
         seen.remember(self._folder, stack.name, stand.template)
         try:
-            return observe.wait(self.account, stack, stand.record, watch, self.pace)
+            serving = observe.wait(self.account, stack, stand.record, watch, self.pace)
         except observe.JobFailedError:
             # What of it still runs is of no use.
             group = next(value for id_, value in stack.outputs.items() if template.is_group(id_))
             with explained(f"ending the machines of {stand.record.key}"):
                 self.account.autoscaling.set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=0)
             raise
+        self.tidy_names(stand.record, serving, watch)
+        return serving
 
     def take_back(self, key: str, after: Stand | None, kept: Sets, watch: Watcher) -> None:
         """After a failed deploy, remove AMI and secrets that were made for it, unless something needs them.
