@@ -55,6 +55,9 @@ def test_a_machine_is_told_its_own_secrets_with_its_own_token_only() -> None:
     assert service.answer("10.77.1.1", tokens[1], SECRETS_PATH)[0] == 401
     assert service.answer("10.77.1.1", None, SECRETS_PATH)[0] == 401
     assert service.answer("10.77.1.3", tokens[2], SECRETS_PATH)[0] == 404
+    service.hide_secrets("10.77.1.1")
+    assert service.answer("10.77.1.1", tokens[0], SECRETS_PATH)[0] == 404, "its containers run by now"
+    assert service.answer("10.77.1.1", tokens[0], "/latest/meta-data/instance-id") == (200, "web-1")
     assert "a=1" not in repr(Subject("web-1", "10.77.1.1", "", "", "a=1\n"))
     service.tell(Subject("new", "10.77.1.1", "", ""))
     assert service.answer("10.77.1.1", tokens[0], SECRETS_PATH)[0] == 401

@@ -187,7 +187,13 @@ def test_data_outlives_vms_updates_and_deployments(here: Here) -> None:
 def test_a_secret_is_told_to_its_vm_and_is_nowhere_else(here: Here) -> None:
     """As a variable and as a file. Found in no file but the one that keeps it, and of no process."""
     key = SecretKey("login", "password")
-    script = 'echo "told $(printf %s "$PASSWORD" | md5sum) $(md5sum < /etc/login/pass)"; sleep 1000'
+    script = (
+        'echo "told $(printf %s "$PASSWORD" | md5sum) $(md5sum < /etc/login/pass)";'
+        " imds() { printf '%s\\r\\n' \"$@\" '' | timeout 5 nc 169.254.169.254 80 | tail -n 1; };"
+        " T=$(imds 'PUT /latest/api/token HTTP/1.0' 'X-aws-ec2-metadata-token-ttl-seconds: 60');"
+        ' echo "asked $(imds "GET /latest/i2kit/secrets HTTP/1.0" "X-aws-ec2-metadata-token: $T")";'
+        " sleep 1000"
+    )
     workload = Workload(
         "db",
         (
@@ -204,6 +210,8 @@ def test_a_secret_is_told_to_its_vm_and_is_nowhere_else(here: Here) -> None:
     here.deploy(given)
     told = until(lambda: next((text for text in here.said("default/db") if text.startswith("told ")), None))
     assert re.fullmatch(r"told (\w{32})  - \1  -", told), told
+    asked = until(lambda: next((text for text in here.said("default/db") if text.startswith("asked")), None))
+    assert asked.strip() in ("asked Not Found", "asked"), "whatever runs in it is not told all of them"
 
     places = list(found(here.layout.state_dir, here.layout.run_dir, here.settings.store_dir))
     (kept,) = (path for path in places if here.layout.secrets in path.parents)

@@ -580,7 +580,10 @@ class Supervisor:
             shutil.rmtree(path, ignore_errors=True)
 
     def _hear(self, one: Vm) -> None:
-        if not one.hear():
+        changed = one.hear()
+        if one.mounted and self._metadata:
+            self._metadata.hide_secrets(one.address)
+        if not changed:
             return
         if one.state == "ready":
             self._exposure.balance(self._desired, self._vms.values())  # its health port may be another

@@ -92,6 +92,8 @@ class Vm:
     """Whether it was ever ready."""
     booted: bool = False
     """Whether its guest ever said anything."""
+    mounted: bool = False
+    """Whether it has its volumes and secrets."""
     stopped: bool = False
     """Whether its process was seen stopped at the last look."""
     silent_since: tuple[float, float] | None = None
@@ -151,6 +153,8 @@ class Vm:
                 self.state, self.ready_since_s = "starting", None
             case "waiting" if self.state == "starting":
                 self.detail = f"its containers run, but nobody listens on port {printable(rest[:5])}"
+            case "mounted":
+                self.mounted = True
             case "init" | "started" if not self.crashed and not self._probes:
                 # What ended well before it is no news any more.
                 self.detail = ""

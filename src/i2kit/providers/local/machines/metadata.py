@@ -9,7 +9,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
@@ -64,6 +64,12 @@ class MetadataServer:
         """From now on the VM at this address is this one; tokens of the one before are void."""
         self._tokens.pop(subject.address, None)
         self._subjects[subject.address] = subject
+
+    def hide_secrets(self, address: str) -> None:
+        """The VM at this address has its secrets: whatever runs in it from now on is not told all of them."""
+        subject = self._subjects.get(address)
+        if subject and subject.secrets:
+            self._subjects[address] = replace(subject, secrets="")
 
     def forget(self, address: str) -> None:
         """Nobody has this address now."""
