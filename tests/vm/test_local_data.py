@@ -248,10 +248,10 @@ def found(*folders: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("here", ["namespace"], indirect=True)
 def test_scratch_goes_with_its_vm(here: Here) -> None:
-    script = "echo kept >> /work/file; echo has $(wc -l < /work/file) of $(df -m /work | tail -1); sleep 1000"
+    script = "echo kept >> /data/file; echo has $(wc -l < /data/file) of $(df -m /data | tail -1); sleep 1000"
     workload = Workload(
         "db",
-        (here.container(script, Mount("work", "/work")),),
+        (here.container(script, Mount("work", "/data")),),
         volumes=(Volume("work", Scratch(limit_bytes=96 << 20)),),
     )
     (one,) = here.deploy(here.release(workload)).instances

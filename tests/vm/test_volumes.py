@@ -104,28 +104,30 @@ def test_what_surrounds_a_container(build_pod: BuildPod, tmp_path: Path) -> None
         Volume("memory", Scratch(memory=True, limit_bytes=1 << 20)),
         Volume("work", Scratch()),
     )
-    work = Mount("work", "/work")
-    flaky = container("flaky", "echo try; mkdir /work/tried 2>/dev/null && exit 3; echo done")
+    work = Mount("work", "/scratch")
+    flaky = container("flaky", "echo try; mkdir /scratch/tried 2>/dev/null && exit 3; echo done")
     proxy = container(
         "proxy",
-        "trap 'echo proxy ends; exit 0' TERM; sleep 1; touch /work/up; while :; do sleep 0.1; done",
+        "trap 'echo proxy ends; exit 0' TERM; sleep 1; touch /scratch/up; while :; do sleep 0.1; done",
     )
-    seed = container("seed", "test -e /work/up && echo proxy was up; mkdir /work/in; echo 1 >/work/in/one")
+    seed = container(
+        "seed", "test -e /scratch/up && echo proxy was up; mkdir /scratch/in; echo 1 >/scratch/in/one"
+    )
     show = (
         "id -G; cat /conf/a.conf /conf/d/deep /one.conf /mixed/name; ls /conf; touch /conf/x 2>&1; "
         "md5sum /mixed/logo '/mixed/tls/the key'; "
-        "stat -c '%a %g' '/mixed/tls/the key' /mixed/plain /work /memory; "
-        "grep -E ' /(memory|work) ' /proc/mounts; df -k /memory | tail -n 1; cat /sub/one; ls -d /new/er; "
+        "stat -c '%a %g' '/mixed/tls/the key' /mixed/plain /scratch /memory; "
+        "grep -E ' /(memory|scratch) ' /proc/mounts; df -k /memory | tail -n 1; cat /sub/one; ls -d /new/er; "
         "touch /new/er/mine && stat -c %g /new/er/mine; "
         'printf "%s" "$PASSWORD" | md5sum; hostname; cat /etc/hosts; '
         "cat /etc/resolv.conf; touch /denied 2>&1; "
-        "trap 'cat /work/end; echo quits; exit 0' QUIT; trap '' TERM; while :; do sleep 0.1; done"
+        "trap 'cat /scratch/end; echo quits; exit 0' QUIT; trap '' TERM; while :; do sleep 0.1; done"
     )
     web = replace(
         container("web", show, user="app"),
         env=(("PASSWORD", field_word(secret_field("s", "password"))),),
-        post_start=Exec(("sh", "-c", "sleep 1; echo hook >/work/hook")),
-        pre_stop=Exec(("sh", "-c", "sleep 1; echo before the end >/work/end")),
+        post_start=Exec(("sh", "-c", "sleep 1; echo hook >/scratch/hook")),
+        pre_stop=Exec(("sh", "-c", "sleep 1; echo before the end >/scratch/end")),
         security=Security(fs_group=2000, readonly_root=True),
         mounts=(
             Mount("conf", "/conf/"),
@@ -146,7 +148,7 @@ def test_what_surrounds_a_container(build_pod: BuildPod, tmp_path: Path) -> None
                 proxy,
                 mounts=(work,),
                 sidecar=True,
-                startup=Probe(Exec(("sh", "-c", "test -e /work/up")), period_s=1),
+                startup=Probe(Exec(("sh", "-c", "test -e /scratch/up")), period_s=1),
             ),
             replace(seed, mounts=(work,)),
         ),
