@@ -138,6 +138,7 @@ def destroy(
     watch: Watcher,
     volumes: bool = False,
     stdin: IO[bytes] | None = None,
+    accept: Sequence[str] = (),
 ) -> tuple[Outcome, ...]:
     """Take down the named deployments and those that the files name. What does not run is no error.
 
@@ -147,7 +148,7 @@ def destroy(
     keys = [key_of(name) for name in names]
     services: Sequence[Service] = ()
     if paths:
-        manifest = read(paths, watch=ignore, stdin=stdin, others=True, secrets=None)
+        manifest = read(paths, watch=ignore, stdin=stdin, others=True, secrets=None, accept=accept)
         keys += [workload.key for workload in manifest.workloads]
         services = manifest.services
     provider = load(provider_name, settings)

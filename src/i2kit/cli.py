@@ -264,6 +264,7 @@ def plan(
 @click.argument("names", nargs=-1, metavar="[[NAMESPACE/]NAME]...")
 @files_option(required=False)
 @click.option("--volumes", is_flag=True, help="Remove their volumes too, and all data in them.")
+@accept_option
 @place_options
 @tone_options
 @click.pass_obj
@@ -272,6 +273,7 @@ def destroy(
     names: tuple[str, ...],
     files: tuple[str, ...],
     volumes: bool,
+    accept: tuple[str, ...],
     provider: str | None,
     env: str | None,
 ) -> None:
@@ -299,6 +301,7 @@ def destroy(
             watch=watch,
             volumes=volumes,
             stdin=sys.stdin.buffer,
+            accept=accept,
         )
     for outcome in outcomes:
         if not outcome.plan.actions:
