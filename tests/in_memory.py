@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from i2kit import image, providers
-from i2kit.errors import InputError, NotReadyError, OperationError, Problem, RolloutError
+from i2kit.errors import FirstDeployError, InputError, OperationError, Problem, RolloutError
 from i2kit.events import Finished, Started, Watcher
 from i2kit.model import (
     Architecture,
@@ -109,7 +109,7 @@ class InMemoryProvider:
                     pass
                 case ("false",) | ("needs", _):
                     failed = f"{plan.key} did not become ready"
-                    raise RolloutError(failed) if plan.found else NotReadyError(failed)
+                    raise RolloutError(failed) if plan.found else FirstDeployError(failed)
         revisions = self.releases.setdefault(plan.key, [])
         if isinstance(plan.wanted, Scale | Front):
             revisions.pop()

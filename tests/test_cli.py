@@ -245,10 +245,10 @@ def test_without_replicas_no_address_is_said_to_answer(i2kit: I2kit, tmp_path: P
     assert err.endswith("default/web has no replicas, so nothing answers\n")
 
 
-def test_a_failed_rollout_is_3_and_a_failed_first_deploy_1(i2kit: I2kit, tmp_path: Path) -> None:
+def test_a_rollout_that_failed_is_3_also_where_nothing_served_before(i2kit: I2kit, tmp_path: Path) -> None:
     broken = WEB.replace("ports", "command: ['false'], ports")
     (tmp_path / "broken.yml").write_text(broken)
-    assert i2kit("deploy", "-f", "broken.yml")[0] == 1
+    assert i2kit("deploy", "-f", "broken.yml")[0] == 3
     i2kit("deploy", "-f", "web.yml")
     code, out, err = i2kit("deploy", "-f", "broken.yml")
     assert (code, out) == (3, "")

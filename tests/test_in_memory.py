@@ -109,6 +109,7 @@ def test_the_life_of_a_deployment(place: Place) -> None:
     with pytest.raises(OperationError) as raised:
         place.deploy(place.release(command=BREAK))
     assert not isinstance(raised.value, RolloutError), "nothing served before"
+    assert raised.value.exit_code == 3
     assert place.deploy(None) is None
     assert provider.observe(KEY) is None
 

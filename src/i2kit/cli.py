@@ -1,8 +1,8 @@
 """The command line: words in, an exit code out.
 
 In: arguments. Out: data on stdout, everything else on stderr, and the exit code: 0 done, 1 failed,
-2 wrong input or usage, 3 the rollout failed and the previous revision serves, 10 `plan` found changes,
-130 interrupted.
+2 wrong input or usage, 3 the rollout failed and the previous revision, if any, serves, 10 `plan` found
+changes, 130 interrupted.
 Never joins stages itself: each command calls one use case of `app` and shows what comes back.
 """
 

@@ -54,7 +54,7 @@ class OperationError(I2kitError):
 
 
 class NotReadyError(OperationError):
-    """It was started but does not become ready; nothing served before."""
+    """It was started but does not become ready, or what it is to do failed."""
 
 
 class FirstDeployError(NotReadyError):

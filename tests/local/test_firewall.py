@@ -22,7 +22,7 @@ from i2kit.model import (
 )
 from i2kit.process import ProgramError, run
 from i2kit.providers.local.design import describe
-from i2kit.providers.local.design.desired import INGRESS, Desired, admit, mac, order_of
+from i2kit.providers.local.design.desired import INGRESS, Desired, admit, mac, order_of, remove
 from i2kit.providers.local.machines.namespaces import isolated
 from i2kit.providers.local.reach import firewall, network
 from tests.golden import check as golden
@@ -93,6 +93,18 @@ def test_what_this_machine_may_call() -> None:
     assert wanted
     told = describe.deployment(wanted, state, (), unpublished=(), detail="", complete=True, stuck="")
     assert told["endpoints"] == []
+
+
+def test_nobody_listens_for_a_service_that_nothing_is_behind_any_more() -> None:
+    front = Service("db", (("app", "db"),), (ServicePort(5432, 5432),))
+    web = replace(release("web"), neighbours=(front,))
+    state = admit(Desired(), order_of(web))
+    assert not firewall.is_published(state, "default/db", 5432, "TCP")
+    both = admit(state, order_of(release("db", services=(front,), ports=(Port(5432),))))
+    assert firewall.is_published(both, "default/db", 5432, "TCP")
+    after = remove(both, "default/db")
+    assert not firewall.is_published(after, "default/db", 5432, "TCP")
+    assert [one.vip for one in after.services if one.key == "default/db"], "others know its address"
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_a_first_deployment_that_cannot_run_says_why_and_can_be_mended(
     world.cannot_run(bad)
     with pytest.raises(OperationError) as error:
         deploy(provider, bad)
-    assert not isinstance(error.value, RolloutError)
+    assert (isinstance(error.value, RolloutError), error.value.exit_code) == (False, 3)
     assert world.why("exit status 3") in error.value.message.lower()
     assert world.why("my last words") in error.value.message.lower()
     assert world.answers(deploy(provider, make(replicas=1)))

@@ -44,6 +44,7 @@ from i2kit.model.words import (
     Protocol,
     field_word,
     secret_field,
+    spoken,
     told_facts,
 )
 from i2kit.model.workload import (
@@ -148,5 +149,6 @@ __all__ = [
     "field_word",
     "secret_field",
     "secrets_text",
+    "spoken",
     "told_facts",
 ]

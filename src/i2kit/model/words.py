@@ -27,6 +27,11 @@ def told_facts(facts: Pairs) -> list[str]:
     return [f"fact={_one_word(path)}={_one_word(value)}" for path, value in facts]
 
 
+def spoken(key: str) -> str:
+    """What a deployment of this key is called on the command line: its namespace only where it is another."""
+    return key.removeprefix("default/")
+
+
 SECRET = "secret/"  # noqa: S105 (the beginning of a name)
 """What the path of a field begins with whose value is a secret's: `secret/NAME/KEY`."""
 

@@ -157,8 +157,9 @@ class Provider(Protocol):
     def apply(self, plan: Plan, watch: Watcher) -> Deployment | None:
         """Make the plan true and wait until it is: every replica answers, or everything is gone.
 
-        Raises NotReadyError (nothing served before), RolloutError (the previous revision serves)
-        or another OperationError. Interrupted at any point, a second call continues.
+        Raises FirstDeployError (nothing serves), RolloutError (the previous revision serves), NotReadyError
+        (a job failed, or a number of machines is not reached) or another OperationError. Interrupted at any
+        point, a second call continues.
         """
         ...
 

@@ -24,7 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from i2kit import events
-from i2kit.errors import InputError, NotReadyError, OperationError, Problem, RolloutError
+from i2kit.errors import (
+    FirstDeployError,
+    InputError,
+    NotReadyError,
+    OperationError,
+    Problem,
+    RolloutError,
+)
 from i2kit.events import Finished, Note, Progress, Replicas, Started, Warned, Watcher
 from i2kit.model import (
     Architecture,
@@ -38,6 +45,7 @@ from i2kit.model import (
     Service,
     Workload,
     secrets_text,
+    spoken,
 )
 from i2kit.plain import value_of
 from i2kit.providers import Plan, Wanted
@@ -154,7 +162,7 @@ class LocalProvider:
                     watch(Finished(order.key, f"{runs[-1].succeeded} of {job.completions} succeeded"))
                     return _deployment(data)
                 case "failed":
-                    hint = f"see `i2kit logs {order.name}`; mend the image or the manifest and deploy again"
+                    hint = f"see `i2kit logs {spoken(order.key)}`; mend it and deploy again"
                     raise NotReadyError(f"{order.key} failed\n{runs[-1].story}", hint=hint)
             watch(Progress(order.key, runs[-1].succeeded, job.completions, "items"))
             time.sleep(0.1)
@@ -211,17 +219,19 @@ class LocalProvider:
             )
         self._check_newer(order, revision, data)
         if story is not None or data["stuck"]:
-            raise NotReadyError(
+            # What is stuck did serve, with another number of VMs.
+            kind = FirstDeployError if story is not None else NotReadyError
+            raise kind(
                 f"{key} did not become ready\n{story or data['stuck']}",
-                hint=f"see `i2kit logs {order.name}`; mend the image or the manifest and deploy again,"
-                f" or remove it with `i2kit destroy {order.name}`",
+                hint=f"see `i2kit logs {spoken(order.key)}`; mend the image or the manifest and deploy again,"
+                f" or remove it with `i2kit destroy {spoken(order.key)}`",
             )
 
     def _check_newer(self, order: desired.Order, revision: int, data: Mapping[str, Any]) -> None:
         if data["revision"] > revision:
             raise OperationError(
                 f"another command replaced revision {revision} of {order.key} by revision {data['revision']}",
-                hint=f"see `i2kit history {order.name}`",
+                hint=f"see `i2kit history {spoken(order.key)}`",
             )
 
     def _wait_until_back(self, key: str, told: "Watched") -> None:

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from i2kit.errors import NotReadyError, OperationError
 from i2kit.events import Finished, Note, Progress, Replicas, Started, Watcher
-from i2kit.model import Deployment, Endpoint, Instance, Job
+from i2kit.model import Deployment, Endpoint, Instance, Job, spoken
 from i2kit.providers.aws.access.account import Account
 from i2kit.providers.aws.access.calls import code, explained
 from i2kit.providers.aws.amis import ami
@@ -246,7 +246,7 @@ class _Wait:
                     instance, status = next(one for one in reversed(finished) if one[1])
                     said = [f"  {instance}: it ended with status {status}"]
                     said += [f"    {line}" for line in last_lines(self.account, key, instance)]
-                    hint = f"see `i2kit logs {self.record.release.workload.name}`; mend the image or the "
+                    hint = f"see `i2kit logs {spoken(key)}`; mend the image or the "
                     raise JobFailedError(
                         "\n".join((f"{key} failed", *said)), hint=f"{hint}manifest and deploy again"
                     )
@@ -290,8 +290,8 @@ class _Wait:
             said += [f"    {line}" for line in last_lines(self.account, key, self.last.instance.id)]
         reason = "\n".join(said)
         hint = (
-            f"see `i2kit logs {self.record.release.workload.name}`; mend the image or the manifest and "
-            f"deploy again, or remove it with `i2kit destroy {self.record.release.workload.name}`"
+            f"see `i2kit logs {spoken(key)}`; mend the image or the manifest and "
+            f"deploy again, or remove it with `i2kit destroy {spoken(key)}`"
         )
         if ready:
             return OperationError(

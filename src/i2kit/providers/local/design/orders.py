@@ -10,7 +10,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from i2kit.errors import InputError, OperationError, Position, Problem
-from i2kit.model import Claim, Ingress, Release, Revision, SecretValue, Service, Workload
+from i2kit.model import Claim, Ingress, Release, Revision, SecretValue, Service, Workload, spoken
 from i2kit.providers import Front, Rollback, Scale
 from i2kit.providers.local.design import claims, desired
 from i2kit.providers.local.design.claims import KeptVolume
@@ -129,7 +129,7 @@ def _check_disks(state: Desired, order: Order, most: int, workload: Workload, he
             f"volume {one.claim} of {order.key} has {one.size_bytes >> 20} MiB,"
             " and none is ever made smaller",
             place,
-            f"ask for as much; or give the data up with `i2kit destroy --volumes {order.name}`",
+            f"ask for as much; or give the data up with `i2kit destroy --volumes {spoken(order.key)}`",
         )
         for one in claims.too_small(order.key, disks, here.volumes)
     ]

@@ -164,12 +164,15 @@ def _is_network(cidr: str) -> bool:
 
 
 def is_published(state: Desired, service: str, number: int, protocol: Protocol) -> bool:
-    """Whether callers from this machine may call a service's port: all behind it have to let them."""
-    if service == INGRESS or not state.policies:
+    """Whether callers from this machine may call a service's port: there is something behind it, and all of
+    that lets them.
+    """
+    if service == INGRESS:
         return True
-    return all(
+    behind = list(_behind(state, service, number, protocol))
+    return bool(behind) and all(
         allows(incoming(state.policies, one), OUTSIDE, backend.target, protocol, one.written.ports)
-        for one, backend in _behind(state, service, number, protocol)
+        for one, backend in behind
     )
 
 
