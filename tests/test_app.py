@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2kit import app, image, settings
-from i2kit.errors import InputError, NotReadyError, OperationError, Position
+from i2kit.errors import InputError, NotReadyError, OperationError
 from i2kit.events import Event, Warned, Watcher, ignore
 from i2kit.image import upkeep
 from i2kit.model import (
@@ -208,18 +208,17 @@ def test_a_release_has_the_secrets_that_it_needs_and_no_others() -> None:
     assert b"x" not in repr(values).encode()
 
 
-def test_a_policy_is_refused_that_selects_what_runs_from_other_files(
+def test_a_policy_that_also_holds_for_what_runs_from_other_files_is_told(
     provider: InMemoryProvider, deploy: Deploy
 ) -> None:
     deploy(WEB)
-    policy = NetworkPolicy("deny", Selector(), position=Position("policy.yml", 4, 3))
-    with pytest.raises(InputError, match="`deny` also selects what runs already: default/web") as raised:
-        app.for_others_too(Manifest((), policies=(policy,)), provider)
-    assert raised.value.problems[0].position == policy.position
-    app.for_others_too(Manifest((), policies=(replace(policy, namespace="other"),)), provider)
-    app.for_others_too(
-        Manifest((provider.releases["default/web"][0].workload,), policies=(policy,)), provider
-    )
+    policy = NetworkPolicy("deny", Selector())
+    assert app.for_others_too(Manifest((), policies=(policy,)), provider) == [
+        "network policy default/deny also holds for what runs already: default/web"
+    ]
+    assert app.for_others_too(Manifest((), policies=(replace(policy, namespace="other"),)), provider) == []
+    ours = provider.releases["default/web"][0].workload
+    assert app.for_others_too(Manifest((ours,), policies=(policy,)), provider) == []
 
 
 def test_a_failure_says_what_was_done_and_what_was_not(provider: InMemoryProvider, deploy: Deploy) -> None:

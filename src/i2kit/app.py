@@ -115,7 +115,8 @@ def deploy(
     provider = load(provider_name, settings)
     provider.ask = dry_run
     fronts = in_front_of_others(manifest, provider)
-    for_others_too(manifest, provider)
+    for note in for_others_too(manifest, provider):
+        watch(Note(note))
     for workload in manifest.workloads[:1]:
         provider.observe(workload.key)  # what cannot be reached says so before minutes of building
     with ExitStack() as until_applied:
@@ -602,24 +603,15 @@ def in_front_of_others(manifest: Manifest, provider: Provider) -> Sequence[tuple
     return [(key, Front(services)) for key, services in selecting if services]
 
 
-def for_others_too(manifest: Manifest, provider: Provider) -> None:
-    """Raise InputError for each network policy that also selects a deployment that these files leave alone.
-
-    It would not be held there: a policy comes with the deployments that it selects.
-    """
+def for_others_too(manifest: Manifest, provider: Provider) -> Sequence[str]:
+    """What to know of network policies that also hold for deployments that these files leave alone."""
     ours = {workload.key for workload in manifest.workloads}
     running = [found for found in provider.list() if found.key not in ours] if manifest.policies else []
-    problems = [
-        Problem(
-            f"network policy `{policy.name}` also selects what runs already: {', '.join(others)}",
-            policy.position,
-            "deploy their files together with this one",
-        )
+    return [
+        f"network policy {policy.key} also holds for what runs already: {', '.join(others)}"
         for policy in manifest.policies
         if (others := [one.key for one in running if policy.selects(one)])
     ]
-    if problems:
-        raise InputError(problems)
 
 
 class Step(Protocol[Made]):

@@ -20,6 +20,7 @@ from i2kit.providers import Rollback, Scale
 from i2kit.providers.aws.design import ingress, policies
 from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.design.template import of_record
+from i2kit.providers.aws.steps import Steps
 from i2kit.providers.aws.values import Peer, Way
 
 from .conftest import Aws
@@ -247,6 +248,43 @@ def test_policies_follow_who_comes_and_goes(aws: Aws, make: Make, built: Callabl
     do(make(), None, "default/back")
     do(make(), None)
     assert left(aws) == []
+
+
+def test_what_comes_from_other_files_is_held_too(aws: Aws, make: Make, built: Callable[..., Release]) -> None:
+    def open_(name: str) -> bool:
+        """Whether anybody may call the load balancer."""
+        groups = aws.client("ec2").describe_security_groups()["SecurityGroups"]
+        told = f"i2kit default/{name}: internal load balancer"
+        (one,) = (one for one in groups if one["Description"] == told)
+        return bool(one["IpPermissions"])
+
+    def one(name: str, *policies: NetworkPolicy) -> Release:
+        own = replace(service(name, (80, 80, None)), selector=(("app", name),))
+        return replace(built("a", name, replicas=1), services=(own,), policies=policies)
+
+    deny = let_in(name="deny")
+    deployed(make(), one("web"))
+    # Also what ran before, and what comes later.
+    planned = plan(make(), one("db", deny))
+    assert [each.reason for each in planned.actions if each.subject == "network policies of default/web"] == [
+        "default/deny holds for it"
+    ]
+    deployed(make(), one("db", deny), "default/db")
+    deployed(make(), one("api"), "default/api")
+    assert [open_(name) for name in ("web", "db", "api")] == [False, False, False]
+    for each in (one("web"), one("db", deny), one("api")):
+        assert plan(make(new=True), each).actions == ()
+    # An interrupted run has not told them: the next one does.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Steps, "admit", lambda *_, **__: None)
+        deployed(make(), one("db"), "default/db")
+    assert [open_(name) for name in ("web", "db", "api")] == [False, True, False]
+    assert set(subjects(plan(make(), one("db")))) == {
+        "network policies of default/web",
+        "network policies of default/api",
+    }
+    deployed(make(), one("db"), "default/db")
+    assert [open_(name) for name in ("web", "db", "api")] == [True, True, True]
 
 
 def test_two_that_may_call_each_other_alone(aws: Aws, make: Make, built: Callable[..., Release]) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from i2kit.errors import OperationError
-from i2kit.model import Pairs, Release, Service
+from i2kit.model import NetworkPolicy, Pairs, Release, Selector, Service
 from i2kit.providers import Front, Rollback
-from i2kit.providers.aws.design import revise
+from i2kit.providers.aws.design import ingress, record, revise, template
 from i2kit.providers.aws.design.revise import Place, Stand
 
 from .releases import AMI, NETWORK, OPTIONS, PRIVATE_ZONE, release, service
+from .templates import SITE
 
 NEXT = replace(AMI, id="ami-0fedcba9876543210", image="c" * 64)
 BARE = Place(NETWORK, None, AMI, OPTIONS)
@@ -67,6 +68,43 @@ def test_neighbours_that_come_and_go_change_nothing_by_themselves() -> None:
     after = revise.released(before, deployment("web"), replace(ZONED, ami=NEXT), [database], NOW)
     assert "env=DB_SERVICE_HOST=db.i2kit.internal" in told(after)
     assert revise.released(after, deployment("web"), replace(ZONED, ami=NEXT), (), NOW) is after
+
+
+def test_policies_of_other_files_hold_for_what_they_select() -> None:
+    deny = NetworkPolicy("deny", Selector(), ingress=())
+    before, guarded = first(deployment("web")), first(replace(deployment("db"), policies=(deny,)))
+
+    def callers(one: Stand) -> Any:
+        group = one.template["Resources"]["InternalApplicationSecurityGroup"]["Properties"]
+        return group.get("SecurityGroupIngress")
+
+    assert callers(before)
+    # What is deployed later, and what runs when the policy comes.
+    later, found = first(deployment("web"), ZONED, guarded), revise.also_changed(guarded, [before])
+    after, why = found["default/web"]
+    assert (callers(later), callers(after)) == ([], [])
+    assert why == "default/deny holds for it"
+    assert "the network policy default/deny of other files holds for it too" in template.notes(later.record)
+    # It is the other's: read back it is none of its own files, and goes with the other.
+    again = Stand(record.of(later.template), later.template)
+    assert again.record.held == (deny,)
+    assert revise.governing(deployment("api"), [again]) == ()
+    gone, why = revise.also_changed(None, [again])["default/web"]
+    assert (callers(gone), why) == (callers(before), "default/deny is gone")
+    assert revise.released(again, deployment("web"), ZONED, [guarded], NOW) is again
+    assert revise.released(again, deployment("web"), ZONED, None, NOW) is again
+    # Nothing in other namespaces, and its own files' words count before those of others.
+    assert revise.governing(deployment("web", namespace="shop"), [guarded]) == ()
+    own = replace(deployment("web"), policies=(replace(deny, ingress=None, egress=()),))
+    assert revise.governing(own, [guarded]) == ()
+
+
+def test_an_ingress_leads_nowhere_that_a_policy_of_other_files_forbids() -> None:
+    deny = NetworkPolicy("deny", Selector(), ingress=())
+    guarded = first(replace(deployment("db"), policies=(deny,)))
+    web = first(deployment("web"), ZONED, guarded).record
+    assert ingress.backends(web.release, SITE)
+    assert not ingress.backends(web.governed, SITE)
 
 
 def test_neighbours_of_the_same_files_count() -> None:

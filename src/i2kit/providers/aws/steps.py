@@ -351,16 +351,22 @@ class Steps:
         before = self.usable(there)
         kept = Sets(self.account, key, sets.parameters(wanted))
         told = kept.planned(before.record if before else None)
-        passages = self.passages(wanted, where, chosen)
+        others = self.others(key)
+        passages = self.passages(wanted, where, chosen, others)
         links = tuple(one.link for one in passages)
         there_now = Volumes(self.account, key).found(wanted.workload)
         decided = disks.decide(wanted.workload, where.network, there_now)
         image = self.ami(wanted, chosen, before)
         again = self.failed_job(before, wanted)
         place = Place(where.network, where.zone, image, chosen, told, links, decided.kept, again)
-        others = self.others(key)
         after = revise.released(before, wanted, place, others, now())
+        beside = revise.also_changed(after, others)
         wrong = (
+            *(
+                problem
+                for one, _ in beside.values()
+                for problem in checks.of_policies(one.record, one.template)
+            ),
             *self.problems(before, after, where, decided, place),
             *_of_ingresses(passages, wanted),
         )
@@ -371,11 +377,15 @@ class Steps:
         if after is not before and chosen.alarms:
             where = replace(where, notes=(*where.notes, *surroundings.notes(self.account, chosen)))
         where = replace(where, notes=(*where.notes, *revise.newly_meant(wanted, others)))
-        return self.planned(key, wanted, found, there, after, where, decided, passages)
+        planned = self.planned(key, wanted, found, there, after, where, decided, passages)
+        return replace(planned, actions=(*planned.actions, *_beside(beside)))
 
-    def passages(self, wanted: Release, where: Surroundings, chosen: Options) -> tuple[Passage, ...]:
+    def passages(
+        self, wanted: Release, where: Surroundings, chosen: Options, others: Sequence[Stand]
+    ) -> tuple[Passage, ...]:
         """A release and its Ingresses, as they are and will be."""
         given = self.settings.aws.certificate
+        wanted = replace(wanted, policies=(*wanted.policies, *revise.governing(wanted, others)))
         return tuple(
             ingress.passage(self.account, wanted, one, where.network, where.zone, given)
             for one in wanted.ingresses
@@ -383,7 +393,7 @@ class Steps:
 
     def passages_again(self, one: Record) -> tuple[Passage, ...]:
         """The same of what has its Ingresses already, as their stacks say."""
-        found = (ingress.again(self.account, one.release, link) for link in one.links)
+        found = (ingress.again(self.account, one.governed, link) for link in one.links)
         return tuple(each for each in found if each)
 
     def plan_removal(self, key: str, found: Deployment | None, there: Found) -> Plan:
@@ -432,7 +442,7 @@ class Steps:
         there = {one.claim: one for one in before.record.volumes} if before else {}
         decided = disks.decide(wanted.workload, network, there)
         place = Place(network, zone, found_ami, chosen, told, links, decided.kept)
-        after = revise.released(before, wanted, place, (), now())
+        after = revise.released(before, wanted, place, None, now())
         wrong = (
             *checks.problems(after.record.whole, network, zone, after.record.options),
             *_of_ingresses(passages, wanted),
@@ -518,6 +528,10 @@ class Steps:
         after = self.gone_back(before, wanted)
         if after is before:
             return before
+        return self.led(after, watch)
+
+    def led(self, after: Stand, watch: Watcher | None) -> Stand:
+        """With its Ingresses as they are led to it then; with `watch`, they are made to."""
         links = (
             ingress.make(self.account, one, watch, self.pace) if watch else one.link
             for one in self.passages_again(after.record)
@@ -533,14 +547,13 @@ class Steps:
                 f"{target.key} cannot go back to revision {target.revision}: its AMI {target.ami.id} is gone",
                 hint=f"these are kept: {', '.join(kept)}" if kept else "deploy it again, from its files",
             )
-        near = self.others(target.key) if target.options.addresses else ()
         if target.secrets and target.secrets not in Sets(self.account, target.key).names():
             raise OperationError(
                 f"{target.key} cannot go back to revision {target.revision}: its secrets are gone from "
                 "Parameter Store",
                 hint="deploy it again, from its files",
             )
-        return revise.rolled_back(before, wanted, near, now(), self.scaled_to(before))
+        return revise.rolled_back(before, wanted, self.others(target.key), now(), self.scaled_to(before))
 
     def scaled_to(self, before: Stand) -> int | None:
         """How many machines there are of what AWS scales."""
@@ -560,7 +573,13 @@ class Steps:
         """All that is wrong with this deployment, as far as that can be told beforehand."""
         one = after.record
         chosen = place.options if place else one.options
-        wrong = [*checks.problems(one.whole, where.network, where.zone, chosen), *decided.problems]
+        wrong = [
+            *(
+                checks.problems(one.whole, where.network, where.zone, chosen)
+                or checks.of_policies(one, after.template)
+            ),
+            *decided.problems,
+        ]
         if place:
             wrong += surroundings.problems(self.account, one.whole, where, chosen)
             wrong += checks.of_update(before.template, after.template) if before else ()
@@ -586,11 +605,7 @@ class Steps:
                 made += revise.actions(found.stand.template, None)
                 one = found.stand.record
                 made += ingress.actions(self.account, key, (), one.links)
-                made += [
-                    Action("change", f"network policies of {each.record.key}", f"they mean {key}")
-                    for each in self.others(key)
-                    if key in [peer.key for peer in each.record.peers]
-                ]
+                made += _beside(revise.also_changed(None, self.others(key)))
                 for id_ in dict.fromkeys(each.ami.id for each in (*one.history, one)):
                     made.append(Action("remove", f"AMI {id_}", "unless another deployment needs it"))
                 if any(each.secrets for each in (*one.history, one)):
@@ -704,7 +719,7 @@ class Steps:
             if isinstance(wanted, Release) and where and chosen:
                 links = tuple(
                     ingress.make(self.account, one, watch, self.pace)
-                    for one in self.passages(wanted, where, chosen)
+                    for one in self.passages(wanted, where, chosen, self.others(key))
                 )
             stack = stacks.revise(
                 self.account.cloudformation,
@@ -744,7 +759,7 @@ class Steps:
             raise
 
     def admit(self, watch: Watcher, *, without: str = "") -> None:
-        """Have the network policies of all deployments mean those that there are now, but for one."""
+        """Have network policies hold for, and mean, all deployments that there are now, but for one."""
         there = self.others("")
         for one in there:
             others = [each for each in there if each.record.key not in (one.record.key, without)]
@@ -756,12 +771,14 @@ class Steps:
                 if before is None:
                     raise OperationError("a deployment was removed by somebody else meanwhile")
                 after = revise.admitted(before, others)
+                after = self.led(after, watch)
                 made = parts.dumps(after.template)
                 return Order(made, template.tags(after.record.release), _token(before, after))
 
-            watch(Note(f"the network policies of {one.record.key} mean other deployments now"))
+            watch(Note(f"the network policies of {one.record.key} change with that"))
             client = self.account.cloudformation
             stacks.revise(client, stack_name(one.record.key), order, watch, pace=self.pace)
+            self.settle(revise.admitted(one, others).record, (), watch)
 
     def tidy_names(self, one: Record, serving: Deployment, watch: Watcher) -> None:
         """Remove the records of machines that are no more."""
@@ -775,7 +792,7 @@ class Steps:
         """Have Ingresses lead to what there is now, and those go that nothing has any more."""
         there = {each.key for each in one.links}
         for key in sorted({each.key for each in was} | there):
-            release = one.release if key in there else None
+            release = one.governed if key in there else None
             weights = lambda: self.weights(one.key)  # noqa: E731
             ingress.settle(self.account, key, one.key, release, watch, self.pace, weights=weights)
 
@@ -943,6 +960,11 @@ def _token(before: Stand | None, after: Stand) -> str:
     if before and before.record.revision == after.record.revision:
         return f"i2kit-change-{once}"
     return f"i2kit-r{after.record.revision}-{after.record.release.image.id[:SHORT]}-{once}"
+
+
+def _beside(found: Mapping[str, tuple[Stand, str]]) -> tuple[Action, ...]:
+    """Other deployments that change with one."""
+    return tuple(Action("change", f"network policies of {key}", reason) for key, (_, reason) in found.items())
 
 
 def _held(stack: Stack | None) -> bool:

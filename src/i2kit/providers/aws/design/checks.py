@@ -20,6 +20,7 @@ from i2kit.providers.aws.design.balancing import Balancer, balancers
 from i2kit.providers.aws.design.instances import Need
 from i2kit.providers.aws.design.parts import dumps
 from i2kit.providers.aws.design.policies import MACHINES
+from i2kit.providers.aws.design.record import Record
 from i2kit.providers.aws.design.template import (
     MAX_BYTES,
     balancer_security_group,
@@ -82,7 +83,7 @@ def problems(release: Release, network: Network, zone: Zone | None, options: Opt
     return (
         *_of_names(release, found, zone),
         *names.problems(release, zone),
-        *policies.problems(release, network, _rules(release, network, zone, options)),
+        *policies.problems(release, network, _rules(template(release, SOME_AMI, network, zone, options))),
         *_of_tags(release.workload),
         *_of_balancers(release, found, network),
         *_of_instance_type(release, options),
@@ -167,11 +168,13 @@ def _of_names(release: Release, found: Iterable[Balancer], zone: Zone | None) ->
             )
 
 
-def _rules(release: Release, network: Network, zone: Zone | None, options: Options) -> Mapping[str, int]:
+def of_policies(one: Record, made: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """What cannot be of network policies, with all deployments that they mean."""
+    return tuple(policies.problems(one.governed, one.network, _rules(made)))
+
+
+def _rules(made: Mapping[str, Any]) -> Mapping[str, int]:
     """How many rules each security group has, of each direction."""
-    if not release.policies:
-        return {}
-    made = template(release, SOME_AMI, network, zone, options)
     return {
         f"{id_}'s {direction}": len(one["Properties"].get(direction, ()))
         for id_, one in made["Resources"].items()

@@ -96,6 +96,8 @@ class Record:
     """The volumes of its claims."""
     peers: tuple[Peer, ...] = ()
     """The deployments that its network policies mean. Earlier revisions have none of their own."""
+    held: tuple[NetworkPolicy, ...] = ()
+    """Network policies that came with other deployments and select it too. Earlier revisions have none."""
     history: tuple["Record", ...] = field(default=())
 
     @property
@@ -125,9 +127,14 @@ class Record:
         return tuple(one for one in self.services if one.key in known)
 
     @property
+    def governed(self) -> Release:
+        """What it is with all network policies that select it."""
+        return replace(self.release, policies=(*self.release.policies, *self.held))
+
+    @property
     def whole(self) -> Release:
-        """What it is with all services in front."""
-        return replace(self.release, services=self.services)
+        """The same with all services in front."""
+        return replace(self.governed, services=self.services)
 
 
 def keys_of(release: Release, *, implied: bool) -> frozenset[str]:
@@ -166,6 +173,7 @@ def metadata(record: Record) -> Data:
         **({"Zone": {"Id": zone.id, "Name": zone.name, "Private": zone.private}} if zone else {}),
         **({"Links": data_of(record.links)} if record.links else {}),
         **({"Peers": data_of(record.peers)} if record.peers else {}),
+        **({"Held": data_of(record.held)} if record.held else {}),
         **({"History": _packed([_data(one) for one in record.history])} if record.history else {}),
     }
 
@@ -198,6 +206,7 @@ def of(template: Mapping[str, Any]) -> Record:
             zone=Zone(zone["Id"], zone["Name"], zone["Private"]) if zone else None,
             links=tuple(value_of(Link, one) for one in found.get("Links", ())),
             peers=tuple(value_of(Peer, one) for one in found.get("Peers", ())),
+            held=tuple(value_of(NetworkPolicy, one) for one in found.get("Held", ())),
         )
         if packed := found.get("History"):
             past = _unpacked(packed)
@@ -219,7 +228,7 @@ def after(before: Record | None, record: Record) -> Record:
     """The record as the next revision of what was there before."""
     if before is None:
         return replace(record, revision=1, history=())
-    past = (*before.history, replace(before, history=(), links=(), peers=()))[-MAX_HISTORY:]
+    past = (*before.history, replace(before, history=(), links=(), peers=(), held=()))[-MAX_HISTORY:]
     return replace(record, revision=before.revision + 1, history=past)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from i2kit.errors import InputError, OperationError, Problem
-from i2kit.model import Pairs, Release, Service, Workload
+from i2kit.model import NetworkPolicy, Pairs, Release, Service, Workload
 from i2kit.providers import Action, Front, Rollback
 from i2kit.providers.aws.design import ingress, policies, record, template
 from i2kit.providers.aws.design.balancing import balancers
@@ -130,10 +130,13 @@ def action(one: Change) -> Action:
 
 
 def released(
-    before: Stand | None, release: Release, place: Place, others: Sequence[Stand], created_at: str
+    before: Stand | None, release: Release, place: Place, others: Sequence[Stand] | None, created_at: str
 ) -> Stand:
-    """The deployment as its files say. Services of other files stay in front of it."""
+    """The deployment as its files say. Services of other files stay in front of it, their network policies
+    hold for it. `others` are None where nobody can be asked for them: then that stays as it was.
+    """
     was = before.record if before else None
+    asked, others = others is not None, others or ()
     release = replace(release, workload=_counted(release.workload, was))
     own = {service.key for service in release.services}
     implied = record.is_implied(release)
@@ -151,9 +154,9 @@ def released(
         implied=implied,
         secrets=place.secrets,
         links=place.links,
-        peers=policies.meant(release, peers(others)),
         volumes=place.volumes,
     )
+    fresh = _governed(fresh, others) if asked else replace(fresh, peers=_peers(was), held=_held(was))
     if before and was:
         told = {one.key: one for one in was.release.neighbours if one.key not in own}
         hosts = _hosts(others)
@@ -214,6 +217,35 @@ def peers(others: Iterable[Stand]) -> tuple[Peer, ...]:
     return tuple(one for one in found if one)
 
 
+def governing(release: Release, others: Iterable[Stand]) -> tuple[NetworkPolicy, ...]:
+    """The network policies that came with other deployments and select this one too.
+
+    Its own files' count before those, and what was deployed last before what was deployed earlier.
+    """
+    own = {one.key for one in release.policies}
+    found = {
+        one.key: one
+        for other in sorted(others, key=lambda one: (one.record.created_at, one.record.key))
+        for one in other.record.release.policies
+        if one.key not in own and one.selects(release.workload)
+    }
+    return tuple(found[key] for key in sorted(found))
+
+
+def _governed(one: Record, others: Sequence[Stand]) -> Record:
+    """With the network policies that hold for it beside these others, and whom they mean."""
+    one = replace(one, held=governing(one.release, others))
+    return replace(one, peers=policies.meant(one.governed, peers(others)))
+
+
+def _peers(was: Record | None) -> tuple[Peer, ...]:
+    return was.peers if was else ()
+
+
+def _held(was: Record | None) -> tuple[NetworkPolicy, ...]:
+    return was.held if was else ()
+
+
 def newly_meant(release: Release, others: Iterable[Stand]) -> Iterable[str]:
     """What to know of deployments whose policies mean one that they did not know."""
     workload = release.workload
@@ -226,13 +258,30 @@ def newly_meant(release: Release, others: Iterable[Stand]) -> Iterable[str]:
     ]
 
 
-def admitted(before: Stand, others: Iterable[Stand]) -> Stand:
-    """A deployment whose network policies mean these others; the same one where nothing changes by that."""
-    one = before.record
-    if not one.release.policies:
+def admitted(before: Stand, others: Sequence[Stand]) -> Stand:
+    """A deployment for which the network policies of these others hold, and whose own mean them; the same one
+    where nothing changes by that."""
+    one = _governed(before.record, others)
+    if not before.record.governed.policies and not one.held:
         return before
-    after = stand(replace(one, peers=policies.meant(one.whole, peers(others))))
+    after = stand(one)
     return before if same(before, after) else replace(after, outputs=before.outputs)
+
+
+def also_changed(after: Stand | None, others: Sequence[Stand]) -> Mapping[str, tuple[Stand, str]]:
+    """Which of the others get other rules by what a deployment should become, None where it goes, and why."""
+    found = {}
+    for one in others:
+        beside = [each for each in (*others, after) if each and each is not one]
+        will = admitted(one, beside)
+        if will is one:
+            continue
+        was, now = ({each.key: each for each in side.record.held} for side in (one, will))
+        come = [key for key in now if now[key] != was.get(key)]
+        gone = [key for key in was if key not in now]
+        said = [f"{key} holds for it" for key in come] + [f"{key} is gone" for key in gone]
+        found[one.record.key] = (will, "; ".join(said) or "whom they mean is there or gone")
+    return found
 
 
 def linked(after: Stand, links: tuple[Link, ...]) -> Stand:
@@ -299,7 +348,6 @@ def rolled_back(
         network=was.network,
         zone=was.zone,
         links=was.links,
-        peers=policies.meant(release, peers(others)),
         options=replace(
             target.options,
             alarms=was.options.alarms,
@@ -307,7 +355,7 @@ def rolled_back(
             addresses=tuple((key, _hosts(others).get(key, host)) for key, host in target.options.addresses),
         ),
     )
-    after = stand(record.after(was, fresh))
+    after = stand(record.after(was, _governed(fresh, others)))
     return before if same(before, after) else after
 
 

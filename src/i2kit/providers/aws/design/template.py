@@ -670,6 +670,7 @@ def notes(one: Record) -> Iterator[str]:
     workload = one.release.workload
     found = balancers(one.whole, one.network, one.options.certificate)
     yield from policies.notes(one.whole, found)
+    yield from (f"the network policy {each.key} of other files holds for it too" for each in one.held)
     if workload.job:
         yield from jobs.notes(workload.job)
         return
