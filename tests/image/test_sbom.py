@@ -368,11 +368,48 @@ def test_hostile_text() -> None:
     many = "".join(f"P:p{number}\nV:1\n\n" for number in range(installed.MAX_PACKAGES + 9))
     found = inventory(tree({installed.APK[0]: many}))
     assert len(found.packages) == installed.MAX_PACKAGES + 1
-    assert found.unread == ("/lib/apk/db/installed: more than 20,000 packages",)
+    assert found.unread == ("/lib/apk/db/installed: more than 20,000 packages, the others are not told",)
     endless = b"P:\xff\x00\x1b[2J" + b"a" * 5_000_000 + b"\nV:1\nX\n:\n::\nP:second\n"
     (package,) = inventory(tree({installed.APK[0]: endless})).packages
     assert package.name.startswith("�[2Jaaa")
     assert len(package.name) < 600
+
+
+def test_limits_are_of_all_databases_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distroless images have one for each package, and hostile ones as many as they like."""
+    monkeypatch.setattr(installed, "MAX_PACKAGES", 50)
+    each = {f"{installed.DPKG_FOLDER}/p{number}": f"Package: p{number}\nVersion: 1\n" for number in range(90)}
+    found = inventory(tree(each))
+    assert len(found.packages) == 51
+    assert len(found.unread) == 1
+
+    large = Content(7 << 20, Path("/dev/zero"))
+    files = [Entry(path, Kind.FILE, 0o644, content=large) for path in each]
+    found = inventory((*(one for one in tree(each) if one.kind is Kind.DIRECTORY), *files))
+    (reason,) = found.unread
+    assert "not read, with others it has more than 16,777,216 bytes" in reason
+
+
+def test_entries_that_name_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (
+        inventory(tree({installed.DPKG: "Package: \x01\nVersion: 1\n\nPackage: a\nVersion:\n"})).packages
+        == ()
+    )
+    monkeypatch.setattr(installed, "MAX_STANZAS", 50)
+    found = inventory(tree({installed.APK[0]: "P:\n\n" * 60 + "\n" * 60 + "P:a\nV:1\n"}))
+    assert found.unread == ("/lib/apk/db/installed: more than 50 entries",)
+    found = inventory(tree({installed.APK[0]: "\n" * 60 + "P:a\nV:1\n"}))
+    assert [package.name for package in found.packages] == ["a"]
+
+
+def test_a_supplier_without_a_name_is_none() -> None:
+    """SPDX wants a name after `Organization:`, or nothing at all."""
+    status = "Package: a\nVersion: 1\nMaintainer: <>\n"
+    made = json.loads(
+        document("x", [Part("service", "web", "a@sha256:" + "1" * 64, tree({installed.DPKG: status}))])
+    )
+    assert made["packages"][-1]["versionInfo"] == "1"
+    assert "supplier" not in made["packages"][-1]
 
 
 def machine(tmp_path: Path) -> tuple[Part, ...]:

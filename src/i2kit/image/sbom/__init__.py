@@ -152,8 +152,8 @@ def _distribution_package(package: Installed, distribution: Distribution | None)
     fields = {}
     if package.source:
         fields["sourceInfo"] = f"built package from: {package.source}"
-    if package.supplier:
-        fields["supplier"] = f"Organization: {_supplier(package.supplier)}"
+    if supplier := _supplier(package.supplier):
+        fields["supplier"] = f"Organization: {supplier}"
     if package.licence:
         words = re.split(r" (?:AND|OR) ", package.licence)
         listed = set(LICENCES.split()).issuperset(words)

@@ -11,15 +11,18 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import quote
 
 from i2kit.image.sbom import rpmdb
-from i2kit.image.tree import Kind, Tree, find
+from i2kit.image.tree import Entry, Kind, Tree, real_path
 
 MAX_TEXT_BYTES = 16 << 20
-"""The status of 3,000 Debian packages has 4 MB."""
+"""Of all text of an image: the status of 3,000 Debian packages has 4 MB."""
 MAX_OS_RELEASE_BYTES = 64 << 10
 MAX_PACKAGES = 20_000
+MAX_STANZAS = 100_000
+"""Of one database, with those that name no package or a removed one."""
 MAX_VALUE_BYTES = 500
 """Of a value in a database; what is longer is cut."""
 
@@ -79,6 +82,10 @@ class _Unread(Exception):
     """Why a database is not read."""
 
 
+class _TooMuch(_Unread):
+    """Why neither it nor another one is read any further."""
+
+
 def purl(type_: str, namespace: str | None, name: str, version: str, qualifiers: Mapping[str, str]) -> str:
     """A package URL; `qualifiers` are in order, those without a value are left out."""
     path = "/".join(_quoted(word) for word in (type_, namespace, name) if word)
@@ -110,11 +117,15 @@ def inventory(tree: Tree) -> Inventory:
     for path, one_by_one in _databases(files):
         try:
             for package in one_by_one:
-                found.add(package)
+                # A name or a version can be of nothing that can be shown.
+                if package.name and package.version:
+                    found.add(package)
                 if len(found) > MAX_PACKAGES:
-                    raise _Unread(f"more than {MAX_PACKAGES:,} packages")
+                    raise _TooMuch(f"more than {MAX_PACKAGES:,} packages, the others are not told")
         except (_Unread, rpmdb.Damaged) as error:
             unread.append(f"/{path}: {error}")
+            if isinstance(error, _TooMuch):
+                break
     return Inventory(tuple(sorted(found)), tuple(unread))
 
 
@@ -124,21 +135,38 @@ class _Files:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.names = {entry.path.rpartition("/")[2] for entry in tree}
+        self.left_bytes = MAX_TEXT_BYTES
+
+    @cached_property
+    def entries(self) -> Mapping[str, Entry]:
+        return {entry.path: entry for entry in self.tree}
+
+    def find(self, path: str) -> Entry | None:
+        if path.rpartition("/")[2] not in self.names:
+            return None
+        led = real_path(self.entries, path)
+        return None if led is None else self.entries.get(led)
 
     def read(self, path: str, limit_bytes: int) -> bytes | None:
         """The bytes of a regular file, None where there is none. Raises _Unread."""
-        if path.rpartition("/")[2] not in self.names:
-            return None
-        entry = find(self.tree, path)
+        entry = self.find(path)
         if entry is None or entry.content is None:
             return None
         if entry.content.size_bytes > limit_bytes:
             raise _Unread(f"not read, it has {entry.content.size_bytes:,} bytes")
         return entry.content.read()
 
+    def text(self, path: str) -> bytes | None:
+        """The same of a database of text, as long as they are not too large together."""
+        data = self.read(path, MAX_TEXT_BYTES)
+        self.left_bytes -= len(data or b"")
+        if self.left_bytes < 0:
+            raise _TooMuch(f"not read, with others it has more than {MAX_TEXT_BYTES:,} bytes")
+        return data
+
     def in_folder(self, path: str) -> list[str]:
         """The regular files right in this folder."""
-        folder = find(self.tree, path) if path.rpartition("/")[2] in self.names else None
+        folder = self.find(path)
         if folder is None:
             return []
         start = f"{folder.path}/"
@@ -168,7 +196,7 @@ def _databases(files: _Files) -> Iterator[tuple[str, Iterator[Installed]]]:
 
 def _dpkg(files: _Files, path: str) -> Iterator[Installed]:
     wanted = ("Package", "Version", "Architecture", "Source", "Maintainer", "Status")
-    for fields in _stanzas(files.read(path, MAX_TEXT_BYTES), wanted):
+    for fields in _stanzas(files.text(path), wanted):
         # No status at all is distroless'. Of others, all are there but those removed.
         if fields.get("Status", "").rpartition(" ")[2] in ("not-installed", "config-files"):
             continue
@@ -185,7 +213,7 @@ def _dpkg(files: _Files, path: str) -> Iterator[Installed]:
 
 
 def _apk(files: _Files, path: str) -> Iterator[Installed]:
-    for fields in _stanzas(files.read(path, MAX_TEXT_BYTES), ("P", "V", "A", "L", "o", "m")):
+    for fields in _stanzas(files.text(path), ("P", "V", "A", "L", "o", "m")):
         if "P" in fields and "V" in fields:
             name, version = fields["P"], fields["V"]
             origin = fields.get("o", name)
@@ -225,14 +253,18 @@ def _stanzas(data: bytes | None, wanted: tuple[str, ...]) -> Iterator[dict[str, 
     """Paragraphs of `KEY:value` lines; other lines and later ones of the same key are passed over."""
     keys = {key.encode(): key for key in wanted}
     found: dict[str, str] = {}
+    count = 0
     for line in io.BytesIO(data or b""):
-        if line in (b"\n", b"\r\n"):
+        if found and line in (b"\n", b"\r\n"):
             yield found
             found = {}
+            count += 1
+            if count > MAX_STANZAS:
+                raise _Unread(f"more than {MAX_STANZAS:,} entries")
             continue
         key, colon, value = line.partition(b":")
-        if colon and key in keys:
-            found.setdefault(keys[key], _text(value))
+        if colon and key in keys and keys[key] not in found:
+            found[keys[key]] = _text(value)
     yield found
 
 
