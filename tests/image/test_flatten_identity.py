@@ -87,6 +87,9 @@ def test_unknown_users_name_the_image(user: str, said: str) -> None:
         ("nginx", Security(groups=(9,), fs_group=7), Identity(101, 102, (4, 7, 9, 33, 102), "/nonexistent")),
         ("nginx", Security(groups=(9,), strict_groups=True), Identity(101, 102, (9, 102), "/nonexistent")),
         ("nginx:33", Security(fs_group=0), Identity(101, 33, (0, 33), "/nonexistent")),
+        ("", Security(user_name="nginx"), Identity(101, 102, (4, 33), "/nonexistent")),
+        ("odd", Security(user_name="1000:www-data"), Identity(1000, 33)),
+        ("nginx", Security(group_names=("www-data",)), Identity(101, 102, (4, 33, 102), "/nonexistent")),
     ],
 )  # fmt: skip
 def test_what_a_security_context_makes_of_it(user: str, security: Security, identity: Identity) -> None:

@@ -17,6 +17,7 @@ from i2kit.model import (
     File,
     Files,
     HttpGet,
+    Identity,
     ImageConfig,
     Job,
     Mount,
@@ -103,6 +104,29 @@ def test_no_value_of_a_secret_can_be_in_it() -> None:
     """There is only its name: a template is made without them."""
     assert "tls/tls.key" in rendered(EVERYTHING)
     assert "db/a%3Db%20c" in rendered(EVERYTHING)
+
+
+def test_what_new_disks_begin_with() -> None:
+    """What the first container has there, or its user as the owner; not so for parts."""
+    mounts = (
+        Mount("full", "/srv/a b/", filled=True),
+        Mount("owned", "/none", filled=True),
+        Mount("part", "/srv", "x", filled=True),
+        Mount("plain", "/srv"),
+    )
+    pod = Workload(
+        "pod",
+        (Container("web", "app", mounts=mounts), Container("db", "app", mounts=mounts)),
+        volumes=tuple(Volume(name, Claim(name, 1)) for name in ("full", "owned", "part", "plain")),
+    )
+    web = replace(image("app", APP), identity=Identity(5, 6), folders={"/srv/a b/": "data/a b"})
+    text = render(pod, {"web": web, "db": image("app", APP)}, BASE)
+    assert [line.strip() for line in text.splitlines() if "volume=" in line] == [
+        "volume=full claim - full 5:6 web data/a b",
+        "volume=owned claim - owned 5:6",
+        "volume=part claim - part",
+        "volume=plain claim - plain",
+    ]
 
 
 def test_only_pods_with_disks_have_what_makes_file_systems() -> None:

@@ -229,21 +229,30 @@ def test_a_disk_that_outlives_machines(build_pod: BuildPod, tmp_path: Path) -> N
         container("web", WRITES), security=Security(fs_group=2000), mounts=(Mount("data", "/data"),)
     )
     part = container("part", "echo part $(ls /part); ln -sfn / /part/out; sleep 1000")
+    begins = "echo $(cat /www/*) $(stat -c %u /www /own) $(ls /own); echo >/own/a; sleep 1000"
+    begun = container("begun", begins, user="app")
     pod = Workload(
         "test",
-        (writer, replace(part, mounts=(Mount("data", "/part", "a/b"),))),
-        volumes=(Volume("data", Claim("data", 1)),),
+        (
+            writer,
+            replace(part, mounts=(Mount("data", "/part", "a/b"),)),
+            replace(begun, mounts=(Mount("www", "/www", filled=True), Mount("own", "/own", filled=True))),
+        ),
+        volumes=tuple(Volume(name, Claim(name, 1)) for name in ("data", "www", "own")),
     )
     built = build_pod(pod)
     path = tmp_path / "data.raw"
-    user_data = "disk=data=disk0\n"
+    user_data = "disk=data=disk0\ndisk=www=disk1\ndisk=own=disk2\n"
+    others = [disk(tmp_path / f"disk{n}.raw", f"disk{n}", 16 << 20, slot=16 + n) for n in (1, 2)]
 
     def is_synced(line: str) -> bool:
         return line.startswith("web synced") and int(line.split()[2]) >= 4
 
-    words = disk(path, "disk0", 64 << 20)
+    words = (*disk(path, "disk0", 64 << 20), *others[0], *others[1])
     with booted(built, tmp_path / "1", user_data, words=words) as machine:
         machine.wait_for("log", is_synced)
+        machine.wait_for("log", lambda line: line.startswith("begun "))
+        assert said(machine, "begun")[0] == "hello 0 1000", "what the image has there, or its user's"
         machine.process.kill()
         machine.process.wait()
         assert machine.has_ended()
@@ -260,6 +269,7 @@ def test_a_disk_that_outlives_machines(build_pod: BuildPod, tmp_path: Path) -> N
         assert int(found.split()[1]) >= synced
         assert int(size.split()[1]) > 100_000, "it grew with its disk"
         assert said(machine, "part") == ["part out"]
+        machine.wait_for("log", lambda line: line == "begun hello 0 1000 a")
         machine.say("stop 2")
         assert machine.wait_for_end(30) == 0
     assert file_system_id(path) == made

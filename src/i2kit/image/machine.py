@@ -28,7 +28,7 @@ from i2kit.image.sources.oci_layout import Stored, fetcher
 from i2kit.image.sources.registry import ImageNotFound, Unauthorized
 from i2kit.image.store import FULL, FULL_HINT, Store, canonical_json
 from i2kit.image.template import Base, ContainerImage
-from i2kit.image.tree import Tree, initramfs, read_file
+from i2kit.image.tree import Kind, Tree, initramfs, read_file, real_path
 from i2kit.image.tree.filesystem import write_erofs
 from i2kit.image.tree.flatten import HostileLayer, flatten
 from i2kit.image.tree.identity import identity_of
@@ -36,6 +36,7 @@ from i2kit.image.tree.initramfs import select, write_cpio
 from i2kit.model import (
     Architecture,
     Build,
+    Container,
     Identity,
     MachineImage,
     Output,
@@ -275,7 +276,8 @@ class _Stage:
             with placed(container.position):
                 tree = self._fetch(image).tree
                 identity = identity_of(tree, image.config.user, container.security, image=image.reference)
-            identified[container.name] = ContainerImage(image, identity)
+                folders = _folders(tree, container)
+            identified[container.name] = ContainerImage(image, identity, folders)
             problems += template.must_not_be_root(container, identified[container.name])
         if problems:
             raise InputError(problems)
@@ -373,6 +375,18 @@ def _refuse_labels(found: Template, images: Resolved) -> None:
     ]
     if problems:
         raise InputError(problems)
+
+
+def _folders(tree: Tree, container: Container) -> Mapping[str, str]:
+    """Where the image has the folders that new disks begin with, by the path that they are mounted at."""
+    wanted = [mount.path for mount in container.mounts if mount.filled]
+    entries = {entry.path: entry for entry in tree} if wanted else {}
+    led = {path: real_path(entries, path) for path in wanted}
+    return {
+        path: real
+        for path, real in led.items()
+        if real and real.isprintable() and entries[real].kind is Kind.DIRECTORY
+    }
 
 
 def build_key(

@@ -18,6 +18,8 @@ In: a Workload. Out: lines that the guest's shell and its Lua read, the same for
     stop_signal=web QUIT            instead of TERM
     secret=NAME/KEY                 what the machine has to be told
     volume=data claim 2000 pgdata   a disk, the group of its files (or -), the claim's name
+    volume=data claim - db 0:0 web srv/a b  … which, when new, has what the image of `web` has below /srv/a b
+    volume=data claim - db 5:5      … which, when new, is this user's and group's
     volume=tmp memory - 1048576     a folder in memory with a limit (or -)
     volume=work scratch - -         a folder on the machine's own disk
     volume=conf files -             files that the guest makes, from those below etc/i2kit/volumes/conf and:
@@ -57,8 +59,12 @@ Kind = Literal["startup", "liveness", "readiness"]
 KINDS: tuple[Kind, ...] = ("startup", "liveness", "readiness")
 
 
-def render(workload: Workload, stop_signals: Mapping[str, str] | None = None) -> str:
-    """The file's text. `stop_signals` are what images say, by the container's name."""
+def render(
+    workload: Workload,
+    stop_signals: Mapping[str, str] | None = None,
+    fills: Mapping[str, volumes.Fill] | None = None,
+) -> str:
+    """The file's text. `stop_signals` are by the container's name, `fills` by the volume's."""
     lines = [f"grace_s={workload.grace_s}", f"health_port={workload.health_port}"]
     lines += [f"hostname={workload.hostname}"] if workload.hostname else []
     lines += [f"hosts={address} {names}" for address, names in workload.hosts]
@@ -73,7 +79,7 @@ def render(workload: Workload, stop_signals: Mapping[str, str] | None = None) ->
         if (signal := signal_of(said)) not in ("", "TERM", "15"):
             lines.append(f"stop_signal={name} {signal}")
     lines += [f"secret={escaped(one.secret)}/{escaped(one.key)}" for one in workload.secrets]
-    lines += volumes.told(workload)
+    lines += volumes.told(workload, fills or {})
     for container in (*workload.init, *workload.containers):
         for kind, hook in (("post_start", container.post_start), ("pre_stop", container.pre_stop)):
             if hook:

@@ -12,7 +12,7 @@ the workload is left out: equal pods have equal images.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -111,10 +111,14 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class ContainerImage:
-    """An image and the identity that its USER means."""
+    """An image and the identity that its USER means.
+
+    `folders` are those of its folders that new disks begin with, by the path that these are mounted at.
+    """
 
     resolved: ResolvedImage
     identity: Identity
+    folders: Mapping[str, str] = field(default_factory=dict)
 
 
 def render(workload: Workload, images: Mapping[str, ContainerImage], base: Base) -> str:
@@ -131,7 +135,7 @@ def render(workload: Workload, images: Mapping[str, ContainerImage], base: Base)
     def entries(*ones: Container) -> list[dict[str, Any]]:
         return [service(one, images[one.name], workload) for one in ones]
 
-    signals = {one.name: configs[one.image].stop_signal for one in containers}
+    signals = {one.name: one.stop_signal or configs[one.image].stop_signal for one in containers}
     document: dict[str, Any] = {
         "kernel": {"image": base.kernel, "cmdline": base.cmdline},
         "init": [*base.init, *([base.ext4] if volumes.on_disk(workload) else [])],
@@ -139,12 +143,26 @@ def render(workload: Workload, images: Mapping[str, ContainerImage], base: Base)
     if first := [one for one in workload.init if not one.sidecar]:
         document["onboot"] = entries(*first)
     document["services"] = entries(*(one for one in workload.init if one.sidecar), *workload.containers)
-    described = {"path": podfile.PATH, "contents": podfile.render(workload, signals), "mode": "0644"}
+    told = podfile.render(workload, signals, fills(workload, images))
+    described = {"path": podfile.PATH, "contents": told, "mode": "0644"}
     document["files"] = [
         {key: _Block(value) if key == "contents" else value for key, value in file.items()}
         for file in (described, *volumes.files(workload))
     ]
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=float("inf"), allow_unicode=True)
+
+
+def fills(workload: Workload, images: Mapping[str, ContainerImage]) -> Mapping[str, volumes.Fill]:
+    """What new disks begin with: what the first container that mounts one has at that place."""
+    found: dict[str, volumes.Fill] = {}
+    for one in workload.containers:
+        image = images[one.name]
+        for mount in one.mounts:
+            if mount.filled and not mount.sub_path:
+                path = image.folders.get(mount.path)
+                source = (one.name, path) if path else ()
+                found.setdefault(mount.volume, volumes.Fill(image.identity.uid, image.identity.gid, *source))
+    return found
 
 
 def nothing_to_run(workload: Workload, configs: Mapping[str, ImageConfig]) -> list[Problem]:

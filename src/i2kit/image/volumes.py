@@ -12,7 +12,8 @@ In: a Workload. Out: entries of LinuxKit's `files` and `binds`, and lines of /et
 
 import base64
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +24,16 @@ MADE = "/run/i2kit/volumes"
 MOUNTED = "/run/i2kit/mounts"
 GROUP_READS = 0o440
 """What files for a group get in addition, as in Kubernetes (pkg/volume/volume_linux.go)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """What a new disk begins with: a folder of a container's image, or where it has none, just an owner."""
+
+    uid: int
+    gid: int
+    container: str = ""
+    path: str = ""
 
 
 def group(workload: Workload) -> int | None:
@@ -132,15 +143,17 @@ def is_looked_up(mount: Mount, source: Files | Scratch | Claim) -> bool:
     return not is_fixed(source) or FIELD in mount.sub_path or ":" in mount.sub_path
 
 
-def told(workload: Workload) -> Iterator[str]:
-    """The lines of /etc/i2kit/pod about volumes."""
+def told(workload: Workload, fills: Mapping[str, Fill]) -> Iterator[str]:
+    """The lines of /etc/i2kit/pod about volumes. `fills` are by the volume's name."""
     gid = group(workload)
     owner = "-" if gid is None else str(gid)
     sources = {volume.name: volume.source for volume in workload.volumes}
     for name, source in sources.items():
         match source:
             case Claim(claim):
-                yield f"volume={name} claim {owner} {escaped(claim)}"
+                fill = fills.get(name)
+                begins = f" {fill.uid}:{fill.gid} {fill.container} {fill.path}".rstrip() if fill else ""
+                yield f"volume={name} claim {owner} {escaped(claim)}{begins}"
             case Scratch(memory, limit):
                 yield f"volume={name} {'memory' if memory else 'scratch'} {owner} {limit or '-'}"
             case Files(parts):

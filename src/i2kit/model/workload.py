@@ -143,10 +143,14 @@ class Security:
 
     user: int | None = None
     """In place of the image's USER."""
+    user_name: str = ""
+    """In place of it too: as USER is written, with names that the image knows, such as node or 1000:staff."""
     group: int | None = None
     non_root: bool = False
     """Whether an image whose USER is root is refused."""
     groups: tuple[int, ...] = ()
+    group_names: tuple[str, ...] = ()
+    """More groups, by names that the image knows."""
     fs_group: int | None = None
     """One more of the groups, which volumes will belong to."""
     strict_groups: bool = False
@@ -172,6 +176,8 @@ class Mount:
     path: str
     sub_path: str = ""
     read_only: bool = False
+    filled: bool = False
+    """Whether a new disk begins with what the image has at this path, as docker has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +223,8 @@ class Container:
     build: Build | None = None
     """How `image`, which then is a name only, is made."""
     security: Security = Security()
+    stop_signal: str = ""
+    """What it is asked to end with, such as SIGINT, in place of what its image says."""
     position: Position | None = field(default=None, compare=False)
     """Where the image is written, for errors that are found after reading."""
 

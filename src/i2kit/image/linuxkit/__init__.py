@@ -24,7 +24,7 @@ from i2kit.image.linuxkit.values import (
     Settings,
     Template,
 )
-from i2kit.manifest.source import MappingNode, Node, documents
+from i2kit.manifest.source import Dialect, MappingNode, Node, documents
 
 __all__ = ["ContainerEntry", "FileEntry", "Mount", "Settings", "Template", "parse", "parse_all", "together"]
 
@@ -68,7 +68,7 @@ def parse_all(files: Sequence[tuple[str, str | bytes]]) -> Template:
 
 def _sections(reader: Reader, name: str, text: str | bytes) -> Mapping[str, Any]:
     data = text if isinstance(text, bytes) else text.encode()
-    found, problems = documents(name, data, meaning=resolve_core)
+    found, problems = documents(name, data, dialect=Dialect(resolve_core))
     reader.problems += problems
     if problems:
         return {}
@@ -170,7 +170,7 @@ def together(entry: ContainerEntry, label: str, template: Template) -> Settings:
     if not label:
         return _over(Settings(), entry.settings)
     where = f"`{entry.name}`: the label {LABEL} of the image `{entry.image}`"
-    found, problems = documents("label", label.encode(), meaning=resolve_core)
+    found, problems = documents("label", label.encode(), dialect=Dialect(resolve_core))
     reader = Reader()
     reader.problems += problems
     if not problems and len(found) == 1 and isinstance(found[0], MappingNode):

@@ -62,8 +62,11 @@ def identity_of(tree: Tree, user: str, security: Security, *, image: str = "") -
     As containerd has it: a user without a group has the one in etc/passwd, a group is one of the process's
     groups as well, and those of etc/group count also for a number. Raises as `lookup_user`.
     """
-    asked = (*security.groups, *(() if security.fs_group is None else (security.fs_group,)))
-    if security.user is not None:
+    named = (lookup_user(tree, f":{name}", image=image).gid for name in security.group_names)
+    asked = (*security.groups, *named, *(() if security.fs_group is None else (security.fs_group,)))
+    if security.user_name:
+        user = security.user_name
+    elif security.user is not None:
         user = str(security.user)
     elif security.group is not None:
         user = user.partition(":")[0]
