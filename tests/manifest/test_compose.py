@@ -15,6 +15,10 @@ from i2kit.errors import InputError, Position
 from i2kit.manifest import check, parse, read
 from i2kit.manifest.around import Around
 from i2kit.manifest.compose.interpolation import BadText, filled, variables
+from i2kit.manifest.compose.merging import DIALECT
+from i2kit.manifest.compose.project import project
+from i2kit.manifest.log import Log
+from i2kit.manifest.source import MappingNode, Node, SequenceNode, documents
 from i2kit.model import (
     Amount,
     Build,
@@ -105,7 +109,11 @@ def test_two_services() -> None:
     assert found.workloads == (
         Workload(
             "db",
-            (Container("db", "postgres", mounts=(Mount("disk-data", "/var/lib/postgresql/data"),)),),
+            (
+                Container(
+                    "db", "postgres", mounts=(Mount("disk-data", "/var/lib/postgresql/data", filled=True),)
+                ),
+            ),
             labels=(("app", "db"),),
             volumes=(Volume("disk-data", Claim("shop-data", 2**30)),),
         ),
@@ -302,7 +310,10 @@ def test_resources(text: str, resources: Resources) -> None:
          Security(add=("CAP_NET_ADMIN", "CAP_SYS_TIME"), drop=("ALL",))),
         ("read_only: true, privileged: true, security_opt: ['no-new-privileges:true', 'seccomp:unconfined', 'label:disable']",
          Security(readonly_root=True, privileged=True, no_new_privileges=True, unconfined=True)),
-        ("group_add: [10, '20']", Security(groups=(10, 20))),
+        ("group_add: [10, '20', mail]", Security(groups=(10, 20), group_names=("mail",))),
+        ("user: node", Security(user_name="node")),
+        ("user: '1000:staff'", Security(user_name="1000:staff")),
+        ("labels: {kompose.security-context.fsgroup: 1001}", Security(fs_group=1001)),
     ],
 )  # fmt: skip
 def test_security(text: str, security: Security) -> None:
@@ -515,6 +526,115 @@ def test_several_files_are_one_project() -> None:
     assert db.name == "db"
 
 
+def test_disks_begin_with_what_the_image_has_unless_it_is_said() -> None:
+    mounts = {
+        "'d:/d'": True,
+        "'d:/d:nocopy'": False,
+        "{type: volume, source: d, target: /d}": True,
+        "{type: volume, source: d, target: /d, volume: {nocopy: true}}": False,
+    }
+    for text, begun in mounts.items():
+        found = compose(f"services: {{web: {{image: a, volumes: [{text}]}}}}\nvolumes: {{d: }}")
+        assert [mount.filled for mount in found.workloads[0].containers[0].mounts] == [begun]
+
+
+def test_what_a_later_file_says_of_a_part() -> None:
+    base = b"services: {web: {image: a, build: ./web, ports: ['1:1'], secrets: [s], environment: {A: 1, B: 2}}, db: {image: b}}\nsecrets: {s: {content: x, file: s}}"
+    later = {
+        "services: {web: {ports: !override ['2:2']}}": ("ports", ["2:2"]),
+        "services: {web: {ports: !reset []}}": ("ports", None),
+        "services: {web: {ports: , image: c}}": ("ports", ["1:1"]),
+        "services: {web: {environment: [A, C=3]}}": ("environment", {"A": None, "B": "2", "C": "3"}),
+        "services: {web: {environment: {A: !reset null}}}": ("environment", {"B": "2"}),
+        "services: {web: {build: {target: prod}}}": ("build", {"context": "./web", "target": "prod"}),
+        "services: {web: {secrets: [{source: s, mode: 0400}]}}": (
+            "secrets",
+            [{"source": "s", "mode": "0400"}],
+        ),
+        "services: {db: !reset {}}": ("image", "a"),
+    }
+    for text, (key, value) in later.items():
+        nodes = [documents("x.yml", one, dialect=DIALECT)[0][0] for one in (base, text.encode())]
+        assert all(isinstance(node, MappingNode) for node in nodes)
+        found = project(nodes, around(), Log())  # type: ignore[arg-type]
+        assert plain(found.services["web"][1].get(key)) == value, text
+        assert ("db" in found.services) == ("db" not in text)
+
+
+def plain(node: Node | None) -> object:
+    if isinstance(node, MappingNode):
+        return {name: plain(value) for name, (_, value) in node.entries.items()}
+    if isinstance(node, SequenceNode):
+        return [plain(item) for item in node.items]
+    return node.text if node and node.value is not None else None
+
+
+def test_included_files_have_their_own_folder_and_variables() -> None:
+    files = {
+        "db/compose.yml": """\
+            services:
+              db:
+                image: "postgres:${TAG}"
+                build: {args: [A]}
+                env_file: db.env
+                volumes: ["./conf:/conf:ro", "../shared:/shared", "data:/data", "/var/run/x"]
+                secrets: [password]
+                command: echo $$HOME
+                extends: {file: ../base.yml, service: base}
+            volumes: {data: }
+            secrets: {password: {file: password.txt}}
+            """,
+        "db/.env": "TAG=16\nWHO=inner\n",
+        ".env": "WHO=outer\n",
+        "db/db.env": "X=${WHO}\n",
+        "db/Dockerfile": "",
+        "db/conf/a": "a",
+        "shared/b": "b",
+        "db/password.txt": "p",
+        "base.yml": "services: {base: {environment: {FROM: '$WHO $$'}, hostname: box, extends: {file: base/more.yml, service: more}}}",
+        "base/more.yml": "services: {more: {env_file: more.env, cap_add: [SYS_TIME]}}",
+        "base/more.env": "MORE=1\n",
+    }
+    found = compose("include: [db/compose.yml]\nservices: {web: {image: a, depends_on: [db]}}", files)
+    db, web = found.workloads
+    container = db.containers[0]
+    assert (db.name, web.name, db.hostname) == ("db", "web", "box")
+    assert (container.image, container.args) == ("postgres:16", ("echo", "$$HOME"))
+    assert container.build == Build("db")
+    assert container.security.add == ("CAP_SYS_TIME",)
+    assert dict(container.env) == {"MORE": "1", "X": "outer", "FROM": "outer $$"}
+    assert [volume.source for volume in db.volumes][:2] == [
+        Files((File("a", data=b"a"),)),
+        Files((File("b", data=b"b"),)),
+    ]
+    assert [one.value for one in found.secrets] == [b"p"]
+
+
+def test_include_in_its_long_form() -> None:
+    files = {
+        "a.yml": "services: {db: {image: 'a:$TAG', env_file: x.env, ports: ['1:1']}}",
+        "b.yml": "services: {db: {image: 'b:$TAG'}}\nnetworks: {n: }",
+        "c.yml": "networks: {n: }\nservices: {cache: {image: c, networks: [n]}}",
+        "here/x.env": "X=1",
+        "tags.env": "TAG=2",
+    }
+    long = "{path: [a.yml, b.yml], project_directory: ./here, env_file: tags.env}"
+    found = compose(f"include: [{long}, c.yml]", files)
+    assert [one.name for one in found.workloads] == ["db", "cache"]
+    assert (found.workloads[0].containers[0].image, found.workloads[0].containers[0].env) == (
+        "b:2",
+        (("X", "1"),),
+    )
+    both = "include: [c.yml]\nservices: {cache: {image: d}}\nnetworks: {n: }"
+    assert problems(both, files) == [
+        "compose.yml:1:11: include[0]: has a `cache` in `services` that is not as the one at compose.yml:2:12\n"
+        "  hint: change it with an override file beside it in path"
+    ]
+    assert problems("include: [d.yml]", {"d.yml": "include: [d.yml]"}) == [
+        "d.yml:1:11: include[0]: includes itself"
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "messages"),
     [
@@ -528,7 +648,10 @@ def test_several_files_are_one_project() -> None:
         ("ports: ['8000-8001:80-82']", ["ports[0]: the two ranges are not of one length\n  hint: such as 8000-8009:80-89"]),
         ("ports: 80", ["ports: must be a list and is the number 80"]),
         ("expose: [a]", ["expose[0]: `a` is not a port\n  hint: such as 8080"]),
-        ("user: node", ["user: `node` is not a number, and names of users are not looked up\n  hint: write its number, such as 1000:1000, or set USER in the image"]),
+        ("user: 'a b'", ["user: `a b` is not a user\n  hint: such as node, 1000 or 1000:1000"]),
+        ("user: ':0'", ["user: `:0` is not a user\n  hint: such as node, 1000 or 1000:1000"]),
+        ("group_add: ['a:b']", ["group_add[0]: `a:b` is not a group\n  hint: such as 1000 or staff"]),
+        ("stop_signal: SIGNONE", ["stop_signal: `SIGNONE` is not a signal\n  hint: such as SIGINT"]),
         ("restart: sometimes", ["restart: `sometimes` is not known\n  hint: use always, unless-stopped, on-failure or no"]),
         ("depends_on: [wb]", ["depends_on[0]: there is no service `wb`\n  hint: did you mean `web`?"]),
         ("depends_on: [web]", ["depends on itself: web → web"]),
@@ -559,7 +682,10 @@ def test_several_files_are_one_project() -> None:
         ("build: {context: ., dockerfile: D}", ["build.dockerfile: there is no D in `.`\n  hint: name it relative to the context"]),
         ("build: 'https://github.com/a/b.git'", ["build.context: `https://github.com/a/b.git` is not a folder beside the file\n  hint: get the sources first, and name their folder"]),
         ("extends: web", ["extends: extends itself"]),
-        ("extends: {service: b, file: other.yml}", ["extends.file: is not supported yet\n  hint: give both files, each with -f, or use YAML anchors"]),
+        ("extends: {service: b, file: other.yml}", ["extends: the file `other.yml` does not exist"]),
+        ("extends: {service: b, file: s.yml}", ["extends: there is no service `b` in s.yml"]),
+        ("extends: {service: c, file: s.yml}", ["services.c.extends: extends itself"]),
+        ("extends: {service: c, file: s}", ["extends: `s` is no compose file"]),
         ("sysctls: {vm.max_map_count: 262144}", ["sysctls.\"vm.max_map_count\": `vm.max_map_count` is not a pod's to set: to Kubernetes it is the whole node's\n  hint: a container with privileged: true can set it, since its machine is its own"]),
     ],
 )  # fmt: skip
@@ -569,6 +695,7 @@ def test_what_is_wrong_with_a_service(text: str, messages: list[str]) -> None:
         "d/a": "x" * 2**19,
         "d/b": "x" * (2**19 + 1),
         "s": "",
+        "s.yml": "services: {c: {extends: {file: s.yml, service: c}}}",
         "bad.env": "A=1\n=a",
     }
     found = wrong(text, files)
@@ -586,7 +713,8 @@ def test_what_is_wrong_with_a_service(text: str, messages: list[str]) -> None:
         ("services: {web: }", ["compose.yml:1:17: services.web: must be a mapping and is empty\n  hint: give it an image"]),
         ("services: {web: {ports: [80]}}", ["compose.yml:1:12: services.web: has neither `image` nor `build`\n  hint: such as image: nginx:1.27, or build: ."]),
         ("services: {my_web: {image: a}}", ["compose.yml:1:12: services.my_web: `my_web` is not a DNS label: `_` is not allowed\n  hint: use `my-web`"]),
-        ("include: [a.yml]\nservices: {web: {image: a}}", ["compose.yml:1:1: include: is not supported yet\n  hint: give each file with -f"]),
+        ("include: [a.yml]\nservices: {web: {image: a}}", ["compose.yml:1:11: include[0]: the file `a.yml` does not exist"]),
+        ("include: {path: a.yml}\nservices: {web: {image: a}}", ["compose.yml:1:10: include: must be a list and is a mapping"]),
         ("services: {a: {image: a, ports: ['8080:80']}, b: {image: b, ports: ['8080:80']}}",
          ["compose.yml:1:69: services.b.ports[0]: port 8080 is published by `a` already, at compose.yml:1:34\n  hint: use another port"]),
         ("services: {a: {image: a, volumes: ['d:/d']}, b: {image: b, volumes: ['d:/d']}}\nvolumes: {d: }",

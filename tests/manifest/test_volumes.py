@@ -263,7 +263,7 @@ def volume(text: str) -> str:
             POD + "        lifecycle: {preStop: {sleep: {seconds: 31}}}\n",
             "must be at most terminationGracePeriodSeconds (30) and is 31",
         ),
-        (POD + "        lifecycle: {stopSignal: SIGINT}\n", "lifecycle.stopSignal: is not supported yet"),
+        (POD + "        lifecycle: {stopSignal: SIGX}\n", "lifecycle.stopSignal: `SIGX` is not a signal"),
         (POD + "      dnsPolicy: None\n", "dnsPolicy: `None` needs a server to ask"),
         (
             POD + "      dnsConfig: {nameservers: [192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4]}\n",

@@ -122,9 +122,9 @@ def _parse(
         order[name] = len(order)
         documents, problems = source.documents(name, data)
         if any(map(native.is_compose, documents)):
-            from i2kit.manifest.compose.types import meaning  # most manifests are no compose files
+            from i2kit.manifest.compose.merging import DIALECT  # most manifests are no compose files
 
-            documents, problems = source.documents(name, data, meaning=meaning)
+            documents, problems = source.documents(name, data, dialect=DIALECT)
         log.add(problems)
         reading.complete = reading.complete and not problems
         count += len(documents)

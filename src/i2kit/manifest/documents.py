@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from i2kit.errors import Position
 from i2kit.manifest import compose, kubernetes, native, source
 from i2kit.manifest.around import NOTHING, Around
-from i2kit.manifest.compose.types import meaning
+from i2kit.manifest.compose.merging import DIALECT
 from i2kit.manifest.log import Accepted, Log
 from i2kit.manifest.reading import Reading
 from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode
@@ -109,11 +109,11 @@ def read(
     log = Log(limit, accepted)
     found: list[Document] = []
     if any(map(native.is_compose, loaded.documents)):
-        loaded = source.load(name, data, meaning=meaning)
+        loaded = source.load(name, data, dialect=DIALECT)
         composed = [node for node in loaded.documents if native.is_compose(node)]
         others = tuple(node for node in loaded.documents if not native.is_compose(node))
         if override:
-            more = source.load(*override, meaning=meaning)
+            more = source.load(*override, dialect=DIALECT)
             composed.extend(node for node in more.documents if native.is_compose(node))
             log.add((*more.problems, *([more.end] if more.end else ())))
         found.extend(_services(composed, around, limit, log))

@@ -11,7 +11,7 @@ from i2kit.manifest import pods
 from i2kit.manifest.log import Log
 from i2kit.manifest.pods import rollout, scaling
 from i2kit.manifest.reading import Reading
-from i2kit.manifest.source import MappingNode, Node, described
+from i2kit.manifest.source import MappingNode, Node, SequenceNode, described
 from i2kit.manifest.tables import kinds
 from i2kit.manifest.tables.shape import Record
 
@@ -56,10 +56,10 @@ def read(node: Node, reading: Reading, log: Log) -> None:
 
 
 def is_compose(node: Node) -> TypeGuard[MappingNode]:
-    """Whether a document is a compose file's: nothing else has services, and none of these keys."""
+    """Whether a document is a compose file's: nothing else has services or `include`."""
     return (
         isinstance(node, MappingNode)
-        and isinstance(node.get("services"), MappingNode)
+        and (isinstance(node.get("services"), MappingNode) or isinstance(node.get("include"), SequenceNode))
         and node.entries.keys().isdisjoint(("apiVersion", "kind", "containers", "kernel"))
     )
 

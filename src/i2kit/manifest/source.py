@@ -48,6 +48,8 @@ class ScalarNode:
     text: str
     value: ScalarValue
     position: Position
+    tag: str = ""
+    """One that the reader asked for, such as `!reset`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class SequenceNode:
 
     items: tuple["Node", ...]
     position: Position
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class MappingNode:
 
     entries: Mapping[str, tuple[Position, "Node"]]
     position: Position
+    tag: str = ""
 
     def get(self, key: str) -> "Node | None":
         """The value of a key, None where it is absent."""
@@ -106,16 +110,24 @@ class Loaded:
     end: Problem | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What those whom a file is for have agreed on: what a scalar without quotes means, and tags."""
+
+    meaning: Callable[[str], ScalarValue]
+    tags: frozenset[str] = frozenset()
+
+
 def documents(
-    name: str, data: bytes, *, meaning: Callable[[str], ScalarValue] | None = None
+    name: str, data: bytes, *, dialect: Dialect | None = None
 ) -> tuple[tuple[Node, ...], tuple[Problem, ...]]:
     """The documents of a file, without the empty ones, and what is wrong with it.
 
-    `meaning` says what a scalar without quotes means to whom the file is for, by default `resolve`.
+    Without a dialect scalars mean what `resolve` says, and tags are problems.
     Documents before a syntax error are returned too, so that their problems can be told as well;
     none of a template, which is something else as a whole.
     """
-    found = load(name, data, meaning=meaning)
+    found = load(name, data, dialect=dialect)
     problems = (*found.problems, found.end) if found.end else found.problems
     if len(problems) > MAX_PROBLEMS:
         rest = len(problems) - MAX_PROBLEMS
@@ -124,14 +136,14 @@ def documents(
     return found.documents, problems
 
 
-def load(name: str, data: bytes, *, meaning: Callable[[str], ScalarValue] | None = None) -> Loaded:
+def load(name: str, data: bytes, *, dialect: Dialect | None = None) -> Loaded:
     """As `documents`, but telling apart what is wrong within a document and what ends the file."""
     end: Problem | None = None
     try:
         text = _decode(name, data)
     except _Stop as stop:
         return Loaded((), end=stop.problem)
-    build = _Build(name, meaning or resolve)
+    build = _Build(name, dialect or Dialect(resolve))
     try:
         _feed(build, name, text)
     except _Stop as stop:
@@ -194,7 +206,7 @@ def _decode(name: str, data: bytes) -> str:
 
 def _feed(build: "_Build", name: str, text: str) -> None:
     if name.endswith(".json") or text.lstrip()[:1] == "{":
-        attempt = _Build(name, build.meaning)
+        attempt = _Build(name, build.dialect)
         try:
             for event in json_events(name, text):
                 attempt.take(event)
@@ -244,6 +256,7 @@ class _Open:
     position: Position
     anchor: str | None
     mapping: bool
+    tag: str = ""
     items: list[Node] = field(default_factory=list)
     entries: dict[str, tuple[Position, Node]] = field(default_factory=dict)
     merged: list[MappingNode] = field(default_factory=list)
@@ -264,8 +277,8 @@ class _Key:
 class _Build:
     """Nodes out of a stream of events, without recursion. Stops at the first broken limit."""
 
-    def __init__(self, name: str, meaning: Callable[[str], ScalarValue]) -> None:
-        self.meaning = meaning
+    def __init__(self, name: str, dialect: Dialect) -> None:
+        self.dialect = dialect
         self.documents: list[Node] = []
         self.problems: list[Problem] = []
         self.malformed = 0
@@ -295,18 +308,19 @@ class _Build:
         position = self._position(event)
         self._count(1, position)
         plain = event.style is None or event.style == ""
+        tag = ""
         if event.tag == TEXT_TAG:
             plain = False
         elif not (event.tag == MERGE_TAG and event.value == "<<"):
-            self._refuse_tag(event, position)
-        value = self.meaning(event.value) if plain else event.value
-        self._place(ScalarNode(event.value, value, position), 1, 0, event.anchor, plain)
+            tag = self._tag(event, position)
+        value = self.dialect.meaning(event.value) if plain else event.value
+        self._place(ScalarNode(event.value, value, position, tag), 1, 0, event.anchor, plain)
 
     def _start(self, event: yaml.CollectionStartEvent) -> None:
         position = self._position(event)
         self._count(1, position)
-        self._refuse_tag(event, position)
-        self._open.append(_Open(position, event.anchor, isinstance(event, yaml.MappingStartEvent)))
+        tag = self._tag(event, position)
+        self._open.append(_Open(position, event.anchor, isinstance(event, yaml.MappingStartEvent), tag))
         self._check_depth(0, position)
         if event.anchor:
             self._anchors.pop(event.anchor, None)
@@ -318,9 +332,9 @@ class _Build:
             for source in done.merged:
                 for key, entry in source.entries.items():
                     done.entries.setdefault(key, entry)
-            node = MappingNode(done.entries, done.position)
+            node = MappingNode(done.entries, done.position, done.tag)
         else:
-            node = SequenceNode(tuple(done.items), done.position)
+            node = SequenceNode(tuple(done.items), done.position, done.tag)
         self._place(node, done.size, done.height, done.anchor, False)
 
     def _alias(self, event: yaml.AliasEvent) -> None:
@@ -386,12 +400,16 @@ class _Build:
             return
         above.entries[key.text] = (key.position, node)
 
-    def _refuse_tag(self, event: yaml.NodeEvent, position: Position) -> None:
+    def _tag(self, event: yaml.NodeEvent, position: Position) -> str:
+        """The tag of a value where it is one of the dialect; any other is a problem."""
         tag: str | None = getattr(event, "tag", None)
+        if tag in self.dialect.tags:
+            return tag or ""
         if tag is not None:
             written = tag.replace("tag:yaml.org,2002:", "!!")
             message = f"the tag `{shown(written)}` is not accepted"
             self.problems.append(Problem(message, position, "remove it; text goes in quotes"))
+        return ""
 
     def _count(self, nodes: int, position: Position) -> None:
         self._nodes += nodes

@@ -4,7 +4,10 @@ In: documents, and what lies around them. Out: values, gathered in a Reading. Wh
 and networks is told where a service uses it. Opens nothing: Around does. Pure.
 
   interpolation   variables in values, files of variables
-  project         several files → one project of nodes, with variables filled in
+  filling         nodes with variables filled in
+  merging         two files, or two services, as one
+  moving          what another file says, as if it were said here
+  project         several files, and those that they name → one project of nodes
   types           the kinds of values in the table of every key (tables.compose_fields)
   service         a service → a Workload (with ports, disks, networks)
 """

@@ -139,7 +139,8 @@ class Disks:
         found.claims.append(name)
         sub_path = (options.text("subpath") or "") if options else ""
         read_only = mount.flag("read_only") or False
-        found.add(volume, Mount(volume.name, target, sub_path, read_only), *place)
+        empty = mount.flag("nocopy") or (options.flag("nocopy") if options else False)
+        found.add(volume, Mount(volume.name, target, sub_path, read_only, filled=not empty), *place)
 
     def _claim(self, name: str, top: Record, log: Log) -> str:
         outside, called = is_external(top), _name_outside(top)

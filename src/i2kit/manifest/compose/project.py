@@ -1,11 +1,12 @@
-"""Compose files as one project: variables filled in, files merged, `extends` and profiles followed.
+"""Compose files as one project: variables filled in, files merged, `include`, `extends`, profiles followed.
 
-In: documents with a top-level `services`, and what lies beside the first of them. Out: a Project, whose
-services are nodes still. What is wrong is in the log, or in that of the service. Pure.
+In: documents of compose files, and what lies beside the first of them. Out: a Project, whose services are
+nodes still. What is wrong is in the log, or in that of the service. Pure.
 
-Sources: the Compose specification, 12-interpolation.md, 13-merge.md, 15-profiles.md.
+Sources: the Compose specification, 12-interpolation.md to 15-profiles.md; compose-go, loader/.
 """
 
+import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,31 +14,28 @@ from pathlib import PurePosixPath
 
 from i2kit.errors import Position
 from i2kit.manifest.around import Around, TooMuch, contents
-from i2kit.manifest.compose.interpolation import MAX_TEXT, BadText, filled, variables
-from i2kit.manifest.compose.types import Malformed, volume_in_short, word
+from i2kit.manifest.compose import moving
+from i2kit.manifest.compose.filling import Fill, escaped
+from i2kit.manifest.compose.interpolation import BadText, Lookup, variables
+from i2kit.manifest.compose.merging import DIALECT, RESET, merged
+from i2kit.manifest.compose.types import word
 from i2kit.manifest.files import STDIN
 from i2kit.manifest.log import Log, did_you_mean, join
 from i2kit.manifest.places import shown
-from i2kit.manifest.source import MAX_NODES, MappingNode, Node, ScalarNode, SequenceNode, described
+from i2kit.manifest.source import MappingNode, Node, SequenceNode, described, documents
 from i2kit.manifest.tables import compose_fields
 from i2kit.manifest.tables.shape import Record
 
 MAX_SERVICES = 1000
 
-_FREE = frozenset({"environment", "labels", "args", "extra_hosts", "sysctls", "annotations"})
-"""Below these, any key is a name."""
-
-_LISTS = frozenset({"env_file", "tmpfs", "dns", "dns_search"})
-"""One of these may stand for a list of it."""
-
-_NAMED = frozenset({"depends_on", "networks"})
-"""Lists of names that may be mappings."""
-
-_WHOLE = frozenset({"command", "entrypoint", "test"})
-"""What a later file says of these replaces all of it."""
-
 _LATER = 5
-"""How deep a service extends another."""
+"""How deep a service extends another, and a file includes another."""
+
+_MAX_FILES = 100
+"""Files that others name."""
+
+_SHARED = ("services", "networks", "volumes", "secrets", "configs")
+"""What of an included file becomes a part of the other one."""
 
 
 @dataclass(slots=True)
@@ -56,27 +54,37 @@ class Project:
     """What is wrong with the text of each service."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Within:
+    """The services of a file (empty: of the project), and the folder that paths in it are relative to."""
+
+    file: str
+    folder: str
+    services: MappingNode
+
+
 def project(nodes: Sequence[MappingNode], around: Around, log: Log) -> Project:
     """The project that these files are, in their order. `nodes` has one at least."""
     file = nodes[0].position.file
     folder = "." if file == STDIN else str(PurePosixPath(file).parent)
-    lookup = _lookup(folder, around, log)
-    merged = nodes[0]
+    lookup = _lookup([str(PurePosixPath(folder, ".env"))], around.environ.get, around, log)
+    others = _Others(around, log)
+    whole = others.with_included(nodes[0], folder, lookup, (), log)
     for node in nodes[1:]:
-        merged = _merged(merged, node, "")
-    services = merged.get("services")
-    assert isinstance(services, MappingNode)
-    fill = _Fill(lookup)
-    others = {key: entry for key, entry in merged.entries.items() if key != "services"}
-    filled_in = fill.node(MappingNode(others, merged.position), "", "", log)
-    top = compose_fields.AROUND.read(filled_in, "", log) or Record(merged.position, "", {}, {})
+        whole = merged(whole, others.with_included(node, folder, lookup, (), log))
+    services = _services(whole)
+    rest = {key: entry for key, entry in whole.entries.items() if key not in ("services", "include")}
+    filled_in = others.fill.node(MappingNode(rest, whole.position), "", "", lookup, log)
+    top = compose_fields.AROUND.read(filled_in, "", log) or Record(whole.position, "", {}, {})
     found: dict[str, tuple[Position, MappingNode]] = {}
     logs: dict[str, Log] = {}
-    for name, (position, _) in services.entries.items():
+    for name, (position, each) in services.entries.items():
+        if each.tag == RESET:
+            continue
         logs[name] = Log(accepted=log.accepted)
-        whole = _extended(name, services, (), logs[name])
-        if whole is not None:
-            read = fill.node(whole, join("services", name), "", logs[name])
+        extended = others.extended(name, _Within("", folder, services), lookup, (), logs[name])
+        if extended is not None:
+            read = others.fill.node(extended, join("services", name), "", lookup, logs[name])
             if isinstance(read, MappingNode):
                 found[name] = position, read
     if len(services.entries) > MAX_SERVICES:
@@ -112,14 +120,15 @@ def label(text: str, most: int = 40) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text[:1000].lower()).strip("-")[:most].strip("-") or "default"
 
 
-def _lookup(folder: str, around: Around, log: Log) -> Callable[[str], str | None]:
-    """Variables: those of the environment, then those of the file .env beside."""
-    path = str(PurePosixPath(folder, ".env"))
+def _lookup(files: Sequence[str], above: Lookup, around: Around, log: Log) -> Lookup:
+    """Variables: those that are known above, then those of the files, the last of which counts."""
     found: dict[str, str] = {}
-    if around.kind(path) == "file":
+    for path in files:
+        if around.kind(path) != "file":
+            continue
         try:
             text = contents(path, around)[1].decode()
-            found = {name: value for name, value in variables(text, around.environ.get) if value is not None}
+            found.update((name, value) for name, value in variables(text, above) if value is not None)
         except BadText as bad:
             log.problem(Position(path, bad.line or 1, 1), "", bad.message, bad.hint)
         except UnicodeDecodeError:
@@ -128,7 +137,7 @@ def _lookup(folder: str, around: Around, log: Log) -> Callable[[str], str | None
             log.problem(Position(path, 1, 1), "", _why(error))
 
     def lookup(name: str) -> str | None:
-        given = around.environ.get(name)
+        given = above(name)
         return found.get(name) if given is None else given
 
     return lookup
@@ -142,84 +151,180 @@ def _why(error: OSError | TooMuch) -> str:
     )
 
 
-class _Fill:
-    """Fills variables into values; keys stay as they are. Drops the keys that extend compose files (x-…)."""
+class _Others:
+    """The compose files that others name, and the services of them all with what they go on with.
 
-    def __init__(self, lookup: Callable[[str], str | None]) -> None:
-        self._lookup = lookup
-        self._room = 10 * MAX_TEXT
-        self._nodes = MAX_NODES
+    What is taken from another file has its variables filled in, and paths as this one would write them.
+    """
 
-    def node(self, node: Node, path: str, key: str, log: Log) -> Node:
-        self._nodes -= 1
-        if self._nodes <= 0:  # many services can extend a large one
-            if self._nodes == 0:
-                message = f"more than {MAX_NODES:,} keys and values, `extends` written out"
-                log.problem(node.position, path, message, "split the file")
-            return ScalarNode("", None, node.position)
-        if isinstance(node, SequenceNode):
-            items = (self.node(item, f"{path}[{index}]", key, log) for index, item in enumerate(node.items))
-            return SequenceNode(tuple(items), node.position)
-        if isinstance(node, MappingNode):
-            return MappingNode(
-                {
-                    name: (place, self.node(value, join(path, name), name, log))
-                    for name, (place, value) in node.entries.items()
-                    if key in _FREE or not name.startswith("x-")
-                },
-                node.position,
-            )
-        if not isinstance(node.value, str) or "$" not in node.value:
+    def __init__(self, around: Around, log: Log) -> None:
+        self.fill = Fill()
+        self._around = around
+        self._log = log
+        self._read: dict[str, MappingNode | None] = {}
+
+    def with_included(
+        self, node: MappingNode, folder: str, lookup: Lookup, above: tuple[str, ...], log: Log
+    ) -> MappingNode:
+        """The file with those that it includes. What both have is a problem."""
+        include = node.get("include")
+        if include is None:
             return node
-        return self._scalar(node, node.value, path, log)
-
-    def _scalar(self, node: ScalarNode, value: str, path: str, log: Log) -> ScalarNode:
-        try:
-            done = filled(value, self._lookup)
-            self._room -= len(done.text)
-            if self._room < 0:
-                raise BadText(f"all values together have more than {10 * MAX_TEXT:,} characters")
-        except BadText as bad:
-            log.problem(node.position, path, bad.message, bad.hint)
-            return ScalarNode("", "", node.position)
-        for name in done.unset:
-            message = f"the variable `{shown(name)}` is not set, and empty is used"
-            log.warn(node.position, path, message, kind="")
-        return ScalarNode(done.text, done.text, node.position)
-
-
-def _extended(name: str, services: MappingNode, above: tuple[str, ...], log: Log) -> MappingNode | None:
-    """A service with what it goes on with; None, with a problem in the log, where it is no mapping."""
-    node = services.get(name)
-    path = join("services", name)
-    if not isinstance(node, MappingNode):
-        if node is not None:
-            log.problem(
-                node.position, path, f"must be a mapping and is {described(node)}", "give it an image"
-            )
-        return None
-    extends = node.get("extends")
-    if isinstance(extends, MappingNode):
-        if extends.get("file") is not None:
-            return node  # which the table refuses
-        extends = extends.get("service")
-    base = word(extends) if extends is not None else None
-    if base is None or extends is None:
-        return node
-    if base in (*above, name) or len(above) > _LATER:
-        message = (
-            "extends itself" if base in (*above, name) else f"extends more than {_LATER} others in a row"
+        read = compose_fields.INCLUDE.read(
+            self.fill.node(include, "include", "", lookup, log), "include", log
         )
-        log.problem(extends.position, f"{path}.extends", message)
-        return node
-    if not isinstance(services.get(base), MappingNode):
-        hint = did_you_mean(base, list(services.entries))
-        log.problem(extends.position, f"{path}.extends", f"there is no service `{shown(base)}`", hint)
-        return node
-    found = _extended(base, services, (*above, name), log)
-    merged = _merged(found, node, "") if found else node
-    own = {key: entry for key, entry in merged.entries.items() if key != "extends" or key in node.entries}
-    return MappingNode(own, node.position)
+        found = MappingNode({}, node.position)
+        for one in read or ():
+            assert isinstance(one, Record)
+            other = self._included(one, folder, lookup, above, log)
+            for each in (found, node):
+                _differ(each, other, one, log)
+            found = merged(found, other)
+        return merged(found, node)
+
+    def _included(
+        self, one: Record, folder: str, lookup: Lookup, above: tuple[str, ...], log: Log
+    ) -> MappingNode:
+        paths = [str(PurePosixPath(folder, path)) for path in one.items("path")]
+        nothing = MappingNode({}, one.position)
+        if not paths:
+            return nothing
+        own = one.text("project_directory")
+        place = str(PurePosixPath(folder, own)) if own else str(PurePosixPath(paths[0]).parent)
+        if paths[0] in above or len(above) > _LATER:
+            message = "includes itself" if paths[0] in above else f"is more than {_LATER} files deep"
+            log.problem(one.position, one.path, message)
+            return nothing
+        given = [str(PurePosixPath(folder, path)) for path in one.items("env_file")]
+        for path in given:
+            if self._around.kind(path) == "none" and path != "/dev/null":
+                message = f"the file `{shown(path)}` does not exist"
+                log.problem(one.place("env_file"), one.at("env_file"), message)
+        inner = _lookup(given or [str(PurePosixPath(place, ".env"))], lookup, self._around, log)
+        whole: MappingNode | None = None
+        for path in paths:
+            if (read := self.file(path, one.position, one.path, log)) is None:
+                continue
+            read = self.with_included(read, place, inner, (*above, *paths), log)
+            whole = read if whole is None else merged(whole, read)
+        if whole is None:
+            return nothing
+        kept = {key: entry for key, entry in whole.entries.items() if key in _SHARED}
+        filled_in = self.fill.node(MappingNode(kept, whole.position), "", "", inner, log)
+        assert isinstance(filled_in, MappingNode)
+        moved = escaped(moving.file(filled_in, _from(place, folder)))
+        assert isinstance(moved, MappingNode)
+        return moved
+
+    def extended(
+        self, name: str, within: _Within, lookup: Lookup, above: tuple[tuple[str, str], ...], log: Log
+    ) -> MappingNode | None:
+        """A service with what it goes on with; None, with a problem in the log, where it is no mapping."""
+        node = within.services.get(name)
+        path = join("services", name)
+        if not isinstance(node, MappingNode):
+            if node is not None:
+                message = f"must be a mapping and is {described(node)}"
+                log.problem(node.position, path, message, "give it an image")
+            return None
+        extends = node.get("extends")
+        if extends is None or extends.tag == RESET:
+            return node
+        path = f"{path}.extends"
+        named = self.fill.node(extends, path, "", lookup, log)
+        base = named.get("service") if isinstance(named, MappingNode) else named
+        other = named.get("file") if isinstance(named, MappingNode) else None
+        file = word(other) if other is not None else None
+        base_name = word(base) if base is not None else None
+        if base_name is None:
+            return node  # which the table refuses
+        there = within
+        if file:
+            full = str(PurePosixPath(within.folder, file))
+            read = self.file(full, extends.position, path, log)
+            if read is None:
+                return node
+            there = _Within(full, str(PurePosixPath(full).parent), _services(read))
+        above = (*above, (within.file, name))
+        if (there.file, base_name) in above or len(above) > _LATER + 1:
+            again = (there.file, base_name) in above
+            message = "extends itself" if again else f"extends more than {_LATER} others in a row"
+            log.problem(extends.position, path, message)
+            return node
+        if not isinstance(there.services.get(base_name), MappingNode):
+            hint = did_you_mean(base_name, list(there.services.entries))
+            where = f" in {shown(file)}" if file else ""
+            log.problem(extends.position, path, f"there is no service `{shown(base_name)}`{where}", hint)
+            return node
+        found = self.extended(base_name, there, lookup, above, log)
+        if found is None:
+            return node
+        if file:
+            filled_in = self.fill.node(found, join("services", base_name), "", lookup, log)
+            moved = escaped(moving.service(filled_in, _from(there.folder, within.folder)))
+            assert isinstance(moved, MappingNode)
+            found = moved
+        own = {key: entry for key, entry in found.entries.items() if key != "extends"}
+        return merged(MappingNode(own, node.position), node)
+
+    def file(self, path: str, position: Position, place: str, log: Log) -> MappingNode | None:
+        """The compose file at this path; None after a problem."""
+        if path not in self._read:
+            self._read[path] = self._load(path, position, place, log)
+        return self._read[path]
+
+    def _load(self, path: str, position: Position, place: str, log: Log) -> MappingNode | None:
+        if len(self._read) >= _MAX_FILES:
+            log.problem(position, place, f"more than {_MAX_FILES} files are named by others")
+            return None
+        try:
+            if self._around.kind(path) != "file":
+                hint = "files are found on this machine only" if moving.is_remote(path) else None
+                log.problem(position, place, f"the file `{shown(path)}` does not exist", hint)
+                return None
+            data = contents(path, self._around)[1]
+        except (OSError, TooMuch) as error:
+            log.problem(position, place, f"the file `{shown(path)}` {_why(error)}")
+            return None
+        found, problems = documents(path, data, dialect=DIALECT)
+        self._log.add(problems)
+        if len(found) == 1 and isinstance(found[0], MappingNode):
+            return found[0]
+        if not problems:
+            log.problem(position, place, f"`{shown(path)}` is no compose file")
+        return None
+
+
+def _services(node: MappingNode) -> MappingNode:
+    services = node.get("services")
+    return services if isinstance(services, MappingNode) else MappingNode({}, node.position)
+
+
+def _from(place: str, folder: str) -> str:
+    """The one folder as seen from the other."""
+    return place if place.startswith("/") else posixpath.relpath(place, folder)
+
+
+def _differ(mine: MappingNode, other: MappingNode, one: Record, log: Log) -> None:
+    """What two files say of one name must be the same."""
+    for key in _SHARED:
+        ours, theirs = mine.get(key), other.get(key)
+        if not (isinstance(ours, MappingNode) and isinstance(theirs, MappingNode)):
+            continue
+        for name, (position, value) in ours.entries.items():
+            here = theirs.get(name)
+            if here is not None and _plain(here) != _plain(value):
+                message = f"has a `{shown(name)}` in `{key}` that is not as the one at {position}"
+                log.problem(
+                    one.position, one.path, message, "change it with an override file beside it in path"
+                )
+
+
+def _plain(node: Node) -> object:
+    """What a node says, without its place."""
+    if isinstance(node, MappingNode):
+        return {name: _plain(value) for name, (_, value) in node.entries.items()}
+    return [_plain(item) for item in node.items] if isinstance(node, SequenceNode) else node.value
 
 
 def _is_left_out(node: MappingNode, asked: set[str]) -> bool:
@@ -227,63 +332,3 @@ def _is_left_out(node: MappingNode, asked: set[str]) -> bool:
     if not isinstance(profiles, SequenceNode) or not profiles.items:
         return False
     return "*" not in asked and asked.isdisjoint(filter(None, map(word, profiles.items)))
-
-
-def _merged(base: Node, over: Node, key: str) -> "MappingNode":
-    """What two files say of one thing: mappings are joined, lists go on, and else the later counts."""
-    node = _joined(base, over, key)
-    assert isinstance(node, MappingNode)
-    return node
-
-
-def _joined(base: Node, over: Node, key: str) -> Node:
-    if key in _WHOLE or (isinstance(over, ScalarNode) and over.value is None and key):
-        return over
-    if (key in _FREE and key != "extra_hosts") or (
-        key in _NAMED and isinstance(base, MappingNode) != isinstance(over, MappingNode)
-    ):
-        base, over = _as_mapping(base), _as_mapping(over)
-    elif key in _LISTS:
-        base, over = _as_list(base), _as_list(over)
-    if isinstance(base, MappingNode) and isinstance(over, MappingNode):
-        entries = dict(base.entries)
-        for name, (place, value) in over.entries.items():
-            before = base.get(name)
-            entries[name] = (place, value if before is None else _joined(before, value, name))
-        return MappingNode(entries, base.position)
-    if isinstance(base, SequenceNode) and isinstance(over, SequenceNode):
-        said = {_identity(item, key) for item in over.items}
-        kept = tuple(item for item in base.items if _identity(item, key) not in said)
-        return SequenceNode((*kept, *over.items), over.position)
-    return over
-
-
-def _identity(item: Node, key: str) -> object:
-    """What an item of a list is told by: two with the same are one."""
-    if isinstance(item, ScalarNode):
-        text = word(item)
-        if key == "volumes" and text:
-            try:
-                return volume_in_short(text)["target"]
-            except Malformed:
-                return text
-        return text
-    if isinstance(item, MappingNode) and key == "volumes":
-        target = item.get("target")
-        return word(target) if target is not None else id(item)
-    return id(item)
-
-
-def _as_mapping(node: Node) -> Node:
-    if not isinstance(node, SequenceNode):
-        return node
-    entries: dict[str, tuple[Position, Node]] = {}
-    for item in node.items:
-        name, equals, value = (word(item) or "").partition("=")
-        text = value if equals else None
-        entries[name] = item.position, ScalarNode(value, text, item.position)
-    return MappingNode(entries, node.position)
-
-
-def _as_list(node: Node) -> Node:
-    return SequenceNode((node,), node.position) if isinstance(node, ScalarNode) else node

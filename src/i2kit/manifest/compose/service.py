@@ -120,7 +120,8 @@ class Reader:
             pre_stop=self._hook("pre_stop"),
             mounts=(*mounts.mounts, *files.mounts),
             build=self._build(),
-            security=self._security(bool(mounts.claims)),
+            security=self._security(),
+            stop_signal=record.text("stop_signal") or "",
             position=record.places.get("image") or record.place("build"),
         )
         replicas = self._replicas()
@@ -353,9 +354,9 @@ class Reader:
             memory_limit_bytes=memory,
         )
 
-    def _security(self, disks: bool) -> Security:
+    def _security(self) -> Security:
         record = self.record
-        user, group = self._user()
+        user, group, user_name = self._user()
         options = record.items("security_opt")
         no_new = False
         unconfined = False
@@ -372,23 +373,15 @@ class Reader:
                 self.log.problem(
                     record.place("security_opt"), record.at("security_opt"), message, "leave it out"
                 )
-        groups = []
-        for one in record.items("group_add"):
-            if one.isdecimal():
-                groups.append(int(one))
-            else:
-                message = f"`{shown(one)}` is not a number, and names of groups are not looked up"
-                self.log.problem(
-                    record.place("group_add"), record.at("group_add"), message, "give its number"
-                )
+        groups = record.items("group_add")
         fs_group = self.labels.get("kompose.security-context.fsgroup")
-        owner = (user if group is None else group) if disks else None
         return Security(
             user=user,
+            user_name=user_name,
             group=group,
-            groups=tuple(groups),
-            # Others than root could not write to a new disk.
-            fs_group=int(fs_group) if fs_group and fs_group.isdecimal() else owner or None,
+            groups=tuple(int(one) for one in groups if _is_id(one)),
+            group_names=tuple(one for one in groups if not _is_id(one)),
+            fs_group=int(fs_group) if fs_group and _is_id(fs_group) else None,
             readonly_root=record.flag("read_only") or False,
             no_new_privileges=no_new,
             add=_capabilities(record.items("cap_add")),
@@ -397,19 +390,15 @@ class Reader:
             unconfined=unconfined,
         )
 
-    def _user(self) -> tuple[int | None, int | None]:
+    def _user(self) -> tuple[int | None, int | None, str]:
+        """Its number and its group's, or all of it as written where a name has to be looked up."""
         text = self.record.text("user")
         if text is None:
-            return None, None
+            return None, None, ""
         parts = [("0" if part == "root" else part) for part in text.split(":")]
-        if len(parts) > 2 or not all(
-            part.isascii() and part.isdecimal() and len(part) < 10 for part in parts
-        ):
-            hint = "write its number, such as 1000:1000, or set USER in the image"
-            message = f"`{shown(text)}` is not a number, and names of users are not looked up"
-            self.log.problem(self.record.place("user"), self.record.at("user"), message, hint)
-            return None, None
-        return int(parts[0]), int(parts[1]) if len(parts) == 2 else None
+        if not all(map(_is_id, parts)):
+            return None, None, text
+        return int(parts[0]), int(parts[1]) if len(parts) == 2 else None, ""
 
     def _labels(self) -> dict[str, str]:
         found = {}
@@ -593,6 +582,10 @@ class Reader:
                 near = did_you_mean(target, list(known))
                 message = f"there is no service `{shown(target)}`"
                 self.log.problem(record.place("links"), f"{record.at('links')}[{index}]", message, near)
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10
 
 
 def _capabilities(words: Iterable[str]) -> tuple[str, ...]:

@@ -411,6 +411,9 @@ def port_in_short(text: str) -> Mapping[str, object]:
     return values
 
 
+_NO_EFFECT = re.compile("rw|z|Z|cached|delegated|consistent|r?private|r?shared|r?slave")
+"""Options of a volume about folders that a host and its containers share."""
+
 _DRIVE = re.compile(r"[A-Za-z]:\\")
 
 
@@ -435,7 +438,9 @@ def volume_in_short(text: str) -> Mapping[str, object]:
     for option in parts[2].split(",") if len(parts) == 3 else ():
         if option in ("ro", "readonly"):
             values["read_only"] = True
-        elif option not in ("rw", "z", "Z", "cached", "delegated", "consistent", "nocopy"):
+        elif option == "nocopy":
+            values["nocopy"] = True
+        elif not _NO_EFFECT.fullmatch(option):
             raise Malformed(f"the option `{shown(option)}` of a volume is not supported", "ro and rw are")
     return values
 

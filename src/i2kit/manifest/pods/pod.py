@@ -34,6 +34,7 @@ def container(
                 hint = "leave it out, or write restartPolicy: Always"
                 log.problem(record.place(word), record.at(word), message, hint)
     grace_s = rollout.grace(pod)
+    lifecycle = record.record("lifecycle")
     return Container(
         name=name,
         image=record.text("image") or "",
@@ -50,6 +51,7 @@ def container(
         mounts=mounts,
         sidecar=sidecar,
         security=security(record, pod, log),
+        stop_signal=(lifecycle.text("stopSignal") or "") if lifecycle else "",
         position=record.place("image"),
     )
 

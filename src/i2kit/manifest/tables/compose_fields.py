@@ -50,7 +50,7 @@ PORTS = Short(PORT, port_in_short, "8080:80")
 VOLUME_OPTIONS = Object(
     "ComposeVolumeOptions",
     (
-        silent("nocopy", "nothing is copied from the image", Switch()),
+        accepted("nocopy", Switch(), "true: it begins empty, and not with what the image has there"),
         silent("labels", "for people", Anything()),
         accepted("subpath", Word(), "folder of the volume that is mounted"),
     ),
@@ -127,8 +127,8 @@ ENV_FILE = Object(
 EXTENDS = Object(
     "ComposeExtends",
     (
-        accepted("service", Word(), "service of the same file that is gone on with", required=True),
-        refused("file", LATER, "give both files, each with -f, or use YAML anchors"),
+        accepted("service", Word(), "service that is gone on with", required=True),
+        accepted("file", Word(means="file"), "compose file that has it (default: this one)"),
     ),
 )
 HEALTHCHECK = Object(
@@ -314,7 +314,11 @@ SERVICE = Object(
         accepted("mem_limit", Size(), "memory that the container may use at most"),
         accepted("mem_reservation", Size(), "memory that it needs"),
         accepted("cpus", Cores(), "processor time that it may use at most"),
-        accepted("user", Word(means="UID or UID:GID"), "user of the processes, by number"),
+        accepted(
+            "user",
+            Word(names.user, "USER or USER:GROUP"),
+            "user of the processes: numbers, or names that the image has in /etc/passwd and /etc/group",
+        ),
         accepted("working_dir", _FILE_PATH, "directory that the command starts in"),
         accepted("hostname", Word(names.dns_label, "DNS label"), "the machine's host name"),
         accepted("container_name", Word(), "one more name of the service, where it can be one"),
@@ -349,6 +353,9 @@ SERVICE = Object(
         ),
         accepted("stop_grace_period", Duration(), "how long containers have to end (default: 30s)"),
         accepted(
+            "stop_signal", Word(names.signal, "signal"), "what asks it to end (default: as its image says)"
+        ),
+        accepted(
             "sysctls", Entries(names.sysctl, example="net.core.somaxconn=1024"), "settings of the kernel"
         ),
         accepted("shm_size", Size(), "size of /dev/shm"),
@@ -356,7 +363,9 @@ SERVICE = Object(
         accepted("dns", Several(Word(names.address, "IP address")), "more name servers"),
         accepted("dns_search", Several(Word()), "more search domains"),
         accepted("dns_opt", ListOf(Word()), "options of the resolver"),
-        accepted("group_add", ListOf(Word(means="GID")), "more groups of the processes, by number"),
+        accepted(
+            "group_add", ListOf(Word(names.group, "GROUP")), "more groups of the processes, by number or name"
+        ),
         accepted("post_start", ListOf(HOOK), "one command, after the start"),
         accepted("pre_stop", ListOf(HOOK), "one command, before the end"),
         accepted(
@@ -402,7 +411,6 @@ SERVICE = Object(
         refused("cpu_count", "is not possible: machines run Linux", "use cpus"),
         refused("cpu_rt_period", LATER, "leave it out"),
         refused("cpu_rt_runtime", LATER, "leave it out"),
-        refused("stop_signal", LATER, "set it in the image with STOPSIGNAL"),
         refused("pid", _NO_HOST, "leave it out"),
         refused("uts", _NO_HOST, "leave it out: the machine's name is the service's own"),
         refused("devices", "is not possible: the machine has none of them", "leave it out"),
@@ -497,16 +505,43 @@ _AROUND = (
     accepted("volumes", Named(TOP_VOLUME, listed=False), "disks"),
     accepted("secrets", Named(TOP_SECRET, listed=False), "secret values"),
     accepted("configs", Named(TOP_CONFIG, listed=False), "files"),
-    refused("include", LATER, "give each file with -f"),
     refused("models", "is not possible: i2kit runs containers", "leave it out"),
 )
 AROUND = Object("ComposeAround", _AROUND)
 """A file without its services, which are read one by one."""
 
+INCLUDE = ListOf(
+    Either(
+        Several(Word(means="file")),
+        Object(
+            "ComposeInclude",
+            (
+                accepted(
+                    "path",
+                    Several(Word(means="file")),
+                    "compose file; further ones override it",
+                    required=True,
+                ),
+                accepted(
+                    "project_directory",
+                    Word(means="folder"),
+                    "what paths in it are relative to (default: its own)",
+                ),
+                accepted(
+                    "env_file",
+                    Several(Word(means="file")),
+                    "files with values for its variables (default: .env beside it)",
+                ),
+            ),
+        ),
+        "path",
+    )
+)
 COMPOSE = Object(
     "Compose",
     (
-        accepted("services", MapOf(SERVICE), "what runs: each a deployment of this name", required=True),
+        accepted("services", MapOf(SERVICE), "what runs: each a deployment of this name"),
+        accepted("include", INCLUDE, "files whose services and all else become a part of this one"),
         *_AROUND,
     ),
 )

@@ -309,7 +309,11 @@ _LIFECYCLE = Object(
         accepted(
             "preStop", _HOOK, "done before the container is asked to end, in terminationGracePeriodSeconds"
         ),
-        later("stopSignal", "set STOPSIGNAL in the image"),
+        accepted(
+            "stopSignal",
+            Text(names.signal, means="signal"),
+            "what asks it to end (default: as its image says)",
+        ),
     ),
 )
 CONTAINER_FIELDS = (

@@ -34,6 +34,13 @@ HEADER = r"[-A-Za-z0-9]+"
 SYSCTL = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 HOST = r"[-._A-Za-z0-9]+|[.0-9A-Fa-f]*:[.:0-9A-Fa-f]*"
 
+_SIGNALS = re.compile(
+    "HUP|INT|QUIT|ILL|TRAP|ABRT|IOT|BUS|FPE|KILL|USR1|SEGV|USR2|PIPE|ALRM|TERM|STKFLT|CHLD|CLD|CONT|STOP|TSTP"
+    "|TTIN|TTOU|URG|XCPU|XFSZ|VTALRM|PROF|WINCH|IO|POLL|PWR|SYS"
+    "|RT(MIN|MAX)([+-][0-9]{1,2})?|[1-9]|[1-5][0-9]|6[0-4]"
+)
+"""signal(7)."""
+
 _FILES = ("oci:", "oci-archive:", "docker-archive:")
 """Before images that are files."""
 
@@ -306,6 +313,32 @@ def capability(text: str) -> Complaint | None:
     known = [*(name.removeprefix("CAP_") for name in CAPABILITIES), "ALL"]
     hint = did_you_mean(word, known) or "such as NET_ADMIN; capabilities(7) lists all"
     return placeholder(text) or (f"`{shown(text)}` is not a capability", hint)
+
+
+def signal(text: str) -> Complaint | None:
+    """A signal as STOPSIGNAL of an image has it: SIGINT, INT, 2 or SIGRTMIN+3."""
+    if _SIGNALS.fullmatch(text.upper().removeprefix("SIG")):
+        return None
+    return f"`{shown(text)}` is not a signal", "such as SIGINT"
+
+
+def user(text: str) -> Complaint | None:
+    """USER or USER:GROUP, each a number or a name."""
+    parts = text.split(":")
+    if (
+        len(parts) < 3
+        and parts[0]
+        and all(re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*\$?", one) for one in parts)
+    ):
+        return None
+    return f"`{shown(text)}` is not a user", "such as node, 1000 or 1000:1000"
+
+
+def group(text: str) -> Complaint | None:
+    """The number or the name of a group."""
+    if re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*", text):
+        return None
+    return f"`{shown(text)}` is not a group", "such as 1000 or staff"
 
 
 def sysctl(text: str) -> Complaint | None:

@@ -154,10 +154,12 @@ secrets:
   password: { file: ./password.txt }
 ```
 
-A file with a mapping `services` at the top level is a compose file. Several of them, each with `-f`, are
-one project, in which later ones override earlier ones, by docker's rules; paths are relative to the folder
-of the first. Of the compose files in a folder given with `-f`, docker's default is taken (`compose.yaml`,
-`compose.yml`, `docker-compose.yaml`, `docker-compose.yml`), with its `compose.override.yml`.
+A file with a mapping `services` or a list `include` at the top level is a compose file. Several of them,
+each with `-f`, are one project, in which later ones override earlier ones, by docker's rules, also those of
+`!reset` and `!override`; paths are relative to the folder of the first. Files that others name, in `include`
+or `extends`, have paths relative to their own folder. Of the compose files in a folder given with `-f`,
+docker's default is taken (`compose.yaml`, `compose.yml`, `docker-compose.yaml`, `docker-compose.yml`), with
+its `compose.override.yml`.
 
 **Variables.** `${NAME}`, `${NAME:-default}`, `${NAME:?error}`, `${NAME:+other}` and `$$` work in values as
 with docker. Values are those of your environment, then of the file `.env` beside. A variable that is not
@@ -173,8 +175,9 @@ machine gets requests once its published ports accept connections,
 or once its `healthcheck` succeeds.
 
 **Volumes.** A named volume is a disk that outlives machines, of 1Gi unless a label `kompose.volume.size`
-says more. It is in one machine at a time, so it can be used by one service with one replica. It begins
-empty: what the image has at that place is not copied. A file or a small folder (up to 1 MiB) of the project
+says more. It is in one machine at a time, so it can be used by one service with one replica. A new
+one begins with what the image has at that place, and its owner there; without a folder there, it is the
+container's user's. A file or a small folder (up to 1 MiB) of the project
 is copied into the machine image when it is deployed, and containers cannot write to it. An anonymous volume
 is left out: what a container writes there goes with its machine in any case.
 
