@@ -1,10 +1,7 @@
 """What machine tests share: the base, made once of the distribution's packages, and pods on it."""
 
-import os
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,38 +11,14 @@ import i2kit.image
 from i2kit import settings
 from i2kit.events import ignore
 from i2kit.image import base
-from i2kit.image.base import kernel_build
 from i2kit.image.store import Store
 from i2kit.image.template import Base
 from i2kit.model import Container, MachineImage, Pairs, Workload
 from i2kit.settings import Settings
-from tests.vm import own_kernel
 from tests.vm.lua import Lua, unpacked
 from tests.vm.machine import busybox_image
 
 Build = Callable[..., MachineImage]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What may have to compile a kernel first comes last."""
-    items.sort(key=lambda item: item.path.name == "test_own_kernel.py")
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Compile that kernel while all other tests run."""
-    if session.config.option.collectonly or kernel_build.missing_packages():
-        return
-    if any(item.path.name == "test_own_kernel.py" for item in session.items):
-        folder = tempfile.TemporaryDirectory(prefix="i2kit-")
-        compiler = own_kernel.start(session.config, Path(folder.name))
-
-        def end() -> None:
-            with suppress(ProcessLookupError):
-                os.killpg(compiler.pid, signal.SIGKILL)
-            compiler.wait()
-            folder.cleanup()
-
-        session.config.add_cleanup(end)
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,19 @@
 
     python -m tests.vm.own_kernel STORE LOCK_FILE
 
-Started by `conftest`, and nice to all others. `prepare` finds in the store what it compiled, and waits for it
-where it still does.
+Started by tests/conftest.py, and nice to all others. `prepare` finds in the store what it compiled, and waits
+for it where it still does.
 """
 
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,23 +28,42 @@ from i2kit.settings import Settings
 
 NICENESS = 15
 
+STARTED = pytest.StashKey[bool]()
+
 
 def store_dir(config: pytest.Config) -> Path:
     """The store that outlives the run."""
     return config.cache.mkdir("store-own-kernel")
 
 
-def start(config: pytest.Config, folder: Path) -> subprocess.Popen[bytes]:
-    """Begin to compile, in a process group of its own; its lock file is in `folder`."""
-    argv = [sys.executable, "-m", "tests.vm.own_kernel", str(store_dir(config)), str(folder / "i2kit.lock")]
-    return subprocess.Popen(
-        argv,
+def needed_by(tests: Iterable[str]) -> bool:
+    """Whether one of these tests runs with it."""
+    return any("test_own_kernel.py" in test for test in tests)
+
+
+def compile_beside(config: pytest.Config) -> None:
+    """Begin to compile, once, in a process group that ends when pytest does."""
+    if STARTED in config.stash or kernel_build.missing_packages():
+        return
+    config.stash[STARTED] = True
+    folder = tempfile.TemporaryDirectory(prefix="i2kit-")
+    lock_file = str(Path(folder.name) / "i2kit.lock")
+    compiler = subprocess.Popen(
+        [sys.executable, "-m", "tests.vm.own_kernel", str(store_dir(config)), lock_file],
         cwd=config.rootpath,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+    def end() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(compiler.pid, signal.SIGKILL)
+        compiler.wait()
+        folder.cleanup()
+
+    config.add_cleanup(end)
 
 
 def prepare(given: Settings) -> Kernel:
