@@ -1,7 +1,8 @@
 """For all tests: how they are spread over the machine's processors, and what hypothesis may take.
 
-Tests run in as many processes as there are processors, those of a file in one of them. The longest files come
-first and the kernel of our own last, which is compiled while all others run.
+Tests run in as many processes as there are processors: those of a file in one of them, and in one all that
+publish ports on the host, since deployments of one name want the same. What takes longest comes first and the
+kernel of our own last, which is compiled while all others run.
 """
 
 from collections.abc import Sequence
@@ -16,12 +17,22 @@ from tests.vm import own_kernel
 settings.register_profile("i2kit", deadline=None)
 settings.load_profile("i2kit")
 
-LONGEST = ("tests/vm/", "tests/test_", "tests/aws/")
-"""Where tests take longest, of the others many a second. A file at the end would leave processors idle."""
+LONGEST = ("tests/vm/test_local", "tests/vm/", "tests/test_", "tests/aws/")
+"""Where tests take longest. At the end they would leave processors idle."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order(item.nodeid))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+
+
+def group(test: pytest.Item) -> str:
+    """Which tests share a process with this one."""
+    publishes = (
+        "machine_settings" in getattr(test, "fixturenames", ()) or test.path.name == "test_in_memory.py"
+    )
+    return "deployments" if publishes else test.nodeid.partition("::")[0]
 
 
 def order(test: str) -> int:

@@ -52,7 +52,7 @@ class Place:
         return self.provider.apply(self.provider.plan(KEY, wanted, self.provider.observe(KEY)), ignore)
 
 
-def in_memory(folder: Path) -> Place:
+def in_memory(folder: Path, config: pytest.Config) -> Place:
     provider = InMemoryProvider()
 
     def build(workload: Workload) -> MachineImage:
@@ -69,10 +69,13 @@ def in_memory(folder: Path) -> Place:
     return Place(provider, build, provider.get)
 
 
-def local(folder: Path) -> Place:
-    # The user's own store: packages are fetched once on a machine, not once a run.
+def local(folder: Path, config: pytest.Config) -> Place:
     chosen = replace(
-        settings.load(), state_dir=folder / "state", run_dir=folder / "run", lock_file=folder / "lock"
+        settings.load(),
+        store_dir=config.cache.mkdir("store"),  # it outlives the run: packages are fetched once
+        state_dir=folder / "state",
+        run_dir=folder / "run",
+        lock_file=folder / "lock",
     )
     store = Store(chosen.store_dir)
     made = base.ensure(store=store, lock_file=chosen.lock_file, locked=False, watch=ignore)
@@ -94,7 +97,7 @@ def local(folder: Path) -> Place:
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     # Not pytest's folder: the path of a socket must be short.
     with tempfile.TemporaryDirectory(prefix="i2kit-test-") as folder:
-        place: Place = request.param(Path(folder))
+        place: Place = request.param(Path(folder), request.config)
         try:
             yield place
         finally:
