@@ -75,11 +75,14 @@ def test_numbered_machines_register_their_names() -> None:
 
 def test_machines_of_a_deployment_register_by_their_ids() -> None:
     wanted = release(services=(service("peers", (80, 80, None), headless=True, unready=True),))
-    made = template(wanted, AMI, NETWORK, PRIVATE_ZONE, OPTIONS)
-    assert told(made, "LaunchTemplate")[3:5] == [
-        f"register={PRIVATE_ZONE.id} peers.i2kit.internal= peers.default.svc.i2kit.internal=",
-        "register_unready=1",
-    ]
+    # All of them have the one hostname of their pod.
+    alike = replace(wanted, workload=replace(wanted.workload, hostname="box"))
+    for one in (wanted, alike):
+        made = template(one, AMI, NETWORK, PRIVATE_ZONE, OPTIONS)
+        assert told(made, "LaunchTemplate")[3:5] == [
+            f"register={PRIVATE_ZONE.id} peers.i2kit.internal= peers.default.svc.i2kit.internal=",
+            "register_unready=1",
+        ]
 
 
 def test_names_need_a_zone(aws: Aws, make: Make, built: Callable[..., Release]) -> None:

@@ -72,8 +72,9 @@ def registration(release: Release, zone: Zone | None, host: str | None = None) -
     if zone is None or not zone.private or not found:
         return ()
     workload = release.workload
-    host = host or workload.hostname
+    # All machines of a group have the hostname of their pod, and their ids tell them apart.
     words = [f"{name}={host or ''}" for one in found for name in _shared(one, zone)]
+    host = host or workload.hostname
     lines = []
     if host and any(one.name == workload.subdomain for one in found):
         name = own_name(workload, host, zone)
