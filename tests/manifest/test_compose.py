@@ -336,6 +336,10 @@ def test_security(text: str, security: Security) -> None:
         ("deploy: {update_config: {order: stop-first}}", {"strategy": Strategy(max_surge=Amount(0), max_unavailable=Amount(1))}),
         ("deploy: {update_config: {parallelism: 1}}", {"strategy": Strategy()}),
         ("hostname: box", {"hostname": "box"}),
+        ("hostname: Box_1.example.com", {"hostname": "Box_1.example.com"}),
+        ("hostname: box, domainname: example.com", {"hostname": "box.example.com"}),
+        ("domainname: example.com", {"hostname": "web.example.com"}),
+        ("hostname: web", {"hostname": None}),
         ("stop_grace_period: 1m", {"grace_s": 60}),
         ("sysctls: {net.core.somaxconn: 1024}", {"sysctls": (("net/core/somaxconn", "1024"),)}),
         ("sysctls: [net.core.somaxconn=1024]", {"sysctls": (("net/core/somaxconn", "1024"),)}),
@@ -450,9 +454,30 @@ def test_names() -> None:
         """)
     assert [(one.name, one.selector[0][1], one.public) for one in found.services] == [
         ("db", "db", False), ("the-db", "db", False), ("database", "db", False), ("cache", "cache", False),
-        ("cache-published", "cache", True), ("web", "web", False), ("front", "web", False),
+        ("cache-published", "cache", True), ("web", "web", False), ("shop_web", "web", False), ("front", "web", False),
     ]  # fmt: skip
     assert found.policies == ()
+
+
+def test_a_service_that_machines_cannot_be_called_as_keeps_its_name_for_others() -> None:
+    found = compose(
+        """\
+        services:
+          my_Web: {image: a, container_name: Shop_Web, networks: {n: {aliases: [Front]}}}
+          DB_: {build: ., links: ["my_Web:the_web"], networks: [m]}
+        networks: {n: , m: }
+        """,
+        {"Dockerfile": ""},
+    )
+    assert [(one.name, dict(one.labels)["app"], one.containers[0].name) for one in found.workloads] == [
+        ("my-web", "my-web", "my-web"), ("db", "db", "db"),
+    ]  # fmt: skip
+    assert found.workloads[1].containers[0].image == "shop-db"
+    assert [(one.name, one.selector[0][1]) for one in found.services] == [
+        ("my-web", "my-web"), ("my_web", "my-web"), ("shop_web", "my-web"), ("front", "my-web"),
+        ("the_web", "my-web"), ("db", "db"), ("db_", "db"),
+    ]  # fmt: skip
+    assert [one.name for one in found.policies] == ["my-web", "db"]
 
 
 def test_services_without_a_network_in_common_cannot_talk() -> None:
@@ -712,7 +737,9 @@ def test_what_is_wrong_with_a_service(text: str, messages: list[str]) -> None:
         ("services: [web]", ["compose.yml:1:1: looks like a compose file, but has no mapping `services`\n  hint: write them below services:"]),
         ("services: {web: }", ["compose.yml:1:17: services.web: must be a mapping and is empty\n  hint: give it an image"]),
         ("services: {web: {ports: [80]}}", ["compose.yml:1:12: services.web: has neither `image` nor `build`\n  hint: such as image: nginx:1.27, or build: ."]),
-        ("services: {my_web: {image: a}}", ["compose.yml:1:12: services.my_web: `my_web` is not a DNS label: `_` is not allowed\n  hint: use `my-web`"]),
+        ("services: {'my web': {image: a}}", ["compose.yml:1:12: services.\"my web\": `my web` is not a DNS label: ` ` is not allowed\n  hint: use `my-web`"]),
+        ("services: {my_web: {image: a}, My-Web: {image: b}}",
+         [f"compose.yml:1:32: the {what} `default/my-web` is given twice; the first is at compose.yml:1:12\n  hint: remove one of them, or give one file only" for what in ("deployment", "service")]),
         ("include: [a.yml]\nservices: {web: {image: a}}", ["compose.yml:1:11: include[0]: the file `a.yml` does not exist"]),
         ("include: {path: a.yml}\nservices: {web: {image: a}}", ["compose.yml:1:10: include: must be a list and is a mapping"]),
         ("services: {a: {image: a, ports: ['8080:80']}, b: {image: b, ports: ['8080:80']}}",

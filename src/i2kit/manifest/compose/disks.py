@@ -77,9 +77,7 @@ class Disks:
                 if source:
                     self._users.setdefault(source, []).append(name)
 
-    def of(
-        self, service: str, record: Record, labels: Mapping[str, str], around: Around, log: Log
-    ) -> Mounted:
+    def of(self, record: Record, labels: Mapping[str, str], around: Around, log: Log) -> Mounted:
         """What `volumes`, `tmpfs` and `shm_size` of a service say."""
         found = Mounted()
         for index, mount in enumerate(record.items("volumes")):
@@ -91,7 +89,7 @@ class Disks:
                 continue
             match _kind(mount):
                 case "volume":
-                    self._disk(found, service, mount, target, labels, log)
+                    self._disk(found, mount, target, labels, log)
                 case "bind":
                     self._bind(found, index, mount, target, around, log)
                 case "tmpfs":
@@ -111,9 +109,7 @@ class Disks:
             found.add(shared, Mount("shm", "/dev/shm"), record.place("shm_size"), record.at("shm_size"))  # noqa: S108 (in the container)
         return found
 
-    def _disk(
-        self, found: Mounted, service: str, mount: Record, target: str, labels: Mapping[str, str], log: Log
-    ) -> None:
+    def _disk(self, found: Mounted, mount: Record, target: str, labels: Mapping[str, str], log: Log) -> None:
         name = mount.text("source")
         place = mount.place("source"), mount.path
         if name is None:

@@ -41,7 +41,9 @@ class Networks:
     def labels(self, name: str) -> Pairs:
         return tuple((f"{NETWORK}{one}", "true") for one in self.of[name]) if self.parted else ()
 
-    def policies(self, name: str, ports: Sequence[Published], position: Position) -> Iterator[NetworkPolicy]:
+    def policies(
+        self, name: str, label: str, ports: Sequence[Published], position: Position
+    ) -> Iterator[NetworkPolicy]:
         """What may reach a service: all with a network in common, and everybody what it publishes."""
         if not self.parted:
             return
@@ -56,7 +58,7 @@ class Networks:
         if name in self.closed:
             names_ = (PolicyPort("UDP", 53), PolicyPort("TCP", 53))
             outward = (PolicyRule(peers), PolicyRule(None, names_))
-        yield NetworkPolicy(name, Selector((("app", name),)), tuple(inward), outward, position=position)
+        yield NetworkPolicy(label, Selector((("app", label),)), tuple(inward), outward, position=position)
 
 
 def _networks_of(record: Record) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from i2kit.manifest.compose.disks import Disks, files_of, unique_paths, why
 from i2kit.manifest.compose.interpolation import BadText, plain_variables, variables
 from i2kit.manifest.compose.networks import DEFAULT, Networks
 from i2kit.manifest.compose.ports import Published, exposed, published
-from i2kit.manifest.compose.project import Project
+from i2kit.manifest.compose.project import Project, label
 from i2kit.manifest.compose.types import Entry
 from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.places import shown
@@ -88,16 +88,17 @@ class Reader:
         self.networks = networks
         self.disks = disks
         self.name = found.name
+        self.label = label(found.name, names.LABEL_LENGTH)
+        """What it is deployed as, as with kompose."""
         self.log = found.log
         self.labels = self._labels()
 
     def read(self) -> None:
-        record, name = self.record, self.name
-        if complaint := names.dns_label(name):
-            self.log.problem(self.found.position, record.path, *complaint)
+        record, name = self.record, self.label
+        self._check_name()
         ports = published(record, self.log)
         self.found.ports = ports
-        mounts = self.disks.of(name, record, self.labels, self.around, self.log)
+        mounts = self.disks.of(record, self.labels, self.around, self.log)
         files = files_of(self.project, record, self.around, self.log)
         self.found.reading.secrets.extend(files.secrets)
         job = self._job(bool(ports) or bool(record.items("expose")))
@@ -133,14 +134,14 @@ class Reader:
             name=name,
             containers=(container,),
             replicas=replicas,
-            labels=(("app", name), *self.networks.labels(name)),
+            labels=(("app", name), *self.networks.labels(self.name)),
             strategy=self._strategy(),
             min_ready_s=self._update_delay(),
             grace_s=30 if (grace := record.whole("stop_grace_period")) is None else grace,
             hosts=self._hosts(),
             sysctls=tuple((sysctl_path(one.name), one.value or "") for one in record.items("sysctls")),
             volumes=(*mounts.volumes, *files.volumes),
-            hostname=record.text("hostname") if record.text("hostname") != name else None,
+            hostname=self._hostname(),
             dns=Dns(record.items("dns"), record.items("dns_search"), record.items("dns_opt")),
             job=job,
             position=self.found.position,
@@ -150,7 +151,14 @@ class Reader:
         needs = Needs((Variables(each=env),), keys=tuple(files.needed))
         self.found.reading.add(workload, needs)
         self._services(ports)
-        self.found.reading.policies.extend(self.networks.policies(name, ports, self.found.position))
+        self.found.reading.policies.extend(
+            self.networks.policies(self.name, name, ports, self.found.position)
+        )
+
+    def _check_name(self) -> None:
+        """It becomes the name of machines; as it is written it is one more name to be found by."""
+        if complaint := names.container(self.name) or names.dns_label(self.label):
+            self.log.problem(self.found.position, self.record.path, *complaint)
 
     # --- what the container runs ---
 
@@ -159,7 +167,7 @@ class Reader:
         if image := record.text("image"):
             return image
         if record.record("build"):
-            return f"{self.project.name}-{self.name}"
+            return f"{self.project.name}-{self.label}"
         if not (record.is_wrong("image") or record.is_wrong("build")):
             hint = "such as image: nginx:1.27, or build: ."
             self.log.problem(self.found.position, record.path, "has neither `image` nor `build`", hint)
@@ -480,7 +488,7 @@ class Reader:
     # --- how others reach it ---
 
     def _services(self, ports: Sequence[Published]) -> None:
-        record, name = self.record, self.name
+        record, name = self.record, self.label
         exposed(record, self.log)
         kind = self.labels.get("kompose.service.type", "").lower()
         selector = (("app", name),)
@@ -502,8 +510,8 @@ class Reader:
                 )
                 self.log.warn(port.position, port.path, message)
                 node_port = None
-            label = f"{port.protocol.lower()}-{number}"
-            numbered.append(ServicePort(number, port.target, label, port.protocol, node_port))
+            port_name = f"{port.protocol.lower()}-{number}"
+            numbered.append(ServicePort(number, port.target, port_name, port.protocol, node_port))
         service = Service(
             name if alone else f"{name[: names.LABEL_LENGTH - len(PUBLISHED)]}{PUBLISHED}",
             selector,
@@ -517,10 +525,10 @@ class Reader:
     def _names(self) -> dict[str, Position]:
         """All names of this service, its own first, and where each is written."""
         record = self.record
-        found = {self.name: self.found.position}
-        container = record.text("container_name")
-        taken = self.everyone.keys()
-        if container and container not in taken and not names.dns_label(container):
+        found = dict.fromkeys((self.label, self.name.lower()), self.found.position)
+        taken = {one for name in self.everyone for one in (name.lower(), label(name, names.LABEL_LENGTH))}
+        container = (record.text("container_name") or "").lower()
+        if container and container not in taken and not names.container(container):
             found.setdefault(container, record.place("container_name"))
         for network, more in record.named("networks"):
             if network != DEFAULT and network not in self.networks.known:
@@ -529,22 +537,31 @@ class Reader:
                     or f"write it at the top level: networks: {{{shown(network)}: }}"
                 )
                 self.log.problem(more.position, more.path, f"there is no network `{shown(network)}`", hint)
-            for alias in more.items("aliases"):
+            for alias in map(str.lower, more.items("aliases")):
                 if alias not in taken:
                     found.setdefault(alias, more.place("aliases"))
         for each in self.everyone.values():
             for index, link in enumerate(each.record.items("links") if each.record else ()):
                 target, colon, alias = link.partition(":")
+                alias = alias.lower()
                 if target != self.name or not colon or alias in taken:
                     continue
                 assert each.record
-                if complaint := names.dns_label(alias):
+                if complaint := names.container(alias):
                     each.log.problem(
                         each.record.place("links"), f"{each.record.at('links')}[{index}]", *complaint
                     )
                 else:
                     found.setdefault(alias, each.record.place("links"))
         return found
+
+    def _hostname(self) -> str | None:
+        """What containers see, where that is not the name of the machine."""
+        own, domain = self.record.text("hostname"), self.record.text("domainname")
+        whole = ".".join(part for part in (own or (self.label if domain else None), domain) if part)
+        if whole and (complaint := names.host_name(whole)):
+            self.log.problem(self.record.place("domainname"), self.record.at("domainname"), *complaint)
+        return whole if whole not in ("", self.label) else None
 
     def _hosts(self) -> Pairs:
         found = []

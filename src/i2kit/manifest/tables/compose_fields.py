@@ -239,7 +239,7 @@ FILE_OF = Object(
 NETWORK_OF = Object(
     "ComposeNetworkOf",
     (
-        accepted("aliases", ListOf(Word(names.dns_label, "DNS label")), "more names of the service"),
+        accepted("aliases", ListOf(Word(names.container, "name")), "more names of the service"),
         silent("priority", "a machine has one network"),
         silent("gw_priority", "a machine has one network"),
         silent("interface_name", "a machine has one network"),
@@ -320,7 +320,8 @@ SERVICE = Object(
             "user of the processes: numbers, or names that the image has in /etc/passwd and /etc/group",
         ),
         accepted("working_dir", _FILE_PATH, "directory that the command starts in"),
-        accepted("hostname", Word(names.dns_label, "DNS label"), "the machine's host name"),
+        accepted("hostname", Word(names.host_name, "name"), "what containers see as their host's name"),
+        accepted("domainname", Word(names.host_name, "name"), "what follows `hostname`"),
         accepted("container_name", Word(), "one more name of the service, where it can be one"),
         accepted("networks", Named(NETWORK_OF), "only services with a network in common can talk"),
         accepted(
@@ -426,14 +427,13 @@ SERVICE = Object(
             "deploy that service too, and use its name",
         ),
         refused("cgroup_parent", _NO_HOST, "leave it out"),
-        refused("cgroup", _NO_HOST, "leave it out"),
+        accepted("cgroup", _PRIVATE, "the machine's own"),
         refused("runtime", "is not possible: runc runs containers", "leave it out"),
         refused("gpus", "is not possible: the machine image has no driver for it", "run this where GPUs are"),
         refused(
             "userns_mode", "is not possible: containers are not in a user namespace", "leave it out", "host"
         ),
         refused("mac_address", "is not possible: machines come and go", "leave it out"),
-        refused("domainname", LATER, "write it into `hostname`"),
         refused("isolation", "is not possible: machines run Linux", "leave it out", "default"),
         refused("credential_spec", "is not possible: machines run Linux"),
         refused("storage_opt", LATER, "leave it out"),

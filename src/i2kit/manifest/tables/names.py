@@ -315,6 +315,21 @@ def capability(text: str) -> Complaint | None:
     return placeholder(text) or (f"`{shown(text)}` is not a capability", hint)
 
 
+def container(text: str) -> Complaint | None:
+    """A name of a container of docker's that DNS can have as one label."""
+    if len(text) <= LABEL_LENGTH and re.fullmatch(r"[A-Za-z0-9_]([-A-Za-z0-9_]*[A-Za-z0-9_])?", text):
+        return None
+    return dns_label(text) or (f"`{shown(text)}` cannot be a name in DNS", "use letters, digits, - and _")
+
+
+def host_name(text: str) -> Complaint | None:
+    """What a container may see as its host's name, with or without a domain."""
+    if len(text) <= 64 and re.fullmatch(r"[A-Za-z0-9_]([-.A-Za-z0-9_]*[A-Za-z0-9_])?", text):
+        return None
+    hint = "use letters, digits, -, _ and dots, at most 64"
+    return placeholder(text) or (f"`{shown(text)}` is not a name of a host", hint)
+
+
 def signal(text: str) -> Complaint | None:
     """A signal as STOPSIGNAL of an image has it: SIGINT, INT, 2 or SIGRTMIN+3."""
     if _SIGNALS.fullmatch(text.upper().removeprefix("SIG")):

@@ -167,12 +167,12 @@ set is empty, with a warning. What comes from the environment becomes a part of 
 passwords as `secrets`.
 
 **Names and ports.** A service is reached by its name, its `container_name` and aliases, at any port, as
-with docker: the names stand for its machines (a headless Service). What `ports` publishes is a second
-service, `NAME-published`: with provider `local` it answers at `127.0.0.1` and the host port, where that is
-1024 or more; on a cloud it is a load balancer at that port, public only with the label
-`kompose.service.type: loadbalancer`. A service without others has only this one, under its own name. A
-machine gets requests once its published ports accept connections,
-or once its `healthcheck` succeeds.
+with docker: the names stand for its machines (a headless Service). One called `my_Web` is deployed as
+`my-web`, and found by both. What `ports` publishes is a second service, `NAME-published`: with provider
+`local` it answers at `127.0.0.1` and the host port, where that is 1024 or more; on a cloud it is a load
+balancer at that port, public only with the label `kompose.service.type: loadbalancer`. A service without
+others has only this one, under its own name. A machine gets requests once its published ports accept
+connections, or once its `healthcheck` succeeds.
 
 **Volumes.** A named volume is a disk that outlives machines, of 1Gi unless a label `kompose.volume.size`
 says more. It is in one machine at a time, so it can be used by one service with one replica. A new
