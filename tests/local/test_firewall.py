@@ -91,7 +91,9 @@ def test_what_this_machine_may_call() -> None:
     assert firewall.is_published(state, INGRESS, 80, "TCP")
     wanted = state.deployment("default/other")
     assert wanted
-    told = describe.deployment(wanted, state, (), unpublished=(), detail="", complete=True, stuck="")
+    told = describe.deployment(
+        wanted, state, (), unpublished=(), usual=False, detail="", complete=True, stuck=""
+    )
     assert told["endpoints"] == []
 
 

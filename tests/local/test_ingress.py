@@ -166,11 +166,13 @@ def test_deployments_tell_where_they_are_called() -> None:
     state = two(SHOP)
     port = dict(ingress.record_ports(state))[80]
 
-    def urls(name: str) -> list[str]:
+    def urls(name: str, *, usual: bool = False) -> list[str]:
         wanted = state.deployment(f"default/{name}")
         assert wanted
-        told = describe.deployment(wanted, state, (), unpublished=[port], detail="", complete=True, stuck="")
-        assert told["unpublished"] == [port]
+        told = describe.deployment(
+            *(wanted, state, ()), unpublished=[port], usual=usual, detail="", complete=True, stuck=""
+        )
+        assert told["unpublished"] == ([] if usual else [port])
         return [one["url"] for one in told["endpoints"]]
 
     assert urls("api")[1:] == [
@@ -180,6 +182,15 @@ def test_deployments_tell_where_they_are_called() -> None:
         f"http://any.example.com.localhost:{port}/any",
     ]
     assert urls("web")[-1] == f"http://plain.localhost:{port}"
+    assert urls("web", usual=True)[-1] == "http://plain.localhost"
+
+
+def test_the_usual_ports_are_those_of_ingresses_unless_a_service_was_promised_one() -> None:
+    state = two(SHOP)
+    assert ingress.usual_ports(state) == (80,)
+    assert ingress.usual_ports(two()) == ()
+    front = Service("old", (("app", "old"),), (ServicePort(8080, 80, node_port=80),))
+    assert ingress.usual_ports(admit(state, order_of(release("old", services=(front,))))) == ()
 
 
 def test_the_names_of_an_ingress_are_known_in_the_network() -> None:

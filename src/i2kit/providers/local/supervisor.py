@@ -273,6 +273,7 @@ class Supervisor:
             self._desired,
             self._vms.values(),
             unpublished=self._exposure.unpublished,
+            usual=self._exposure.usual,
             detail=self._dead_details.get(wanted.key, ""),
             complete=self._changes.is_complete(wanted),
             stuck=self._changes.stuck.get(wanted.key, ""),

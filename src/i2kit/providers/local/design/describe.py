@@ -16,20 +16,22 @@ def deployment(
     vms: Collection[Vm],
     *,
     unpublished: Collection[int],
+    usual: bool,
     detail: str,
     complete: bool,
     stuck: str,
 ) -> dict[str, Any]:
-    """One deployment. `detail`: why its last VM died; `complete`: whether all is as wanted; `stuck`: why what
-    served before does not become so, where that is given up.
+    """One deployment. `usual`: whether Ingresses answer on ports 80 and 443 of this machine; `detail`: why
+    its last VM died; `complete`: whether all is as wanted; `stuck`: why what served before does not become
+    so, where that is given up.
     """
     services = {backend.service for backend in wanted.backends}
     records = [record for record in state.services if record.key in services]
     routed = [
         {"url": url, "public": one.public, "service": target.service, "port": target.number}
-        for url, one, target in ingress.endpoints(state, wanted, ingress.record_ports(state))
+        for url, one, target in ingress.endpoints(state, wanted, ingress.record_ports(state, usual=usual))
     ]
-    gates = [record for record in state.services if record.key == INGRESS and routed]
+    gates = [record for record in state.services if record.key == INGRESS and routed and not usual]
     job = wanted.policy.job
     mine = sorted((one for one in vms if one.key == wanted.key), key=lambda one: one.slot)
     return {

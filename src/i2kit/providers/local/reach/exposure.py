@@ -69,6 +69,11 @@ class KeeperLink:
             raise OperationError(f"cannot listen on 127.0.0.1:{port}: {answer}")
         return None
 
+    def listen_if_possible(self, port: int) -> socket.socket | None:
+        """The same for a TCP port that nobody counts on: None whatever is in the way."""
+        _, fd = self._ask(f"listen {port}")
+        return None if fd is None else socket.socket(fileno=fd)
+
     def _ask(self, request: str) -> tuple[str, int | None]:
         self._link.send(request.encode())
         answer, fds, _, _ = socket.recv_fds(self._link, 4096, 1)
@@ -104,6 +109,8 @@ class Exposure:
         self._stopped: set[int] = set()
         self.unpublished: set[int] = set()
         """Promised ports of the host that another program has at the moment."""
+        self.usual = False
+        """Whether Ingresses answer on the host's ports 80 and 443, too."""
 
     def open_host_port(self, port: int, protocol: Protocol) -> bool:
         """Open a published port on the host's loopback address; False if another program has it."""
@@ -133,12 +140,27 @@ class Exposure:
                     if key not in self._listeners:
                         kind = network.listen if port.protocol == "TCP" else network.bind
                         self._listeners[key] = kind(record.vip, port.number)
+        usual = self._open_usual(wanted)
+        self.usual = bool(usual)
+        needed |= usual
         self.balance(wanted, vms)
         self.relay(wanted, vms)
         # Only now: the HAProxy before may still have accepted on these.
         for key in set(self._listeners) - needed:
             self._listeners.pop(key).close()
         self.name(wanted, vms)
+
+    def _open_usual(self, wanted: Desired) -> set[Heard]:
+        """Listen where Ingresses are looked for first, if that can be had."""
+        keys: set[Heard] = set()
+        for number in ingress.usual_ports(wanted):
+            key: Heard = ("host", number, "TCP")
+            listener = self._listeners.get(key) or self._keeper.listen_if_possible(number)
+            if listener is None:
+                return set()
+            self._listeners[key] = listener
+            keys.add(key)
+        return keys
 
     def enforce(self, wanted: Desired) -> None:
         """Have the kernel let through what policies allow, from now on."""
@@ -214,6 +236,7 @@ class Exposure:
             if (one.number, one.protocol) == (number, "TCP")
         ]
         keys.append((record.vip, number, "TCP"))
+        keys += [("host", number, "TCP")] if record.key == INGRESS and self.usual else []
         return tuple(
             self._listeners[key].fileno() for key in keys if key in self._needed and key in self._listeners
         )
@@ -246,7 +269,7 @@ class Exposure:
             )
             for site in ingress.sites(wanted)
         )
-        ports = dict(ingress.record_ports(wanted))
+        ports = dict(ingress.record_ports(wanted, usual=self.usual))
         return haproxy.Gate(
             self._listeners_of(record, 80),
             self._listeners_of(record, 443) if listed else (),

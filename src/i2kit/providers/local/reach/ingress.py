@@ -5,7 +5,7 @@ answer for a deployment. The meaning is that of Kubernetes' Ingress (v1): the mo
 exact path before a prefix, and a longer prefix before a shorter one. All Ingresses share the hosts.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -123,9 +123,13 @@ def endpoints(
             if target.service not in mine or not target.number:
                 continue
             if host in tls and 443 in published:
-                yield f"https://{called(host)}:{published[443]}{_path(route)}", ingress, target
+                yield f"https://{called(host)}{_port(443, published)}{_path(route)}", ingress, target
             if 80 in published and not (host in tls and ingress.https_only):
-                yield f"http://{called(host)}:{published[80]}{_path(route)}", ingress, target
+                yield f"http://{called(host)}{_port(80, published)}{_path(route)}", ingress, target
+
+
+def _port(usual: int, published: Mapping[int, int]) -> str:
+    return "" if published[usual] == usual else f":{published[usual]}"
 
 
 def _path(route: Route) -> str:
@@ -157,7 +161,18 @@ def certificates(ingresses: Sequence[Ingress]) -> Pairs:
     return tuple((key, " ".join(found[key])) for key in sorted(found))
 
 
-def record_ports(state: Desired) -> tuple[tuple[int, int], ...]:
-    """The ports of all Ingresses, with the host's for each."""
+def record_ports(state: Desired, *, usual: bool = False) -> tuple[tuple[int, int], ...]:
+    """The ports of all Ingresses, with the host's for each: `usual` says that those are the same."""
     found = (one for one in state.services if one.key == INGRESS)
-    return tuple((port.number, port.host_port) for one in found for port in one.ports)
+    return tuple(
+        (port.number, port.number if usual else port.host_port) for one in found for port in one.ports
+    )
+
+
+def usual_ports(state: Desired) -> tuple[int, ...]:
+    """The ports of the host that all Ingresses answer on beside their own, where this machine lets us: all of
+    them or none. None where a service was promised one of them.
+    """
+    numbers = tuple(number for number, _ in record_ports(state))
+    promised = {port.host_port for one in state.services for port in one.ports if port.protocol == "TCP"}
+    return () if promised & {*numbers} else numbers
