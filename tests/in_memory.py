@@ -40,6 +40,7 @@ class InMemoryProvider:
     form = "kernel+root"
     ask = False
     volumes = False
+    hurry = False
 
     def __init__(self) -> None:
         self.deployments: dict[str, Deployment] = {}

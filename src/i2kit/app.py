@@ -138,13 +138,15 @@ def destroy(
     provider_name: str,
     watch: Watcher,
     volumes: bool = False,
+    hurry: bool = False,
     stdin: IO[bytes] | None = None,
     accept: Sequence[str] = (),
 ) -> tuple[Outcome, ...]:
     """Take down the named deployments and those that the files name. What does not run is no error.
 
     Services of the files go from in front of deployments that stay. The disks that outlive machines stay,
-    unless `volumes` says that these go as well, also those of deployments that do not run any more.
+    unless `volumes` says that these go as well, also those of deployments that do not run any more. In a
+    `hurry` machines are not given their time to end.
     """
     keys = [key_of(name) for name in names]
     services: Sequence[Service] = ()
@@ -153,7 +155,7 @@ def destroy(
         keys += [workload.key for workload in manifest.workloads]
         services = manifest.services
     provider = load(provider_name, settings)
-    provider.volumes = volumes
+    provider.volumes, provider.hurry = volumes, hurry
     wanted: list[tuple[str, Wanted | None]] = [(key, None) for key in dict.fromkeys(keys)]
     for found in provider.list() if services else ():
         there = {service.key for service in found.services}

@@ -264,6 +264,7 @@ def plan(
 @click.argument("names", nargs=-1, metavar="[[NAMESPACE/]NAME]...")
 @files_option(required=False)
 @click.option("--volumes", is_flag=True, help="Remove their volumes too, and all data in them.")
+@click.option("--now", is_flag=True, help="On this machine: end VMs without volumes without a grace period.")
 @accept_option
 @place_options
 @tone_options
@@ -273,13 +274,15 @@ def destroy(
     names: tuple[str, ...],
     files: tuple[str, ...],
     volumes: bool,
+    now: bool,
     accept: tuple[str, ...],
     provider: str | None,
     env: str | None,
 ) -> None:
     """Take deployments down: their machines, addresses and names.
 
-    What does not run is said and is no error, so that it can be repeated. Volumes stay, and a later deploy
+    What does not run is said and is no error, so that it can be repeated. Machines have their grace period to
+    end, as containers in Kubernetes do, and this waits for them. Volumes stay, and a later deploy
     finds them again, unless --volumes is given; that may also be given later.
 
     \b
@@ -300,6 +303,7 @@ def destroy(
             provider_name=given.provider,
             watch=watch,
             volumes=volumes,
+            hurry=now,
             stdin=sys.stdin.buffer,
             accept=accept,
         )

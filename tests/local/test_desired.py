@@ -197,6 +197,12 @@ def test_two_deployments_behind_one_service_share_its_address() -> None:
     assert [one.name for one in remove(wanted, "default/a").services] == ["shop"]
 
 
+def test_a_place_in_the_network_is_nobodys_while_a_vm_that_leaves_is_there() -> None:
+    state = admit(admit(Desired(), order_of(release("a"))), order_of(release("b")))
+    after = admit(remove(state, "default/a"), order_of(release("c")), leaving={1})
+    assert [(one.name, one.index) for one in after.deployments] == [("b", 2), ("c", 3)]
+
+
 def test_a_neighbours_service_has_its_address_before_anything_stands_behind_it() -> None:
     db = Service("db", (("app", "db"),), (ServicePort(5432, 5432),))
     alone = admit(Desired(), order_of(replace(release("web"), neighbours=(db,))))

@@ -62,7 +62,10 @@ def project(tmp_path: Path, machine_settings: Settings) -> Iterator[Path]:
     (tmp_path / "greeting").write_text("hello\n")
     (tmp_path / "password").write_text("hidden\n")
     yield tmp_path
-    app.destroy(["web", "db"], settings=machine_settings, provider_name="local", watch=ignore, volumes=True)
+    names = ["web", "db"]
+    app.destroy(
+        names, settings=machine_settings, provider_name="local", watch=ignore, volumes=True, hurry=True
+    )
 
 
 def deploy(project: Path, image: str, version: int, settings: Settings) -> tuple[app.Outcome, ...]:

@@ -265,7 +265,7 @@ def settings(machine_settings: Settings, layout: Path) -> Iterator[Settings]:
     given = replace(machine_settings, images=(layout,))
     yield given
     names = [one.key for one in app.status(None, settings=given, provider_name="local")]
-    app.destroy(names, settings=given, provider_name="local", watch=ignore, volumes=True)
+    app.destroy(names, settings=given, provider_name="local", watch=ignore, volumes=True, hurry=True)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

@@ -79,7 +79,11 @@ class Local:
 
     def destroy_all(self) -> None:
         for one in self.provider.list():
-            self.provider.apply(self.provider.plan(one.key, None, one), ignore)
+            self.destroy(one.key, hurry=True)
+
+    def destroy(self, key: str, *, hurry: bool) -> None:
+        self.provider.hurry = hurry
+        self.provider.apply(self.provider.plan(key, None, self.provider.observe(key)), ignore)
 
     def status(self) -> Mapping[str, Any]:
         return control.ask(self.layout.control, {"do": "status"})["deployments"][0]  # type: ignore[no-any-return]

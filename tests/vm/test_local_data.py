@@ -74,6 +74,7 @@ class Here:
         self.settings = settings
         self.image = image
         self.provider = LocalProvider(settings)
+        self.provider.hurry = True
         self.layout = Layout(settings.state_dir, settings.run_dir)
 
     def release(self, workload: Workload, *secrets: SecretValue) -> Release:

@@ -154,11 +154,13 @@ def ingress_of(deployment: Deployment) -> str:
 
 
 def test_an_ingress_over_an_update(local: Local) -> None:
-    """Requests by an Ingress, from this machine and from a VM, of which none fails while VMs are replaced."""
+    """Requests by an Ingress, from this machine and from a VM, of which none fails while VMs are replaced.
+    That VM is asked to end when it is destroyed.
+    """
     ingress = Ingress("shop", (("shop.example.com", (Route("/", False, "web", "http"),)),))
 
     def web(version: str) -> Release:
-        script = f"VERSION={version}; {SERVE_ITS_NAME}"
+        script = f"VERSION={version}; {SERVE_ITS_NAME.replace('httpd', 'httpd -vv')}"
         front = Service("web", (("app", "web"),), (ServicePort(8088, 80, "http"),))
         made = pod(local, "web", script, front, ports=(Port(80),), replicas=2)
         return replace(made, ingresses=(ingress,))
@@ -169,7 +171,8 @@ def test_an_ingress_over_an_update(local: Local) -> None:
     assert where.hostname == "shop.example.com.localhost"
     port = where.port or 80
     caller = (
-        "until wget -q -O /tmp/got http://shop.example.com/; do sleep 0.2; done; cat /tmp/got; sleep 1000"
+        "until wget -q -O /tmp/got http://shop.example.com/; do sleep 0.2; done; cat /tmp/got;"
+        " trap 'wget -q http://web:8088/goodbye; exit 0' TERM; sleep 1000 & wait"
     )
     local.deploy(pod(local, "caller", caller))
     assert local.logged("default/caller", "web-.* one$")
@@ -202,6 +205,9 @@ def test_an_ingress_over_an_update(local: Local) -> None:
             one.join()
     assert failed == [] and seen == {"one", "two"}
     assert ingress_of(again) == url
+
+    local.destroy("default/caller", hurry=False)
+    assert local.logged("default/web", "/goodbye")
 
 
 def test_policies_between_vms(local: Local) -> None:

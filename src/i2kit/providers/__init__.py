@@ -133,6 +133,8 @@ class Provider(Protocol):
     """Set where plans are only looked at: then they may take longer to be exact, or do with less."""
     volumes: bool
     """Set where a deployment that goes away takes its volumes with it, also those of one that is gone."""
+    hurry: bool
+    """Set where what goes away need not finish what it does, as far as that is the provider's to say."""
 
     def architecture(self, workload: Workload) -> Architecture:
         """Of the machines that this workload gets."""

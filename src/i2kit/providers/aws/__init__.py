@@ -38,6 +38,7 @@ class AwsProvider:
     they are made from what this machine saw last."""
     volumes = False
     """Whether a deployment that goes away takes its volumes with it."""
+    hurry = False
 
     pace: Any = None
     """How often AWS is asked, as stacks.Pace; None for the usual."""

@@ -58,6 +58,9 @@ from i2kit.providers.local.machines import secretsets, volumes
 from i2kit.providers.local.reach import certificates
 from i2kit.settings import Settings
 
+LEAVING_S = 3.0
+"""After this long it is told what `destroy` waits for."""
+
 GONE_S = 30.0
 """How long is waited, after a rollout failed, until its VMs are gone."""
 
@@ -85,6 +88,7 @@ class LocalProvider:
     form = "kernel+root"
     ask = False
     volumes = False
+    hurry = False
 
     def __init__(self, settings: Settings) -> None:
         self._client = Client(settings)
@@ -172,14 +176,24 @@ class LocalProvider:
         found = self._client.deployments(watch)
         if any(_key(data) == key for data in found):
             watch(Started(key, f"removing {key}"))
-            self._client.ask({"do": "remove", "key": key})
+            self._client.ask({"do": "remove", "key": key, "hurry": self.hurry})
+            self._wait_until_gone(key, watch)
             watch(Finished(key, "removed"))
-        while self._client.is_leaving(key):
-            time.sleep(0.1)
+        else:
+            self._wait_until_gone(key, watch)
         if disks:
             watch(Started(key, f"removing {len(disks)} volume(s) of {key}"))
             volumes.remove(self._client.layout, disks)
             watch(Finished(key, "volumes removed"))
+
+    def _wait_until_gone(self, key: str, watch: Watcher) -> None:
+        """Until the machines of a deployment that was removed have ended; they do so without us, too."""
+        told_s = time.monotonic() + LEAVING_S
+        while self._client.is_leaving(key):
+            if time.monotonic() > told_s:
+                told_s = float("inf")
+                watch(Note(f"{key} has its grace period to end (`destroy --now` gives none)"))
+            time.sleep(0.1)
 
     def _wait(self, order: desired.Order, revision: int, watch: Watcher) -> Deployment:
         """Until every replica is available and no other machine runs. Ended before that, nothing changes."""

@@ -16,7 +16,7 @@ from typing import Any
 from i2kit.errors import OperationError
 
 MAX_MESSAGE_BYTES = 16 << 20
-PROTOCOL = 6
+PROTOCOL = 7
 """Counts up when requests or answers change: a supervisor outlives the installation of a newer i2kit."""
 
 

@@ -241,8 +241,8 @@ class Supervisor:
             match json.loads(text):
                 case {"do": "apply", "order": dict() as order, "secrets": dict() as given}:
                     return {"revision": self._admit(desired.order_from_data(order), given)}
-                case {"do": "remove", "key": str() as key}:
-                    self._remove(key)
+                case {"do": "remove", "key": str() as key, "hurry": bool() as hurry}:
+                    self._remove(key, hurry=hurry)
                     return {}
                 case {"do": "end-if-idle"}:
                     self._may_end = not self._desired.deployments
@@ -289,7 +289,7 @@ class Supervisor:
         promised |= desired.node_ports(order)
         taken: set[int] = set()
         while True:
-            wanted = desired.admit(self._desired, order, taken=taken, now=_now())
+            wanted = desired.admit(self._desired, order, taken=taken, now=_now(), leaving=self._leaving())
             busy = {
                 port.host_port
                 for record in wanted.services
@@ -310,6 +310,11 @@ class Supervisor:
         admitted = next(one for one in wanted.deployments if one.key == order.key)
         self._changes.begin(admitted)
         return admitted.revision
+
+    def _leaving(self) -> frozenset[int]:
+        """The places in the network where VMs of removed deployments are yet."""
+        keys = {one.key for one in self._desired.deployments}
+        return frozenset(one.place for one in self._vms.values() if one.key not in keys)
 
     # ---- rollouts
 
@@ -385,12 +390,14 @@ class Supervisor:
             self._not_before.pop(slot_key)
             self._failures.pop(slot_key, None)
 
-    def _remove(self, key: str) -> None:
+    def _remove(self, key: str, *, hurry: bool) -> None:
+        """Ask what served to end, in its time. In a hurry only what has disks, which stay, may finish."""
         wanted = self._desired.deployment(key)
         self._save(desired.remove(self._desired, key))
         for one in [one for one in self._vms.values() if one.key == key]:
-            if one.claims:
-                self._drain(one)  # what it has on its disks stays: it may finish writing
+            if one.claims or (one.served and not hurry):
+                self._drain(one)
+                self._ask_to_end(one, one.grace_s)
             else:
                 one.kill()
         if wanted:
@@ -535,6 +542,7 @@ class Supervisor:
         return Vm(
             id=instance,
             key=wanted.key,
+            place=wanted.index,
             slot=slot,
             machine=wanted.machine.fingerprint,
             image=wanted.machine.image,
@@ -647,12 +655,15 @@ class Supervisor:
         for one in waiting:
             idle = busy is not None and server_name(one.key, one.slot) not in busy
             if one.gone_by_s is not None and (idle or now >= one.gone_by_s):
-                left_s = max(1, round(one.gone_by_s - now))
-                one.say(f"stop {left_s}")
-                one.told_to_stop, one.gone_by_s = True, now + left_s + LATE_S
+                self._ask_to_end(one, round(one.gone_by_s - now))
         for one in draining:
             if one.told_to_stop and one.gone_by_s is not None and now >= one.gone_by_s:
                 one.kill()
+
+    def _ask_to_end(self, one: Vm, left_s: int) -> None:
+        left_s = max(1, left_s)
+        one.say(f"stop {left_s}")
+        one.told_to_stop, one.gone_by_s = True, time.monotonic() + left_s + LATE_S
 
     def _kill_hung(self, now: float) -> None:
         silent = self._exposure.silent()

@@ -656,13 +656,21 @@ def make_order(
     )
 
 
-def admit(desired: Desired, order: Order, *, taken: Iterable[int] = (), now: str = "") -> Desired:
+def admit(
+    desired: Desired,
+    order: Order,
+    *,
+    taken: Iterable[int] = (),
+    now: str = "",
+    leaving: Collection[int] = (),
+) -> Desired:
     """The desired state with this order in it; what it had before (addresses, ports) it keeps.
 
     Another machine is another revision. `taken` are host ports that other programs use, `now` is
-    RFC 3339, UTC. Raises OperationError when the network is full, or a node port is another service's.
+    RFC 3339, UTC, `leaving` are the indexes that VMs of removed deployments have yet. Raises OperationError
+    when the network is full, or a node port is another service's.
     """
-    after = _admitted(desired, order, frozenset(taken), now)
+    after = _admitted(desired, order, frozenset(taken), now, leaving)
     for _, problem in _node_port_clashes(after, order):
         raise OperationError(problem, hint=ANOTHER_NODE_PORT)
     return after
@@ -694,10 +702,13 @@ def node_ports(order: Order) -> frozenset[int]:
     return frozenset(port.node_port for one in services for port in one.ports if port.node_port)
 
 
-def _admitted(desired: Desired, order: Order, taken: frozenset[int], now: str) -> Desired:
+def _admitted(
+    desired: Desired, order: Order, taken: frozenset[int], now: str, leaving: Collection[int] = ()
+) -> Desired:
     old = desired.deployment(order.key)
     others = tuple(one for one in desired.deployments if one.key != order.key)
-    index = old.index if old else _free_index((one.index for one in others), MAX_DEPLOYMENTS, "deployments")
+    used = (*(one.index for one in others), *leaving)
+    index = old.index if old else _free_index(used, MAX_DEPLOYMENTS, "deployments")
     changed = old is not None and old.machine.fingerprint != order.machine.fingerprint
     runs, scheduled_at = _runs(order, old, now, same=not changed)
     wanted = Wanted(

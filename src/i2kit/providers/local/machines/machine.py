@@ -71,6 +71,8 @@ class Vm:
     """How its pod ended: `0` for well, another word for not; empty as long as it has not."""
     finished_s: float = 0.0
     """When it said so."""
+    place: int = 0
+    """Wanted.index: its deployment's in the network."""
     claims: tuple[str, ...] = ()
     """The claims in its namespace whose disks it has."""
     grace_s: int = 30
