@@ -337,13 +337,33 @@ def test_a_role_of_aws_is_refused_and_other_clouds_are_warned_about() -> None:
 
 
 @pytest.mark.parametrize(
-    "subject", ["kind: ServiceAccount, name: op", "kind: User, name: 'system:serviceaccount:default:op'"]
+    "subject",
+    [
+        "kind: ServiceAccount, name: op",
+        "kind: User, name: 'system:serviceaccount:default:op'",
+        "kind: Group, name: 'system:serviceaccounts:default'",
+        "kind: Group, name: 'system:serviceaccounts'",
+    ],
 )
 @pytest.mark.parametrize("word", ["serviceAccount", "serviceAccountName"])
 def test_rights_by_both_names(subject: str, word: str) -> None:
     binding = f"{{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {{name: b}}, subjects: [{{{subject}}}]}}"
     found = problem(POD + f"      {word}: op\n", binding)
     assert f"spec.template.spec.{word}: RoleBinding `b` lets these pods" in found
+
+
+def test_rights_that_pods_cannot_use() -> None:
+    binding = "{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: b}, subjects: [{kind: %s}]}"
+    by_name, by_group = "ServiceAccount, name: op", "Group, name: 'system:serviceaccounts:%s'"
+    assert not problems(AS_OP + "      automountServiceAccountToken: false\n", binding % by_name)
+    assert problems(AS_OP, binding % by_name)
+    assert not problems(AS_OP, binding % by_group % "other")
+    tokenless = (
+        "{apiVersion: v1, kind: ServiceAccount, metadata: {name: %s}, automountServiceAccountToken: false}"
+    )
+    assert not problems(AS_OP, binding % by_name, tokenless % "op")
+    assert problems(AS_OP, binding % by_name, tokenless % "other")
+    assert problems(AS_OP + "      automountServiceAccountToken: true\n", binding % by_name, tokenless % "op")
 
 
 @pytest.mark.parametrize(

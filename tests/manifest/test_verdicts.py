@@ -58,6 +58,22 @@ kind: RoleBinding
 metadata: {name: rights}
 subjects: [{kind: ServiceAccount, name: default}]
 """
+TOKENLESS = """\
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: robot}
+automountServiceAccountToken: false
+"""
+CONFIG = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {a: text}
+"""
+AS_ROBOT = WEB.replace("    spec:\n", "    spec:\n      serviceAccountName: robot\n")
+MADE_OF = WEB.replace(
+    "[{name: web, image: nginx, ", "\n      - {envFrom: [{configMapRef: {name: settings}}], "
+).replace("http}]}]", "http}], name: web, image: nginx}")
 DAEMONS = WEB.replace("Deployment", "DaemonSet")
 NATIVE = "name: web\ncontainers: {web: {image: nginx}}\n"
 BROKEN = "name: web\ncontainers: {web: [}\n"
@@ -177,6 +193,59 @@ CASES: dict[str, tuple[dict[str, str], list[str]]] = {
             f"{file} Deployment web refused\n  {file}:9:7 spec.template.spec.serviceAccountName: RoleBinding"
             " `rights` lets these pods use the Kubernetes API, and a machine has none"
             for file in ("a.yml", "b.yml")
+        ],
+    ),
+    "rights of an account of their own count in the folders beside, those of the default one do not": (
+        {
+            "app/a.yml": AS_ROBOT,
+            "app/b.yml": WEB,
+            "rights/c.yml": BINDING.replace("name: default", "name: robot"),
+            "rights/d.yml": BINDING,
+        },
+        [
+            "app/a.yml Deployment web refused\n  app/a.yml:9:27 spec.template.spec.serviceAccountName:"
+            " RoleBinding `rights` lets these pods use the Kubernetes API, and a machine has none",
+            "app/b.yml Deployment web deploys",
+        ],
+    ),
+    "an account whose pods get no token has no rights": (
+        {
+            "a.yml": AS_ROBOT,
+            "b.yml": AS_ROBOT.replace(
+                "      service", "      automountServiceAccountToken: true\n      service"
+            ),
+            "c.yml": BINDING.replace("name: default", "name: robot"),
+            "d.yml": TOKENLESS,
+        },
+        [
+            "a.yml Deployment web deploys",
+            "b.yml Deployment web refused\n  b.yml:10:27 spec.template.spec.serviceAccountName: RoleBinding"
+            " `rights` lets these pods use the Kubernetes API, and a machine has none",
+        ],
+    ),
+    "what it is made of is in another folder": (
+        {
+            "app/web/a.yml": MADE_OF,
+            "app/config/b.yml": CONFIG,
+            "app/config/deep/c.yml": CONFIG,
+            "other/web/d.yml": CONFIG,
+        },
+        [
+            "app/web/a.yml Deployment web warns\n  app/web/a.yml:10:42 spec.template.spec.containers[0]"
+            ".envFrom[0].configMapRef.name: ConfigMap `settings` is in another folder, at"
+            " app/config/b.yml:1:1; to deploy, give that too, with another -f"
+        ],
+    ),
+    "a secret of another folder that is wrong is another's": (
+        {
+            "app/a.yml": MADE_OF.replace("configMapRef", "secretRef"),
+            "b/b.yml": CONFIG.replace("ConfigMap", "Secret").replace("text", "'?'"),
+        },
+        [
+            "app/a.yml Deployment web warns\n  app/a.yml:10:39 spec.template.spec.containers[0].envFrom[0]"
+            ".secretRef.name: Secret `settings` is in none of these files; to deploy, give it with --secret"
+            " settings=FILE",
+            "b/b.yml Secret settings refused\n  b/b.yml:4:11 data.a: is not base64",
         ],
     ),
     "a kind that is refused keeps what is about it": (

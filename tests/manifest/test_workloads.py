@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from i2kit.model import Amount, Claim, Container, Job, Strategy, Volume, Workload
+from i2kit.model import Amount, Claim, Container, Job, Scratch, Strategy, Volume, Workload
 from tests.manifest.reading import POD, manifest, problem, problems
 
 STATEFUL = """\
@@ -96,6 +96,13 @@ def test_the_old_name_of_the_kind_of_disk() -> None:
     note = "{name: data, annotations: {volume.beta.kubernetes.io/storage-class: fast}}"
     (volume,) = only(STATEFUL + f"  volumeClaimTemplates: [{DISK.replace('{name: data}', note)}]").volumes
     assert volume.source == Claim("data", 2**30, each=True, kind="fast")
+
+
+def test_a_template_of_claims_takes_the_place_of_a_volume_with_its_name() -> None:
+    volumes = "volumes: [{name: data, persistentVolumeClaim: {claimName: none}}, {name: tmp, emptyDir: {}}]"
+    text = STATEFUL.replace("image: postgres}]", f"image: postgres}}], {volumes}")
+    found = only(f"{text}  volumeClaimTemplates: [{DISK}]\n")
+    assert set(found.volumes) == {Volume("data", Claim("data", 2**30, each=True)), Volume("tmp", Scratch())}
 
 
 def test_what_a_stateful_set_says_in_vain_is_told() -> None:

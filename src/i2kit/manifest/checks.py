@@ -9,7 +9,7 @@ from i2kit.errors import Position
 from i2kit.manifest.kubernetes import disks, ingress, policies
 from i2kit.manifest.log import Finding, Log
 from i2kit.manifest.pods import scaling
-from i2kit.manifest.reading import FoundService, Reading
+from i2kit.manifest.reading import FoundService, Grant, Reading
 from i2kit.model import Pairs, Protocol, Service, Workload
 
 MAX_DOCUMENTS = 2000
@@ -57,11 +57,15 @@ def whole(reading: Reading, log: Log) -> tuple[tuple[Service, Finding], ...]:
 
 def _check_accounts(reading: Reading, log: Log) -> None:
     """What pods may do as their service account, which a machine's may not."""
-    grants = {grant.account: grant.binding for grant in reading.grants}
+    grants: dict[str, str] = {}
+    for grant in reading.grants:
+        grants.setdefault(grant.account, grant.binding)
     identities = {(one.account, one.note): one for one in reading.identities}
     for account in reading.accounts:
         place = account.position, account.path
-        if binding := grants.get(account.key):
+        of_account = filter(None, map(grants.get, Grant.accounts(account.key)))
+        token = account.key not in reading.tokenless if account.token is None else account.token
+        if token and (binding := next(of_account, None)):
             message = f"{binding} lets these pods use the Kubernetes API, and a machine has none"
             log.refuse(*place, message, "leave the binding out if they can do without")
         for note in dict.fromkeys(note for _, note in identities):

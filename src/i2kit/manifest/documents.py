@@ -229,7 +229,11 @@ def _aim(kind: str, node: MappingNode, document: Document) -> Aim | None:
         return Naming("service", names) if names else None
     reading = document.reading
     accounts = frozenset(
-        [*(one.account for one in reading.grants), *(one.account for one in reading.identities)]
+        [
+            *(one.account for one in reading.grants),
+            *(one.account for one in reading.identities),
+            *reading.tokenless,
+        ]
     )
     return Naming("account", accounts) if accounts else None
 

@@ -65,6 +65,8 @@ class File:
     together: bool
     override: str | None = None
     """What is read with it, of a compose file."""
+    below: str = ""
+    """The folder that was named, of a file in it or below."""
 
     @property
     def name(self) -> str:
@@ -104,7 +106,8 @@ def walk(paths: Sequence[str]) -> tuple[tuple[File, ...], tuple[Problem, ...]]:
                     continue
                 override = str(Path(folder, chosen[1])) if chosen[1:] and name == chosen[0] else None
                 together = folder == path and (name in chosen or not (chosen and _COMPOSE.fullmatch(name)))
-                add(os.path.realpath(file), File(file, _folder(file), together, override))
+                root = os.path.realpath(path)
+                add(os.path.realpath(file), File(file, _folder(file), together, override, root))
     return tuple(found.values()), tuple(problems)
 
 

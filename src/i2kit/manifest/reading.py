@@ -40,14 +40,24 @@ class Account:
     key: str
     position: Position
     path: str
+    token: bool | None = None
+    """Whether the pods are given what they log in to the Kubernetes API with; None where the account says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A binding that gives a service account rights in the Kubernetes API."""
+    """A binding that gives a service account rights in the Kubernetes API.
+
+    `account` is `NAMESPACE/*` for all of a namespace, and `*` for all that there are.
+    """
 
     account: str
     binding: str
+
+    @staticmethod
+    def accounts(key: str) -> tuple[str, ...]:
+        """What is written as the account of a grant that the service account of this key has."""
+        return key, f"{key.partition('/')[0]}/*", "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +296,8 @@ class Reading:
     services: list[FoundService] = field(default_factory=list)
     accounts: list[Account] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
+    tokenless: list[str] = field(default_factory=list)
+    """Service accounts whose pods get no login to the Kubernetes API where they do not say otherwise."""
     identities: list[Identity] = field(default_factory=list)
     scalers: list[FoundScaler] = field(default_factory=list)
     ingresses: list[Ingress] = field(default_factory=list)

@@ -3,14 +3,17 @@
 In: paths. Out: Judgements. A workload is judged with the documents that are about it: Services that select
 it, its autoscaler, Ingresses before its Services. Each of these is about workloads of its own file; where
 it has none there, about those in its folder; and where there are none either, about those of all files that
-a deploy with the same -f would read. Bindings of service accounts count for all of these. The same name in
-two files is no problem: they need not be deployed together. Values are kept, texts are not: files of any
-number take little memory, and time in proportion.
+a deploy with the same -f would read. Bindings of service accounts count for all of these, and those of
+accounts that have a name of their own for all below the folder that was named: rights are often written in
+one beside. What a workload is made of is looked for there too, and a warning says where it is. The same
+name in two files is no problem: they need not be deployed together. Values are kept, texts are not: files
+of any number take little memory, and time in proportion.
 """
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import starmap, takewhile
 from typing import Literal
 
 from i2kit.errors import InputError, Position, Problem
@@ -19,7 +22,7 @@ from i2kit.manifest.documents import Aim, Document, Naming, Selecting
 from i2kit.manifest.files import File
 from i2kit.manifest.kubernetes import disks, ingress, policies
 from i2kit.manifest.log import Accepted, Finding, Log
-from i2kit.manifest.reading import FoundClaim, Reading
+from i2kit.manifest.reading import FoundClaim, Grant, NamedClaim, Reading, Reference
 from i2kit.manifest.resolve import Beside, resolve
 from i2kit.model import Claim
 
@@ -162,6 +165,9 @@ class _About:
         self._lost: set[int] = set()
         self._offered: dict[Hashable, Document] = {}
         """By place, kind and key: the first."""
+        self._below = {one.file.name: (one.file.below, one.file.folder) for one in read}
+        self._elsewhere: dict[tuple[str, str, str], list[Document]] = defaultdict(list)
+        """By folder named, kind and key: what is offered in any file below it."""
         self._used: set[int] = set()
         everything = [document for one in read for document in one.documents]
         for document in everything:
@@ -179,7 +185,7 @@ class _About:
 
     def used_by(self, workload: Document) -> list[Document]:
         """The documents that a workload is made of: of each name the nearest."""
-        found: dict[int, Document] = {}
+        found = {id(one): one for _, one in self.borrowed(workload)}
         places = self._near[workload.file]
 
         def take(uses: Iterable[tuple[str, str]]) -> None:
@@ -195,6 +201,21 @@ class _About:
         )
         return list(found.values())
 
+    def borrowed(self, workload: Document) -> Iterator[tuple[Reference | NamedClaim, Document]]:
+        """What it is made of that is far from it, of each name the one with most folders in common."""
+        below, folder = self._below[workload.file]
+        told: set[tuple[str, str]] = set()
+        for kind, name, needed in _needed(workload) if below else ():
+            use = kind, f"{workload.namespace}/{name}"
+            if use in told or any((near, *use) in self._offered for near in self._near[workload.file]):
+                continue
+            told.add(use)
+            known = self._elsewhere.get((below, *use), [])[:MAX_ABOUT]
+            # A Secret that is wrong may be another example's; one that is missing is given to a deploy.
+            offered = [one for one in known if kind != "Secret" or not one.log.problems]
+            if offered:
+                yield needed, min(offered, key=lambda one: _distance(folder, self._below[one.file][1]))
+
     def is_used(self, document: Document) -> bool:
         return id(document) in self._used
 
@@ -202,10 +223,16 @@ class _About:
         return id(document) in self._lost
 
     def _enter(self, document: Document) -> None:
+        below = self._below[document.file][0]
+        if document.kind in documents.OFFERS and below:
+            self._elsewhere[below, document.kind, document.key].append(document)
+        if document.pods and below and not document.pods.account.endswith(("/", "/default")):
+            self._workloads[("below", below), "account", document.pods.account].append(document)
         for near in self._near[document.file]:
             if pods := document.pods:
                 self._workloads[near, "workload", document.key].append(document)
-                self._workloads[near, "account", pods.account].append(document)
+                for account in Grant.accounts(pods.account):
+                    self._workloads[near, "account", account].append(document)
                 self._workloads[near, document.namespace].append(document)
                 for label in pods.labels:
                     self._workloads[near, document.namespace, label].append(document)
@@ -236,11 +263,14 @@ class _About:
         for document in others:
             if document.aim is None:
                 continue
-            places = [near for near in self._near[document.file] if self._aimed(near, document.aim)]
-            if not places:
-                self._lost.add(id(document))
             # A right that is given is given to all that use the account; of names, the nearest is meant.
             given = isinstance(document.aim, Naming) and document.aim.what == "account"
+            near_by = self._near[document.file]
+            if given:
+                near_by = (*near_by, ("below", self._below[document.file][0]))
+            places = [near for near in near_by if self._aimed(near, document.aim)]
+            if not places:
+                self._lost.add(id(document))
             for near in places if given else places[:1]:
                 by_target[near, document.aim].append(document)
         for (near, aim), found in by_target.items():
@@ -291,6 +321,23 @@ def _disks_of_templates(document: Document) -> Iterator[tuple[str, str]]:
                     yield "class", volume.source.kind
 
 
+def _needed(workload: Document) -> Iterator[tuple[str, str, Reference | NamedClaim]]:
+    """The documents that have to be there, as kind and name."""
+    for needs in workload.reading.needs:
+        for one in needs.references:
+            if not one.optional:
+                yield one.kind, one.name, one
+        for claim in needs.claims:
+            if not claim.made:
+                yield "PersistentVolumeClaim", claim.claim, claim
+
+
+def _distance(folder: str, other: str) -> tuple[int, int]:
+    """How far another folder is: how few of the folders above are the same, then how deep it is."""
+    here, there = folder.split("/"), other.split("/")
+    return -sum(takewhile(bool, map(str.__eq__, here, there))), len(there)
+
+
 def _stem(claim: str) -> str:
     """What the names of the claims of all machines of a StatefulSet begin with."""
     return claim.rpartition("-")[0]
@@ -308,7 +355,8 @@ def _of_file(one: _Read, about: _About) -> Iterator[Judgement]:
     for document in one.documents:
         if document.pods:
             others_ = _of_others(document, about.about(document), about.used_by(document))
-            findings = [*document.log.findings, *others_, *ends]
+            far = starmap(_borrowed, about.borrowed(document))
+            findings = [*document.log.findings, *others_, *far, *ends]
             yield Judgement(document.file, document.kind, document.name, _ordered(document.file, findings))
         elif (document.aim is None and not about.is_used(document)) or about.leads_nowhere(document):
             log = Log()
@@ -344,6 +392,7 @@ def _of_others(workload: Document, others: Sequence[Document], used: Sequence[Do
             accounts=mine.accounts,
             grants=[each for one in found for each in one.reading.grants],
             identities=[each for one in found for each in one.reading.identities],
+            tokenless=[each for other in others for each in other.reading.tokenless],
             unsized=mine.unsized,
         )
         log = Log(MAX_PER_DOCUMENT, workload.log.accepted)
@@ -363,6 +412,14 @@ def _of_others(workload: Document, others: Sequence[Document], used: Sequence[Do
     disks.join(made_of, log)
     resolve(made_of, Beside(demanded=False, customized=files.is_customized), log)
     yield from log.findings
+
+
+def _borrowed(needed: Reference | NamedClaim, document: Document) -> Finding:
+    where = f"{document.kind} `{needed.claim if isinstance(needed, NamedClaim) else needed.name}`"
+    message = (
+        f"{where} is in another folder, at {document.position}; to deploy, give that too, with another -f"
+    )
+    return Finding(message, needed.position, needed.path, refused=False)
 
 
 def _alone(document: Document, log: Log) -> None:

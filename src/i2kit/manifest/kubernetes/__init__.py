@@ -173,6 +173,9 @@ def _other(kind: str, node: MappingNode, reading: Reading, log: Log) -> None:
         reading.grants.extend(_grants(kind, node))
     elif kind == "ServiceAccount":
         reading.identities.extend(_identities(node))
+        token = node.get("automountServiceAccountToken")
+        if isinstance(token, ScalarNode) and token.value is False:
+            reading.tokenless.append(_account(node))
 
 
 def _namespace(node: MappingNode, reading: Reading) -> None:
@@ -206,6 +209,10 @@ def _grants(kind: str, node: MappingNode) -> Iterator[Grant]:
             yield Grant(f"{namespace}/{called}", f"{kind} `{shown(name)}`")
         elif of == "User" and called.startswith(_ACCOUNT):  # the same in other words
             yield Grant(called.removeprefix(_ACCOUNT).replace(":", "/", 1), f"{kind} `{shown(name)}`")
+        elif of == "Group" and called == _ACCOUNTS:
+            yield Grant("*", f"{kind} `{shown(name)}`")
+        elif of == "Group" and called.startswith(f"{_ACCOUNTS}:"):
+            yield Grant(f"{called.removeprefix(f'{_ACCOUNTS}:')}/*", f"{kind} `{shown(name)}`")
 
 
 def _identities(node: MappingNode) -> Iterator[Identity]:
@@ -213,13 +220,22 @@ def _identities(node: MappingNode) -> Iterator[Identity]:
     notes = metadata.get("annotations") if isinstance(metadata, MappingNode) else None
     if not (isinstance(metadata, MappingNode) and isinstance(notes, MappingNode)):
         return
-    name = _text(metadata, "name") or ""
+    name, account = _text(metadata, "name") or "", _account(node)
     for note, (what, needed) in _IDENTITIES.items():
         if value := _text(notes, note):
-            account = f"{_text(metadata, 'namespace') or 'default'}/{name}"
             message = f"ServiceAccount `{shown(name)}` gives these pods {what} `{shown(value)}`"
             yield Identity(account, note, message, needed)
 
+
+def _account(node: MappingNode) -> str:
+    metadata = node.get("metadata")
+    if not isinstance(metadata, MappingNode):
+        return ""
+    return f"{_text(metadata, 'namespace') or 'default'}/{_text(metadata, 'name') or ''}"
+
+
+_ACCOUNTS = "system:serviceaccounts"
+"""The group of all service accounts; with :NAMESPACE, of those in one."""
 
 _ACCOUNT = "system:serviceaccount:"
 """Before NAMESPACE:NAME, how the API server calls a service account."""

@@ -63,7 +63,8 @@ def read(
     account = body.text("serviceAccountName") or body.text("serviceAccount") or "default"
     word = "serviceAccount" if body.text("serviceAccount") else "serviceAccountName"
     word = "serviceAccountName" if body.text("serviceAccountName") else word
-    reading.accounts.append(Account(f"{namespace}/{account}", body.place(word), body.at(word)))
+    token = body.flag("automountServiceAccountToken")
+    reading.accounts.append(Account(f"{namespace}/{account}", body.place(word), body.at(word), token))
     of_pod = Head(
         name=metadata.text("name") or "",
         namespace=namespace,

@@ -26,12 +26,10 @@ def volumes(
         if name and name in first:
             message = f"`{name}` is given twice; the first is at {first[name]}"
             log.problem(record.place("name"), record.at("name"), message, "give each volume its own name")
-        elif name and name in taken:
-            message = f"`{name}` is the name of a template of claims already"
-            log.problem(record.place("name"), record.at("name"), message, "remove one of them")
         elif name:
             first[name] = record.place("name")
-            if one := _volume(name, record, owner, known, log):
+            # A template of claims takes the place of a volume with its name (stateful_set_utils.go).
+            if name not in taken and (one := _volume(name, record, owner, known, log)):
                 found.append(one)
     return tuple(found)
 
