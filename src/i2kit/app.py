@@ -332,10 +332,13 @@ def build_kernel(*, settings: Settings, watch: Watcher) -> "Kernel":
     from i2kit.image.store import Store
 
     store = Store(settings.store_dir, watch)
-    with building(settings, watch):
-        return kernel_build.build(
-            store=store, lock_file=settings.lock_file, locked=settings.locked, watch=watch
-        )
+    return kernel_build.build(
+        store=store,
+        lock_file=settings.lock_file,
+        locked=settings.locked,
+        hold=lambda: building(settings, watch),
+        watch=watch,
+    )
 
 
 def images(*, settings: Settings, watch: Watcher) -> Stock:

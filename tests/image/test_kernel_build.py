@@ -6,7 +6,8 @@ A source of three files stands for Linux: it has Kconfig's and make's way of bei
 import io
 import lzma
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,10 @@ config RETHUNK
 
 config SLS
 \tbool "Straight-line speculation"
+\tdefault n
+
+config FORCE
+\tbool "Rather lose AVX"
 \tdefault n
 
 config TSA
@@ -259,6 +264,31 @@ def test_an_option_that_linux_does_not_take_stops_it(repository: Repository, pro
     repository.update()
     with pytest.raises(OperationError, match=r"Linux 6\.1 does not take .*: CONFIG_SECCOMP_FILTER=y"):
         project.build()
+
+
+def test_nobody_waits_for_the_compiler(project: Project) -> None:
+    """Prune waits for whoever holds the store, and all others for prune: not for minutes."""
+    held = False
+    seen = []
+
+    @contextmanager
+    def hold() -> Iterator[None]:
+        nonlocal held
+        held = True
+        yield
+        held = False
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Progress):
+            seen.append(held)
+            # What prune may remove then.
+            for blob in (project.store.root / "blobs").rglob("*"):
+                if blob.is_file():
+                    blob.unlink()
+
+    kernel = kernel_build.build(store=project.store, lock_file=project.lock_file, hold=hold, watch=watch)
+    assert seen == [False, False]
+    assert own_kernel.latest(project.store) == kernel
 
 
 def test_too_little_room_is_told_before_the_source_is_unpacked(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from i2kit.errors import OperationError
+from i2kit.events import Event, Note
 from i2kit.image.store import Store, WrongContent
 
 CONTENT = b"content" * 1000
@@ -137,19 +138,21 @@ def test_a_lock_excludes_other_processes_and_dies_with_its_holder(store: Store) 
     """
     process = in_another_process(script, str(store.root))
     entered = threading.Event()
+    said: list[Event] = []
 
     def enter() -> None:
-        with store.lock("build"):
+        with Store(store.root, said.append).lock("build", "another one"):
             entered.set()
 
     waiting = threading.Thread(target=enter)
     waiting.start()
-    with store.lock("another"):
+    with store.lock("another", "nobody"):
         assert not entered.wait(0.2)
     process.kill()
     process.communicate()
     waiting.join(30)
     assert entered.is_set()
+    assert said == [Note("waiting for another one to finish")]
     assert leftovers(store) == []
 
 

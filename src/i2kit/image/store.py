@@ -24,7 +24,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -251,12 +251,13 @@ class Store:
                 lock.unlink()
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
+    def lock(self, name: str, whom: str = "") -> Iterator[None]:
         """Do one thing once: waits while another thread or process holds the lock of this name.
 
-        Not reentrant. Released by the kernel when the holder dies.
+        Where that can take minutes, `whom` says who is waited for. Not reentrant. Released by the kernel
+        when the holder dies.
         """
-        with self._flocked(self.root / "locks" / quote(name, safe=":")[:200]):
+        with self._flocked(self.root / "locks" / quote(name, safe=":")[:200], whom):
             yield
 
     def sweep_locks(self) -> None:
@@ -266,9 +267,13 @@ class Store:
                 path.unlink()
 
     @contextmanager
-    def _flocked(self, path: Path) -> Iterator[None]:
+    def _flocked(self, path: Path, whom: str = "") -> Iterator[None]:
+        def waits() -> None:
+            if whom:
+                self._watch(Note(f"waiting for {whom} to finish"))
+
         with explained(path):
-            descriptor = _open_locked(path)
+            descriptor = _open_locked(path, waits)
         try:
             yield
         finally:
@@ -556,11 +561,15 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _open_locked(path: Path) -> int:
+def _open_locked(path: Path, waits: Callable[[], None]) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waits()
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             with suppress(FileNotFoundError):
                 if path.stat().st_ino == os.fstat(descriptor).st_ino:
                     return descriptor

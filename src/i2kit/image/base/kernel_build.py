@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -50,6 +51,7 @@ TOOLS: Mapping[str, str] = {
 NEEDED_BYTES = 2_500_000_000
 """The source takes 1.4 GB, packed 0.4 GB while it is unpacked, what is compiled 0.3 GB."""
 
+STEP = "kernel-build"
 STEPS = 1900
 """How many files the build compiles or joins, about: what the progress is measured by."""
 
@@ -69,30 +71,51 @@ VERSIONS: Mapping[str, tuple[Version, Version]] = {
 """The options that not every version of Linux has: the first that does, and the first that does not."""
 
 
-def build(*, store: Store, lock_file: Path, locked: bool = False, watch: Watcher = ignore) -> Kernel:
+def build(
+    *,
+    store: Store,
+    lock_file: Path,
+    locked: bool = False,
+    hold: Callable[[], AbstractContextManager[None]] = nullcontext,
+    watch: Watcher = ignore,
+) -> Kernel:
     """Make the kernel of our own if the store does not have it, and record it in the lock file.
 
     The source is the one that the lock file names, else the distribution's newest. With `locked` the
-    result has to be the lock file's kernel. Raises OperationError when tools, space or the source are
-    missing, or when it does not compile; InputError for a broken lock file.
+    result has to be the lock file's kernel. `hold` keeps others from removing what is in the store; it is
+    left while the compiler runs, for minutes, so that nobody waits for that. Raises OperationError when
+    tools, space or the source are missing, or when it does not compile; InputError for a broken lock file.
     """
     _require_tools()
     recorded = lock.read(lock_file)
     if recorded is not None and recorded.distribution != distribution():
         recorded = None
     fragment, toolchain = CONFIG_FILE.read_text(encoding="utf-8"), _toolchain()
-    with store.lock("kernel"):
-        index = Index(store)
-        source = recorded.kernel.source if recorded and recorded.kernel else _newest(index)
-        key = build_key(source, fragment, toolchain)
-        kernel = own_kernel.recall(store, key)
-        if kernel is None:
-            source = _fetched(index, source, recorded, locked, watch)
+    with store.lock("kernel", "another i2kit kernel build"):
+        with hold():
+            index = Index(store)
+            source = recorded.kernel.source if recorded and recorded.kernel else _newest(index)
             key = build_key(source, fragment, toolchain)
-            image = _compiled(store, source, fragment, watch)
-            digest = image.rpartition(":")[2]
-            kernel = Kernel(source, hashlib.sha256(fragment.encode()).hexdigest(), digest)
-        own_kernel.remember(store, key, kernel)
+            kernel = own_kernel.recall(store, key)
+            if kernel is not None:
+                own_kernel.remember(store, key, kernel)
+        if kernel is None:
+            with store.scratch() as scratch:
+                with hold():
+                    source = _fetched(index, source, recorded, locked, watch)
+                    _require_room(store)
+                    watch(Started(STEP, f"kernel of {source.name} {source.version}"))
+                    tree = _unpack(store, source, scratch)
+                    # The package may be gone when the compiler is done.
+                    records = components.records(store, [source])
+                _configure(tree, fragment)
+                image = _compiled(store, tree, watch)
+            with hold():
+                reference = components.add_image(store, "kernel", component(image, records))
+                digest = reference.rpartition(":")[2]
+                kernel = Kernel(source, hashlib.sha256(fragment.encode()).hexdigest(), digest)
+                own_kernel.remember(store, build_key(source, fragment, toolchain), kernel)
+            watch(Finished(STEP, f"{len(image) / 1e6:.1f} MB"))
     if recorded is not None and recorded.kernel != kernel:
         if not locked:
             lock.write(lock_file, replace(recorded, kernel=kernel))
@@ -204,8 +227,7 @@ def _fetched(index: Index, source: Package, recorded: Lock | None, locked: bool,
     return source
 
 
-def _compiled(store: Store, source: Package, fragment: str, watch: Watcher) -> str:
-    """Unpack, configure and compile. Returns the pinned reference of the component image."""
+def _require_room(store: Store) -> None:
     free = shutil.disk_usage(store.root).free
     if free < NEEDED_BYTES:
         raise OperationError(
@@ -213,32 +235,27 @@ def _compiled(store: Store, source: Package, fragment: str, watch: Watcher) -> s
             f"{free / 1e9:.1f} GB",
             hint=FULL_HINT,
         )
-    step = "kernel-build"
-    watch(Started(step, f"kernel of {source.name} {source.version}"))
+
+
+def _compiled(store: Store, tree: Path, watch: Watcher) -> bytes:
+    """The bzImage of the configured source."""
     log = store.root / "kernels" / "build.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with store.scratch() as scratch:
-        tree = _unpack(store, source, scratch)
-        _configure(tree, fragment)
-        try:
-            _compile(scratch, tree, log, lambda done: watch(Progress(step, done, max(STEPS, done), "items")))
-            image = (tree / "arch/x86/boot/bzImage").read_bytes()
-        except process.ProgramError as error:
-            raise OperationError(
-                f"the kernel does not compile: {error.message}", hint=f"all that was said is in {log}"
-            ) from error
-        except OSError as error:
-            hint = FULL_HINT if error.errno in FULL else None
-            raise OperationError(f"the kernel does not compile: {error.strerror}", hint=hint) from error
-        reference = components.add_image(
-            store, "kernel", component(image, components.records(store, [source]))
-        )
+    try:
+        _compile(tree, log, lambda done: watch(Progress(STEP, done, max(STEPS, done), "items")))
+        image = (tree / "arch/x86/boot/bzImage").read_bytes()
+    except process.ProgramError as error:
+        raise OperationError(
+            f"the kernel does not compile: {error.message}", hint=f"all that was said is in {log}"
+        ) from error
+    except OSError as error:
+        hint = FULL_HINT if error.errno in FULL else None
+        raise OperationError(f"the kernel does not compile: {error.strerror}", hint=hint) from error
     log.unlink()
-    watch(Finished(step, f"{len(image) / 1e6:.1f} MB"))
-    return reference
+    return image
 
 
-def _compile(scratch: Path, tree: Path, log: Path, tell: Callable[[int], None]) -> None:
+def _compile(tree: Path, log: Path, tell: Callable[[int], None]) -> None:
     """Run make in the configured source; `tell` hears how many files were compiled so far."""
     done = 0
     with log.open("w", encoding="utf-8") as lines:
@@ -251,7 +268,7 @@ def _compile(scratch: Path, tree: Path, log: Path, tell: Callable[[int], None]) 
                 done += 1
                 tell(done)
 
-        process.follow(_make(scratch, f"-j{len(os.sched_getaffinity(0))}", "bzImage"), on_line, cwd=tree)
+        process.follow(_make(tree.parent, f"-j{len(os.sched_getaffinity(0))}", "bzImage"), on_line, cwd=tree)
 
 
 def component(bzimage: bytes, records: components.Files) -> components.Files:
