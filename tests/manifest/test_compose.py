@@ -444,6 +444,37 @@ def test_build() -> None:
     assert by_name["api"].build == Build(".", "Dockerfile.dev", "prod", (("A", "1"), ("B", "2")))
 
 
+def test_all_that_can_be_said_of_a_build() -> None:
+    found = compose(
+        """\
+        services:
+          web:
+            build:
+              dockerfile_inline: FROM scratch
+              secrets: [file, {source: var, target: token}]
+              additional_contexts: [lib=./lib, base=docker-image://alpine:3]
+              network: host
+              extra_hosts: ["a=192.0.2.1", "b:::1"]
+              shm_size: 64m
+              no_cache: true
+              pull: true
+        secrets: {file: {file: secret.txt}, var: {environment: VAR}}
+        """,
+        {"secret.txt": "x", "lib/a": ""},
+        VAR="v",
+    )
+    assert found.workloads[0].containers[0].build == Build(
+        ".",
+        inline="FROM scratch",
+        secrets=(("file", "src=/home/me/shop/secret.txt"), ("token", "env=VAR")),
+        contexts=(("lib", "/home/me/shop/lib"), ("base", "docker-image://alpine:3")),
+        options=(
+            "--no-cache", "--pull", "--network=host", "--shm-size=67108864", "--add-host=a:192.0.2.1",
+            "--add-host=b:::1",
+        ),
+    )  # fmt: skip
+
+
 def test_names() -> None:
     found = compose("""\
         services:
@@ -705,6 +736,9 @@ def test_include_in_its_long_form() -> None:
         ("secrets: [x]", ["secrets[0]: `x` is not in the top-level `secrets`\n  hint: write it at the top level, under secrets"]),
         ("build: ./none", ["build.context: `./none` does not exist\n  hint: name it relative to the compose file"]),
         ("build: {context: ., dockerfile: D}", ["build.dockerfile: there is no D in `.`\n  hint: name it relative to the context"]),
+        ("build: {context: ., dockerfile: s, dockerfile_inline: FROM a}", ["build.dockerfile: is beside dockerfile_inline\n  hint: leave one of them out"]),
+        ("build: {context: ., dockerfile: s, secrets: [x]}", ["build.secrets[0]: there is no file and no variable of your environment for the secret `x`\n  hint: write it at the top level: secrets: {NAME: {file: PATH}}"]),
+        ("build: {context: ., dockerfile: s, additional_contexts: {x: 'service:b'}}", ["build.additional_contexts.x: `service:b` is no folder beside the file, and no image\n  hint: such as ./lib or docker-image://alpine"]),
         ("build: 'https://github.com/a/b.git'", ["build.context: `https://github.com/a/b.git` is not a folder beside the file\n  hint: get the sources first, and name their folder"]),
         ("extends: web", ["extends: extends itself"]),
         ("extends: {service: b, file: other.yml}", ["extends: the file `other.yml` does not exist"]),

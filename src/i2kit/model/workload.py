@@ -188,6 +188,14 @@ class Build:
     dockerfile: str = ""
     target: str = ""
     args: Pairs = ()
+    inline: str = ""
+    """What a Dockerfile would hold, where there is none."""
+    secrets: Pairs = ()
+    """Files that its steps may read, by the secret's id: `src=PATH` or `env=VARIABLE`."""
+    contexts: Pairs = ()
+    """Folders and images that its steps may copy from, by name."""
+    options: tuple[str, ...] = ()
+    """More words for the builder: those that buildah and docker have in common."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,10 +43,12 @@ def build(name: str, wanted: Build, folder: Path, *, platform: str, watch: Watch
             watch(Note(f"{name}: {line.strip()}"))
 
     digest = folder / "id"
+    dockerfile = _dockerfile(wanted, context, folder)
     archive = folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'image'}.tar"
     given = environment(wanted)
     try:
-        follow(build_words(builder, wanted, context, digest, platform, given), tell, cwd=context, env=given)
+        words = build_words(builder, wanted, context, dockerfile, digest, platform, given)
+        follow(words, tell, cwd=context, env=given)
         image = digest.read_text().strip()
         follow(save_words(builder, image, archive), tell, cwd=folder)
     except ProgramError as error:
@@ -57,23 +59,51 @@ def build(name: str, wanted: Build, folder: Path, *, platform: str, watch: Watch
 
 def environment(wanted: Build) -> Mapping[str, str]:
     """The build arguments that can be in the builder's environment, where no other program sees them."""
-    return {name: value for name, value in wanted.args if name not in os.environ and not _OWN.match(name)}
+    known = os.environ
+    return {
+        name: value
+        for name, value in wanted.args
+        if (known[name] == value if name in known else not _OWN.match(name))
+    }
+
+
+def _dockerfile(wanted: Build, context: Path, folder: Path) -> Path | None:
+    """What is built, where it is not the Dockerfile in the context."""
+    if wanted.inline:
+        written = folder / "Dockerfile"
+        written.write_text(wanted.inline)
+        return written
+    if wanted.dockerfile:
+        return context / wanted.dockerfile
+    # Only buildah finds this one by itself.
+    other = context / "Containerfile"
+    return other if other.exists() and not (context / "Dockerfile").exists() else None
 
 
 def build_words(
-    builder: str, wanted: Build, context: Path, digest: Path, platform: str, given: Mapping[str, str]
+    builder: str,
+    wanted: Build,
+    context: Path,
+    dockerfile: Path | None,
+    digest: Path,
+    platform: str,
+    given: Mapping[str, str],
 ) -> list[str | Path]:
     """The command that builds, and writes the image's id to a file."""
     words: list[str | Path] = [builder, "build", "--iidfile", digest, "--platform", platform]
     if builder == "buildah":
         words.append("--layers")  # its cache, which docker always has
-    if wanted.dockerfile:
-        words += ["--file", context / wanted.dockerfile]
+    if dockerfile:
+        words += ["--file", dockerfile]
     if wanted.target:
         words += ["--target", wanted.target]
     for name, value in wanted.args:
         words += ["--build-arg", name if name in given else f"{name}={value}"]
-    return [*words, context]
+    for name, source in wanted.secrets:
+        words += ["--secret", f"id={name},{source}"]
+    for name, source in wanted.contexts:
+        words += ["--build-context", f"{name}={source}"]
+    return [*words, *wanted.options, context]
 
 
 def save_words(builder: str, image: str, archive: Path) -> list[str | Path]:

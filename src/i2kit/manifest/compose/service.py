@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from i2kit.errors import Position
-from i2kit.manifest.around import Around, TooMuch, contents
+from i2kit.manifest.around import Around, Kind, TooMuch, contents
 from i2kit.manifest.compose.disks import Disks, files_of, unique_paths, why
 from i2kit.manifest.compose.interpolation import BadText, plain_variables, variables
 from i2kit.manifest.compose.networks import DEFAULT, Networks
@@ -189,12 +189,15 @@ class Reader:
             why = "is not a folder" if kind != "none" else "does not exist"
             self.log.problem(*place, f"`{shown(context)}` {why}", "name it relative to the compose file")
             return None
-        dockerfile = build.text("dockerfile") or ""
+        dockerfile, inline = build.text("dockerfile") or "", build.text("dockerfile_inline") or ""
+        if dockerfile and inline:
+            place = build.place("dockerfile"), build.at("dockerfile")
+            self.log.problem(*place, "is beside dockerfile_inline", "leave one of them out")
         there = [
             str(PurePosixPath(folder, one))
             for one in ([dockerfile] if dockerfile else ["Dockerfile", "Containerfile"])
         ]
-        if all(self.around.kind(one) == "none" for one in there):
+        if not inline and all(self.around.kind(one) == "none" for one in there):
             place = build.place("dockerfile"), build.at("dockerfile")
             message = f"there is no {shown(dockerfile or 'Dockerfile')} in `{shown(context)}`"
             self.log.problem(*place, message, "name it relative to the context")
@@ -203,7 +206,68 @@ class Reader:
             value = self.project.lookup(one.name) if one.value is None else one.value
             if value is not None:
                 args.append((one.name, value))
-        return Build(folder, dockerfile, build.text("target") or "", tuple(args))
+        return Build(
+            folder,
+            dockerfile,
+            build.text("target") or "",
+            tuple(args),
+            inline,
+            self._build_secrets(build),
+            self._build_contexts(build),
+            self._build_options(build),
+        )
+
+    def _kind(self, path: str) -> Kind:
+        return self.around.kind(str(PurePosixPath(self.project.folder, path)))
+
+    def _absolute(self, path: str) -> str:
+        return str(PurePosixPath(self.around.folder, self.project.folder, path))
+
+    def _build_secrets(self, build: Record) -> Pairs:
+        found = []
+        known: dict[str, Record] = dict(self.project.top.named("secrets"))
+        for each in build.items("secrets"):
+            name = each.text("source") or ""
+            top = known.get(name)
+            file = top.text("file") if top else None
+            variable = top.text("environment") if top else None
+            if file is not None:
+                source = f"src={self._absolute(file)}" if self._kind(file) == "file" else ""
+            else:
+                source = f"env={variable}" if variable in self.around.environ else ""
+            if source and "," not in source:
+                found.append((each.text("target") or name, source))
+                continue
+            message = f"there is no file and no variable of your environment for the secret `{shown(name)}`"
+            hint = "write it at the top level: secrets: {NAME: {file: PATH}}"
+            self.log.problem(each.place("source"), each.path, message, hint)
+        return tuple(found)
+
+    def _build_contexts(self, build: Record) -> Pairs:
+        found = []
+        for one in build.items("additional_contexts"):
+            value = one.value or ""
+            if value.startswith("docker-image://"):
+                found.append((one.name, value))
+            elif value and self._kind(value) == "folder":
+                found.append((one.name, self._absolute(value)))
+            else:
+                message = f"`{shown(value)}` is no folder beside the file, and no image"
+                self.log.problem(one.position, one.path, message, "such as ./lib or docker-image://alpine")
+        return tuple(found)
+
+    def _build_options(self, build: Record) -> tuple[str, ...]:
+        found = [word for word in ("no_cache", "pull") if build.flag(word)]
+        options = [f"--{word.replace('_', '-')}" for word in found]
+        network = build.text("network")
+        options += [f"--network={network}"] if network in ("host", "none") else []
+        options += [f"--shm-size={size}"] if (size := build.whole("shm_size")) else []
+        for one in build.items("extra_hosts"):
+            address = (one.value or "").strip("[]")
+            if complaint := names.address(address) or names.dns_name(one.name):
+                self.log.problem(one.position, one.path, *complaint)
+            options.append(f"--add-host={one.name}:{address}")
+        return tuple(options)
 
     def _command(self) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
         """What replaces the image's entrypoint and its command; an empty command says nothing (as docker)."""

@@ -87,6 +87,18 @@ VOLUME = Object(
 TMPFS = Object(
     "ComposeTmpfs", (accepted("target", _FILE_PATH, "where the container sees it", required=True),)
 )
+FILE_OF = Object(
+    "ComposeFileOf",
+    (
+        accepted("source", Word(), "name at the top level", required=True),
+        accepted(
+            "target", Word(), "where the container sees it: a path, or for secrets a name in /run/secrets"
+        ),
+        accepted("mode", Word(), "permissions (default: 0444)"),
+        silent("uid", "files are readable by all", Anything()),
+        silent("gid", "files are readable by all", Anything()),
+    ),
+)
 BUILD = Object(
     "ComposeBuild",
     (
@@ -100,16 +112,26 @@ BUILD = Object(
         silent("cache_to", "the builder's own cache decides"),
         silent("labels", "nothing reads them"),
         silent("tags", "the image goes into the machine image only"),
-        silent("pull", "the builder decides"),
-        silent("no_cache", "the builder decides"),
+        accepted("pull", Switch(), "whether to look for newer base images"),
+        accepted("no_cache", Switch(), "whether to build all steps anew"),
         silent("platforms", "it is built for the machines"),
-        refused("dockerfile_inline", LATER, "write a Dockerfile"),
-        refused("secrets", LATER, "fetch what needs them before the build"),
+        accepted("dockerfile_inline", Word(), "what a Dockerfile would hold"),
+        accepted(
+            "secrets",
+            ListOf(Either(Word(means="name"), FILE_OF, "source")),
+            "what steps with `--mount=type=secret` may read, never in an image",
+        ),
         refused("ssh", LATER, "fetch what needs it before the build"),
-        refused("network", LATER, "leave it out"),
-        refused("extra_hosts", LATER, "leave it out"),
-        refused("additional_contexts", LATER, "keep all files below the context"),
-        refused("shm_size", LATER, "leave it out"),
+        accepted("network", Choice(("host", "none", "default")), "the network of its steps"),
+        accepted(
+            "extra_hosts", Entries(separators="=:", example="NAME=ADDRESS"), "more lines of its /etc/hosts"
+        ),
+        accepted(
+            "additional_contexts",
+            Entries(),
+            "folders, relative to the file, and `docker-image://` references, to copy from",
+        ),
+        accepted("shm_size", Size(), "size of its /dev/shm"),
         refused("ulimits", LATER, "leave it out"),
         refused("privileged", LATER, "leave it out"),
         refused("entitlements", LATER, "leave it out"),
@@ -222,18 +244,6 @@ DEPLOY = Object(
         silent("labels", "nothing reads them"),
         silent("endpoint_mode", "names lead to the machines", Word()),
         warned("placement", "has no effect: there are no nodes to choose from"),
-    ),
-)
-FILE_OF = Object(
-    "ComposeFileOf",
-    (
-        accepted("source", Word(), "name at the top level", required=True),
-        accepted(
-            "target", Word(), "where the container sees it: a path, or for secrets a name in /run/secrets"
-        ),
-        accepted("mode", Word(), "permissions (default: 0444)"),
-        silent("uid", "files are readable by all", Anything()),
-        silent("gid", "files are readable by all", Anything()),
     ),
 )
 NETWORK_OF = Object(
