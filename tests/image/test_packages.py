@@ -1,5 +1,6 @@
 """Packages by the real apt, from a repository in a folder."""
 
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -166,3 +167,24 @@ def test_package_lists_are_not_fetched_onto_a_full_disk(
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 20))
     with pytest.raises(OperationError, match="no room for the distribution's packages"):
         index.refresh()
+
+
+def test_a_disk_that_is_too_small_to_open_a_package_on(
+    repository: Repository, index: Index, store: Store
+) -> None:
+    repository.add("app", "1", {"x": bytes(2 << 20)})
+    repository.publish()
+    repository.update()
+    (app,) = index.closure("app", lambda _: False)
+    index.fetch([app])
+    # Files may not grow further: what dpkg-deb says of that is not why.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(OperationError, match="File too large") as caught, opened(store, app):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "I2KIT_STORE_DIR" in str(caught.value.hint)
+    with opened(store, app) as archive:
+        assert archive.getnames()

@@ -8,6 +8,7 @@ goes for packages of another architecture, too, which dpkg here need not know of
 Sources: deb822(5), deb-version(7), sources.list(5), os-release(5).
 """
 
+import os
 import re
 import shutil
 import tarfile
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from i2kit.errors import OperationError
-from i2kit.image.store import CHUNK_BYTES, FULL_HINT, Store, sha256_of
+from i2kit.image.store import CHUNK_BYTES, FULL_HINT, Store, explained, sha256_of
 from i2kit.model import Architecture
 from i2kit.process import ProgramError, run
 
@@ -239,8 +240,15 @@ def opened(store: Store, package: Package) -> Iterator[tarfile.TarFile]:
     path = _path(store, package)
     with store.scratch() as folder:
         data = folder / "data.tar"
-        with data.open("wb") as file:
-            run(["dpkg-deb", "--fsys-tarfile", path], stdout=file)
+        with explained(data), data.open("wb") as file:
+            try:
+                run(["dpkg-deb", "--fsys-tarfile", path], stdout=file)
+            except ProgramError:
+                # It does not say why it could not write; on a full disk this does.
+                file.seek(0, os.SEEK_END)
+                file.write(bytes(CHUNK_BYTES))
+                file.flush()
+                raise
         with tarfile.open(data, "r:") as archive:
             yield archive
 
