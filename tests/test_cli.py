@@ -310,6 +310,40 @@ def test_build_describes_the_files_that_it_copied(i2kit: I2kit, tmp_path: Path) 
     assert [Path(file["path"]).name for file in built["files"]] == ["kernel", "initrd", "root"]
 
 
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("-", "files are not written to stdout; a folder of this name is ./-"),
+        ("", "an empty word names no folder; the current one is ."),
+        ("web.yml", "is a file"),
+    ],
+)
+def test_build_writes_to_no_folder_that_was_not_meant(
+    i2kit: I2kit, tmp_path: Path, folder: str, message: str
+) -> None:
+    code, out, err = i2kit("build", "-f", "web.yml", "-o", folder)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert not (tmp_path / "-").exists()
+    assert i2kit("build", "-f", "web.yml", "-o", "./-")[0] == 0
+    assert (tmp_path / "-").is_dir()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_built(
+    i2kit: I2kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it was built")
+
+    monkeypatch.setattr("i2kit.image.output", never)
+    (tmp_path / "link").symlink_to("nowhere")
+    for folder, why in (("web.yml/x", "web.yml is no folder"), ("link/x", "link is no folder")):
+        code, _, err = i2kit("build", "-f", "web.yml", "-o", folder)
+        assert code == 1
+        assert err.startswith(f"error: cannot write to {folder}: ") and why in err
+        assert err.endswith("hint: give another folder with -o\n")
+
+
 def test_build_prints_paths(i2kit: I2kit) -> None:
     code, out, err = i2kit("build", "-f", "web.yml")
     assert code == 0

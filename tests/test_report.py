@@ -250,7 +250,7 @@ STOCK = Stock(
             own_bytes=50_000_000,
             shared_bytes=40_000_000,
             forms=(StoredForm("raw", 300_000_000, 20_000_000), StoredForm("vhd", 300_000_000, 21_000_000)),
-            used_by=(USE, USE),
+            used_by=(USE, USE, replace(USE, key="shop/api", why="can go back to", revision=3)),
         ),
         StoredImage(
             id="b" * 64,
@@ -286,6 +286,8 @@ def test_the_store_as_data() -> None:
         "namespace": "shop",
         "provider": "local",
         "place": "/state",
+        "why": "runs",
+        "revision": None,
     }
 
 
@@ -301,6 +303,10 @@ def test_what_went_in_words() -> None:
     assert report.pruned_json(gone, dry_run=False)["freed_bytes"] == 53_012_000
     assert report.pruned_json(replace(gone, unknown=("typo",)), dry_run=False)["unknown"] == ["typo"]
     assert report.pruned(Pruned((), (), ()), dry_run=False) == ""
+    assert report.kept(STOCK.images[:1]) == (
+        "image aaaaaaaaaaaa of shop/web, shop/web-blue stays: shop/web runs it,"
+        " shop/api can go back to it (revision 3)"
+    )
 
 
 @pytest.mark.parametrize(

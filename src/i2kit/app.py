@@ -255,6 +255,7 @@ def build(
         return image.output(workload, format_, settings=settings, sbom=sbom, builder=builder, watch=watch)
 
     manifest = read(paths, watch=watch, stdin=stdin, secrets=secrets, accept=accept)
+    must_be_writable(output)
     built = []
     with building(settings, watch):
         for workload, (made, files) in of_each(manifest, step, settings=settings, watch=watch):
@@ -282,6 +283,7 @@ def build_linuxkit(
     from i2kit import image, manifest
 
     template = image.parse_linuxkit(manifest.texts(paths, given(paths, stdin)))
+    must_be_writable(output)
     form = format_ or ("kernel+initrd" if template.kernel else "tar")
     with building(settings, watch):
         made, files = image.output(template, form, settings=settings, sbom=sbom, builder=builder, watch=watch)
@@ -471,7 +473,9 @@ def kept(wanted: Sequence[Release], provider_name: str, settings: Settings) -> I
 
     place = providers.place(provider_name, settings)
     upkeep.register(settings, provider_name, place)
-    uses = [Use(one.image.id, provider_name, one.workload.key, str(place)) for one in wanted]
+    uses = [
+        Use(one.image.id, provider_name, one.workload.key, str(place), "is about to start") for one in wanted
+    ]
     with upkeep.leased(settings, uses):
         yield
 
@@ -744,6 +748,24 @@ def is_settled(found: Deployment) -> bool:
     )
 
 
+def must_be_writable(folder: Path | None) -> None:
+    """Raise OperationError for a folder that nothing can be copied to, before minutes of building."""
+    if folder is not None:
+        there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        if not there.is_dir():
+            raise unwritable(folder, OSError(errno.ENOTDIR, f"{there} is no folder"))
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise unwritable(folder, OSError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
+def unwritable(folder: Path, error: OSError) -> OperationError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return OperationError(
+        f"cannot write to {folder}: {error.strerror or error}",
+        hint="give another folder with -o, or make room there" if full else "give another folder with -o",
+    )
+
+
 def copied(output: Output, folder: Path) -> Output:
     """Copy an output's files into a folder: whole ones, and all of them or none; holes stay holes."""
     from i2kit.image import AT_TIMES
@@ -770,12 +792,7 @@ def copied(output: Output, folder: Path) -> Output:
                 for aside in asides:
                     aside.unlink(missing_ok=True)
     except OSError as error:
-        raise OperationError(
-            f"cannot write to {folder}: {error.strerror or error}",
-            hint="give another folder with -o, or make room there"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            else "give another folder with -o",
-        ) from error
+        raise unwritable(folder, error) from error
     files = (replace(file, path=folder / file.name) for file in output.files)
     return replace(output, files=tuple(files))
 

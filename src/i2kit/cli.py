@@ -73,6 +73,24 @@ def tone_options(command: Command) -> Command:
     return command
 
 
+class Folder(click.Path):
+    """Where files go: no folder by the name of an empty variable, and none called `-` in place of stdout."""
+
+    name = "directory"
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        if value == "-":
+            self.fail("files are not written to stdout; a folder of this name is ./-", param, ctx)
+        if value == "":
+            self.fail("an empty word names no folder; the current one is .", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def files_option(required: bool) -> Callable[[Command], Command]:
     return click.option(
         "-f",
@@ -501,7 +519,7 @@ def scale(tone: Tone, name: str, replicas: int, provider: str | None, env: str |
 @click.option(
     "-o",
     "directory",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Folder(),
     help="Copy the files here; those of several workloads into DIRECTORY/NAMESPACE/NAME.",
 )
 @click.option(
@@ -765,6 +783,8 @@ def prune(
         return
     with told(tone) as watch:
         pruned = app.prune(words, settings=given, watch=watch, dry_run=dry_run)
+    if pruned.kept:
+        say(tone, report.kept(pruned.kept))
     for word in pruned.unknown:
         say(tone, f"no machine image is named {word}, or has an id that begins so in 12 digits or more")
     if output == "json":

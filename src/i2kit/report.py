@@ -27,6 +27,7 @@ from i2kit.model import (
     Revision,
     Stock,
     StoredImage,
+    Use,
 )
 from i2kit.providers import Plan
 
@@ -389,7 +390,7 @@ def stock(stock: Stock, now: datetime) -> str:
             megabytes(image.shared_bytes),
             " ".join(form.format for form in image.forms),
             age(image.created_at, now) if image.created_at else "unreadable",
-            " ".join(dict.fromkeys(use.key for use in image.used_by)),
+            " ".join(dict.fromkeys(user(use) for use in image.used_by)),
         )
         for image in stock.images
     ]
@@ -427,10 +428,34 @@ def image_json(image: StoredImage) -> dict[str, Any]:
                 "namespace": use.key.rpartition("/")[0],
                 "provider": use.provider,
                 "place": use.place,
+                "why": use.why,
+                "revision": use.revision or None,
             }
             for use in image.used_by
         ],
     }
+
+
+def user(use: Use) -> str:
+    return f"{use.key} (revision {use.revision})" if use.revision else use.key
+
+
+def kept(images: Sequence[StoredImage]) -> str:
+    """Why machine images stay, a line for each."""
+    return "\n".join(
+        f"image {short(image.id)}{of(image.names)} stays: "
+        + ", ".join(
+            dict.fromkeys(
+                f"{use.key} {use.why} it{f' (revision {use.revision})' * bool(use.revision)}"
+                for use in image.used_by
+            )
+        )
+        for image in images
+    )
+
+
+def of(names: Sequence[str]) -> str:
+    return f" of {', '.join(names)}" if names else ""
 
 
 def pruned(pruned: Pruned, *, dry_run: bool) -> str:
@@ -438,8 +463,7 @@ def pruned(pruned: Pruned, *, dry_run: bool) -> str:
     verb = "would remove" if dry_run else "removed"
     text = ""
     for image, room in zip(pruned.images, pruned.room, strict=True):
-        names = f" of {', '.join(image.names)}" if image.names else ""
-        text += f"{verb} image {short(image.id)}{names}: {megabytes(room)}\n"
+        text += f"{verb} image {short(image.id)}{of(image.names)}: {megabytes(room)}\n"
     for share in pruned.others:
         files = f"{share.count} file{'s' if share.count != 1 else ''}"
         text += f"{verb} {files} of {share.kind}: {megabytes(share.disk_bytes)}\n"
@@ -462,6 +486,7 @@ def pruned_json(pruned: Pruned, *, dry_run: bool) -> dict[str, Any]:
         ],
         "freed_bytes": pruned.freed_bytes,
         "unknown": list(pruned.unknown),
+        "kept": [image_json(image) for image in pruned.kept],
     }
 
 
@@ -631,8 +656,7 @@ def placed_json(image: PlacedImage) -> dict[str, Any]:
 
 def pruned_placed(images: Sequence[PlacedImage], *, dry_run: bool) -> str:
     verb = "would remove" if dry_run else "removed"
-    made_for = ((one, f" of {', '.join(one.keys)}" if one.keys else "") for one in images)
-    return "".join(f"{verb} {one.id}{names}: {megabytes(one.size_bytes)}\n" for one, names in made_for)
+    return "".join(f"{verb} {one.id}{of(one.keys)}: {megabytes(one.size_bytes)}\n" for one in images)
 
 
 def pruned_placed_json(

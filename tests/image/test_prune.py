@@ -121,8 +121,12 @@ def test_deployments_keep_their_image_and_those_that_they_can_go_back_to(
     pods = [changed(pod, args=(str(number),)) for number in range(3)]
     images = [build(one, here) for one in pods]
     state(here.state_dir, *zip(pods, images, strict=True))
-    prune(here)
+    pruned = prune(here)
     assert ids(here) == {images[1].id, images[2].id}
+    before, now = sorted(pruned.kept, key=lambda image: image.id != images[1].id)
+    place = str(here.state_dir)
+    assert before.used_by == (Use(before.id, "local", "default/web", place, "can go back to", revision=2),)
+    assert now.used_by == (Use(now.id, "local", "default/web", place),)
     (newest,) = [one for one in app.images(settings=here, watch=ignore).images if one.id == images[2].id]
     assert newest.used_by == (Use(images[2].id, "local", "default/web", str(here.state_dir)),)
     # Building what is used needs nothing that went.

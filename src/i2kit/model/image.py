@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from i2kit.model.words import Architecture, Pairs
 from i2kit.model.workload import Port
@@ -152,6 +153,9 @@ class Use:
     key: str
     place: str
     """Which of several, for a provider that keeps its state in folders."""
+    why: Literal["runs", "can go back to", "is about to start"] = "runs"
+    revision: int = 0
+    """Which of the deployment's revisions has it, where it is no longer the one that runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +218,8 @@ class Pruned:
     room: tuple[int, ...]
     others: tuple[Share, ...]
     unknown: tuple[str, ...] = ()
+    kept: tuple[StoredImage, ...] = ()
+    """The machine images that stay because somebody uses them, where none was named."""
 
     @property
     def freed_bytes(self) -> int:

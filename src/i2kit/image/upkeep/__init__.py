@@ -81,6 +81,7 @@ def clean(
         room=tuple(size for _, size in going.images),
         others=going.others,
         unknown=going.unknown,
+        kept=tuple(_described(image, contents, users) for image, users in going.kept),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from i2kit.image.sources import oci
 from i2kit.image.store import Store, read_record
-from i2kit.model import Pairs, Share
+from i2kit.model import FORMATS, Pairs, Share
 
 PACKAGE_MAGIC = b"!<arch>\n"
 """How a .deb begins; see deb(5)."""
@@ -118,7 +118,9 @@ class Contents:
 def look(store: Store) -> Contents:
     """Everything that is in the store now. What others remove meanwhile is left out."""
     root = store.root
-    forms = tuple(_forms(root / "outputs"))
+    forms = tuple(
+        sorted(_forms(root / "outputs"), key=lambda form: (*FORMATS, form.format).index(form.format))
+    )
     files = tuple(_files(root))
     blobs = [_blob(file) for file in files if file.path.parent == root / "blobs" / "sha256"]
     return Contents(

@@ -44,6 +44,8 @@ class Going:
     paths: tuple[Path, ...]
     unknown: tuple[str, ...] = ()
     """Words that name no machine image."""
+    kept: tuple[tuple[Stored, tuple[Use, ...]], ...] = ()
+    """The machine images that stay, with what uses each, where none was named."""
 
 
 def prune(
@@ -80,9 +82,9 @@ def decide(
     litter: Iterable[Path] = (),
 ) -> Going:
     """What goes, with what killed processes have left. Pure."""
-    users: dict[str, list[str]] = {}
+    users: dict[str, list[Use]] = {}
     for use in uses:
-        users.setdefault(use.image, []).append(use.key)
+        users.setdefault(use.image, []).append(use)
     if words:
         named = {word: [image for image in contents.images if is_named(image, word)] for word in words}
         ids = {image.id for images in named.values() for image in images}
@@ -103,7 +105,8 @@ def decide(
         paths += (file.path for file in contents.files if file.path.parent == contents.root / "partial")
     freed, others = _room(contents, gone, paths)
     images = tuple((image, freed.get(image.id, 0)) for image in gone)
-    return Going(images, others, tuple(paths), unknown)
+    kept = () if words else tuple((image, tuple(users[image.id])) for image in left)
+    return Going(images, others, tuple(paths), unknown, kept)
 
 
 def is_named(image: Stored, word: str) -> bool:
@@ -112,10 +115,13 @@ def is_named(image: Stored, word: str) -> bool:
     return (prefix and image.id.startswith(word)) or word in image.names or f"default/{word}" in image.names
 
 
-def _refuse_used(images: Iterable[Stored], users: Mapping[str, Sequence[str]]) -> None:
+def _refuse_used(images: Iterable[Stored], users: Mapping[str, Sequence[Use]]) -> None:
     used = [image for image in images if image.id in users]
     if used:
-        lines = [f"{title(image)} is used by {', '.join(dict.fromkeys(users[image.id]))}" for image in used]
+        lines = [
+            f"{title(image)} is used by {', '.join(dict.fromkeys(use.key for use in users[image.id]))}"
+            for image in used
+        ]
         raise OperationError(
             "\n".join([*lines, "nothing was removed"]),
             hint="first take down what uses it, with i2kit destroy",

@@ -4,6 +4,7 @@ In: the folder. Out: a Use for each image. Asks no supervisor and starts none: w
 is what runs, what is started again after a crash or a reboot, and what a failed rollout goes back to.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from i2kit.errors import OperationError
@@ -23,16 +24,16 @@ def uses(state_dir: Path) -> tuple[Use, ...]:
         raise _unknown(path, error.strerror or str(error)) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unknown(path, "it is damaged, or of another version of i2kit") from error
-    return tuple(
-        Use(image, provider="local", key=one.key, place=str(state_dir))
-        for one in wanted.deployments
-        for image in dict.fromkeys(revision.machine.image for revision in _revisions(one))
-    )
+    return tuple(use for one in wanted.deployments for use in _of(one, str(state_dir)))
 
 
-def _revisions(wanted: desired.Wanted) -> tuple[desired.Wanted, ...]:
-    """All revisions of a deployment that may be started: this one and those that can be gone back to."""
-    return (wanted, *reversed(wanted.past))
+def _of(wanted: desired.Wanted, place: str) -> Iterator[Use]:
+    """The images of all revisions that may be started: this one and those that can be gone back to."""
+    yield Use(wanted.machine.image, "local", wanted.key, place)
+    newest = {one.machine.image: one.revision for one in wanted.past}
+    newest.pop(wanted.machine.image, None)
+    for image, revision in reversed(newest.items()):
+        yield Use(image, "local", wanted.key, place, "can go back to", revision)
 
 
 def _unknown(path: Path, why: str) -> OperationError:
