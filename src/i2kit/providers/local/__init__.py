@@ -20,6 +20,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,11 @@ from i2kit.model import (
 from i2kit.plain import value_of
 from i2kit.providers import Plan, Wanted
 from i2kit.providers.local.client import Client
-from i2kit.providers.local.design import claims, desired, jobs, orders, plan
+from i2kit.providers.local.design import claims, desired, jobs, orders, plan, room
 from i2kit.providers.local.design.claims import KeptVolume
 from i2kit.providers.local.kept import kept, missing
 from i2kit.providers.local.layout import Layout
-from i2kit.providers.local.machines import secretsets, volumes
+from i2kit.providers.local.machines import processes, secretsets, volumes
 from i2kit.providers.local.reach import certificates
 from i2kit.settings import Settings
 
@@ -92,6 +93,8 @@ class LocalProvider:
 
     def __init__(self, settings: Settings) -> None:
         self._client = Client(settings)
+        self._planned: dict[str, int] = {}
+        """The memory that deployments are to have which were planned, by key."""
 
     def observe(self, key: str) -> Deployment | None:
         """What runs under this key now."""
@@ -110,7 +113,13 @@ class LocalProvider:
         noted = self._client.noted()
         here, _ = self._here(key, wanted)
         before = kept(noted.deployment(key))
-        return plan.plan(key, wanted, found, noted, before, here, volumes=self.volumes)
+        made = plan.plan(key, wanted, found, noted, before, here, volumes=self.volumes)
+        if wanted is None or not made.actions:
+            return made
+        order = orders.order_for(noted, key, made.prepared or wanted, before, here)
+        crowded = room.crowded(order, room.promised(noted), self._planned, here.host) if here.host else ""
+        self._planned[key] = order.replicas * order.machine.memory_bytes
+        return replace(made, notes=(*made.notes, crowded)) if crowded else made
 
     def _here(self, key: str, wanted: Wanted | None) -> tuple[orders.Here, Mapping[str, str]]:
         """What is on this machine; also the sets of secrets that are wanted and new, by their names."""
@@ -123,7 +132,7 @@ class LocalProvider:
                     names[kind] = secretsets.new_name()
                     new[names[kind]] = text
         obstacle = self._client.network_obstacle() if orders.needs_network(wanted) else ""
-        return orders.Here(volumes.found(layout), **names, obstacle=obstacle), new
+        return orders.Here(volumes.found(layout), **names, obstacle=obstacle, host=processes.host()), new
 
     def apply(self, plan: Plan, watch: Watcher) -> Deployment | None:
         """Make the plan true and wait until it is."""
@@ -137,9 +146,16 @@ class LocalProvider:
             wanted = plan.prepared or plan.wanted
             here, new_secrets = self._here(plan.key, wanted)
             order = orders.order_for(noted, plan.key, wanted, kept(before), here)
-            _check_that_it_fits(order)
-            if short := _short_of_room(self._client.layout, order, here):
-                watch(Warned(short))
+            for path in missing(order.machine):
+                raise OperationError(
+                    f"the machine image's file {path} is gone", hint="deploy again to rebuild it"
+                )
+            for short in (
+                room.crowded(order, room.promised(noted), {}, here.host) if here.host else "",
+                _short_of_room(self._client.layout, order, here),
+            ):
+                if short:
+                    watch(Warned(short))
             if failed := _failed_before(order, before):
                 watch(Note(failed))
             self._client.start(order.machine, watch)
@@ -377,25 +393,6 @@ def _short_of_room(layout: Layout, order: desired.Order, here: orders.Here) -> s
         f"the new disks of {order.key} may grow to {new >> 20} MiB as they are written to,"
         f" and {layout.state_dir} has {free >> 20} MiB free"
     )
-
-
-def _check_that_it_fits(order: desired.Order) -> None:
-    """Refuse a VM that this machine can never hold."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    cpus = os.cpu_count() or 1
-    if order.machine.memory_bytes > memory:
-        raise OperationError(
-            f"{order.key} asks for {order.machine.memory_bytes >> 20} MiB of memory a VM,"
-            f" this machine has {memory >> 20} MiB",
-            hint="lower resources.requests.memory or limits.memory",
-        )
-    if order.machine.cpus > cpus:
-        raise OperationError(
-            f"{order.key} asks for {order.machine.cpus} CPUs a VM, this machine has {cpus}",
-            hint="lower resources.requests.cpu or limits.cpu",
-        )
-    for path in missing(order.machine):
-        raise OperationError(f"the machine image's file {path} is gone", hint="deploy again to rebuild it")
 
 
 def _deployment(data: Mapping[str, Any]) -> Deployment:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from i2kit.errors import InputError, OperationError, Position, Problem
 from i2kit.model import Claim, Ingress, Release, Revision, SecretValue, Service, Workload, spoken
 from i2kit.providers import Front, Rollback, Scale
-from i2kit.providers.local.design import claims, desired
+from i2kit.providers.local.design import claims, desired, room
 from i2kit.providers.local.design.claims import KeptVolume
 from i2kit.providers.local.design.desired import (
     MAX_REPLICAS,
@@ -38,13 +38,14 @@ class Here:
 
     `secrets` is the name of the set that has just the secrets of what is wanted, kept already or not, and
     `certificates` of that with what its Ingresses end TLS with. `obstacle` is why VMs cannot have a network
-    of their own, in words; it is looked for only where that matters.
+    of their own, in words; it is looked for only where that matters. `host` is what it has for VMs.
     """
 
     volumes: tuple[KeptVolume, ...] = ()
     secrets: str = ""
     certificates: str = ""
     obstacle: str = ""
+    host: room.Host | None = None
 
 
 NOTHING_HERE = Here()
@@ -64,7 +65,11 @@ def order_for(
         _check_number(key, most, wanted.workload.position)
         _check_disks(state, order, most, wanted.workload, here)
         _check_node_ports(state, order, wanted.services)
-        problems = [*_unusable(wanted.ingresses, wanted.secrets), *_beyond(wanted, here.obstacle)]
+        problems = [
+            Problem(problem, wanted.workload.position, hint)
+            for problem, hint in (room.beyond(order, here.host) if here.host else ())
+        ]
+        problems += [*_unusable(wanted.ingresses, wanted.secrets), *_beyond(wanted, here.obstacle)]
         problems += [
             Problem(f"NetworkPolicy `{policy.name}`: `{cidr}` is no network", policy.position)
             for policy in wanted.policies

@@ -1,4 +1,5 @@
-"""What the kernel tells of a process and those below it: whether it is stopped, how much CPU it used.
+"""What the kernel tells of a process and those below it: whether it is stopped, how much CPU it used. Also
+what this machine has for all of them.
 
 In: process ids. Out: plain values from /proc (proc(5)); a process that is gone is not stopped and used none.
 """
@@ -7,6 +8,8 @@ import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+
+from i2kit.providers.local.design.room import Host
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -19,6 +22,13 @@ def is_stopped(pid: int, *, below: bool = True) -> bool:
 def cpu_s(pid: int) -> float:
     """The CPU time that it and those below it have used so far."""
     return sum(int(words[11]) + int(words[12]) for words in _stats(pid)) / TICKS_PER_S
+
+
+def host() -> Host:
+    """What this machine has now."""
+    told = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    total, free = (int(told[name].split()[0]) << 10 for name in ("MemTotal", "MemAvailable"))
+    return Host(total, free, os.cpu_count() or 1)
 
 
 def _stats(pid: int) -> Iterator[list[str]]:
