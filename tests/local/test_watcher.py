@@ -79,6 +79,12 @@ def test_a_folder_that_was_removed_is_made_anew_and_a_keeper_that_fails_tried_ag
     assert layout.keeper_log.read_text().endswith("done\n")
 
 
+def test_a_keeper_that_was_stopped_goes_on(layout: Layout) -> None:
+    script = 'exec 9>"$1/keeper.lock"; flock 9; sh "$2" false "$3" "$1" & kill -STOP $$; kill $!; exit 3'
+    words = ["sh", "-c", script, "sh", layout.run_dir, WATCHER, layout.state_dir]
+    assert subprocess.run(words, timeout=60).returncode == 3
+
+
 def test_nothing_to_keep_leaves_nothing(layout: Layout) -> None:
     with keeper(layout):
         watcher = watch(layout)
