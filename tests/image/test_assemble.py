@@ -12,6 +12,7 @@ import pytest
 from i2kit.errors import InputError
 from i2kit.image.assemble import Assembly, SourceImage, assemble
 from i2kit.image.linuxkit import parse
+from i2kit.image.linuxkit.text import as_text
 from i2kit.image.tree import Content, Entry, Kind, Tree, archive, sort_key
 from i2kit.model import ImageConfig
 from tests import golden
@@ -109,6 +110,13 @@ def test_the_kernel_image(tmp_path: Path) -> None:
     assert not {"kernel", "kernel.tar", "kernel-dev.tar", "boot"} & found.keys()
 
 
+def test_files_may_replace_what_lies_in_boot(tmp_path: Path) -> None:
+    assembly, _ = assembled(f"{POD}files: [{{path: boot/cmdline, contents: other}}]\n", tmp_path)
+    found = {entry.path: entry for entry in archive.whole(assembly)}
+    assert data(found["boot/cmdline"]) == b"other"
+    assert data(found["boot/kernel"]) == b"vmlinux"
+
+
 def test_init_images_lie_over_each_other(tmp_path: Path) -> None:
     _, found = assembled(POD, tmp_path)
     assert data(found["init"]) == b"#!"
@@ -119,6 +127,16 @@ def test_init_images_lie_over_each_other(tmp_path: Path) -> None:
     assert found["etc/mtab"].target == "/proc/mounts"
     assert {found[path].kind for path in ("dev", "dev/pts", "dev/shm", "proc", "sys")} == {Kind.DIRECTORY}
     assert found["etc"].mode == 0o755
+
+
+def test_each_image_with_its_own_etc_mtab_or_linuxkits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Entry("etc/mtab", Kind.SYMLINK, 0o777, target="../proc/self/mounts")
+    monkeypatch.setitem(IMAGES, "own", SourceImage(tree(own), CONFIG))
+    for init, target in (("own, base", "/proc/mounts"), ("base, own", own.target)):
+        _, found = assembled(f"init: [{init}]\n", tmp_path)
+        assert found["etc/mtab"].target == target
 
 
 def test_containers_in_linuxkits_layout(tmp_path: Path) -> None:
@@ -132,8 +150,9 @@ def test_containers_in_linuxkits_layout(tmp_path: Path) -> None:
     assert data(found[f"{root}/bin/app"]) == b"app"
     assert data(found[f"{root}/etc/hosts"]).startswith(b"127.0.0.1")
     assert data(found[f"{root}/etc/resolv.conf"]) == b"\n# no resolv.conf configured\n"
-    gone = ("etc/hostname", "dev/pts/0", ".dockerenv", "Dockerfile")
+    gone = ("etc/hostname", ".dockerenv", "Dockerfile")
     assert not {f"{root}/{path}" for path in gone} & found.keys()
+    assert f"{root}/dev/pts/0" in found, "only the folder itself is the builder's"
 
 
 @pytest.mark.parametrize("target", ["usr/etc", "/usr/etc"])
@@ -292,8 +311,10 @@ files:
   - {path: new/deep/file, contents: "", mode: "0640", uid: 7, gid: 8}
   - {path: lib, symlink: usr/lib}
   - {path: private, directory: true}
+  - {path: suid/run, contents: "", mode: "4710"}
 """
     _, found = assembled(POD + files, tmp_path)
+    assert found["suid"].mode == 0o4710
     assert data(found["etc/motd"]) == b"file"
     assert found["etc/motd"].mode == 0o600
     assert found["etc"].mode == 0o755
@@ -439,6 +460,13 @@ files:
     assert second.message == f"cannot read {tmp_path / 'folder'}, the source of /b: Is a directory"
     assert endless.message == "cannot read /dev/zero, the source of /d: it is not a regular file"
     assert pipe.message.endswith("the source of /e: it is not a regular file")
+
+
+def test_metadata_tells_of_optional_files_that_are_not_there(tmp_path: Path) -> None:
+    text = "files: [{path: a, source: missing, optional: true}, {path: m, metadata: yaml}]\n"
+    _, found = assembled(text, tmp_path)
+    assert "a" not in found
+    assert data(found["m"]) == as_text(parse("pod.yml", text), "yaml").encode()
 
 
 def test_warnings_about_what_cannot_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,10 @@ def test_a_template_is_built_as_by_linuxkit(tmp_path: Path) -> None:
     found = built(tmp_path, f"kernel: {{image: example.com/kernel, cmdline: quiet}}\n{SERVICE}")
     assert sorted(file.name for file in found.output.files) == ["cmdline", "initrd.img", "kernel"]
     assert (tmp_path / "out/cmdline").read_bytes() == b"quiet", "nothing is added"
+    names = {
+        part.partition(b"\0")[0] for part in (tmp_path / "out/initrd.img").read_bytes().split(b"boot")[1:]
+    }
+    assert names == {b""}, "the folder is there, what starts the machine is not"
     assert json.loads(found.sbom())["spdxVersion"] == "SPDX-2.3"
 
 

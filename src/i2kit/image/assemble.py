@@ -105,12 +105,13 @@ FetchLayout = Callable[[str, tuple[str, ...]], Tree]
 def with_sources(template: Template) -> Template:
     """The template with the contents of its files' sources.
 
-    Raises InputError naming every one that cannot be read, unless it is optional and not there.
+    An optional one that is not there is marked as absent. Raises InputError naming every one that
+    cannot be read.
     """
     problems: list[Problem] = []
     files = []
     for file in template.files:
-        if not file.source or file.data is not None:
+        if not file.source or file.data is not None or file.absent:
             files.append(file)
             continue
         path = file.folder / file.source
@@ -126,7 +127,9 @@ def with_sources(template: Template) -> Template:
             files.append(replace(file, data=path.read_bytes()))
         except OSError as error:
             missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-            if not (missing and file.optional):
+            if missing and file.optional:
+                files.append(replace(file, absent=True))
+            else:
                 message = f"cannot read {path}, the source of /{file.place}: {error.strerror}"
                 hint = "sources are relative to the template's folder" if missing else None
                 problems.append(Problem(message, file.position, hint))
@@ -154,7 +157,8 @@ def assemble(
             prefix = "" if section == "services" else f"{index:03}-"
             builder.container(f"containers/{section}/{prefix}{entry.name}", entry)
     for file in template.files:
-        builder.file(file)
+        if not file.absent:
+            builder.file(file)
     return Assembly(
         builder.root.tree(),
         boot,
@@ -297,7 +301,7 @@ class _Builder:
         mode = int(file.mode, 8) if file.mode else mode
         uid, gid = number(file.uid, self.ids), number(file.gid, self.ids)
         # A new directory above it can be entered by whom the file is for.
-        above = mode & 0o777
+        above = mode
         for bits in (0o700, 0o070, 0o007):
             above |= 0o111 & bits if above & bits else 0
         folder = replace(_folder(""), mode=above, uid=uid, gid=gid)
@@ -322,8 +326,9 @@ class _Builder:
             added.append(_regular("etc/resolv.conf", NO_RESOLV_CONF))
         for entry in added:
             self.root.put(replace(entry, path=f"{place}/{entry.path}" if place else entry.path), top=place)
-        mtab = _link(f"{place}/etc/mtab" if place else "etc/mtab", "/proc/mounts", 0o755)
-        self.root.put(mtab, top=place, keep=True)
+        if not any(entry.path == "etc/mtab" for entry in image.tree):
+            mtab = _link(f"{place}/etc/mtab" if place else "etc/mtab", "/proc/mounts", 0o755)
+            self.root.put(mtab, top=place)
 
 
 def _beyond_own_guest(entry: ContainerEntry, settings: Settings) -> Problem | None:

@@ -29,6 +29,7 @@ from i2kit.image.sources.registry import ImageNotFound, Unauthorized
 from i2kit.image.store import FULL, FULL_HINT, Store, canonical_json
 from i2kit.image.template import Base, ContainerImage
 from i2kit.image.tree import Kind, Tree, initramfs, read_file, real_path
+from i2kit.image.tree.archive import in_memory
 from i2kit.image.tree.filesystem import write_erofs
 from i2kit.image.tree.flatten import HostileLayer, flatten
 from i2kit.image.tree.identity import identity_of
@@ -47,7 +48,7 @@ from i2kit.model import (
 )
 from i2kit.settings import Settings
 
-FORMAT = 8
+FORMAT = 9
 """Counts up when the same template leads to other bytes than before."""
 
 Builder = Literal["i2kit", "linuxkit"]
@@ -163,7 +164,10 @@ class _Stage:
         if problems:
             raise InputError(problems)
         pinned = {reference: sources.nameless(image.pinned) for reference, image in images.items()}
-        data = [hashlib.sha256(file.data).hexdigest() if file.data else "" for file in found.files]
+        data = [
+            hashlib.sha256(file.data).hexdigest() if file.data is not None else file.absent
+            for file in found.files
+        ]
         content = [FORMAT, self.settings.architecture, sbom, builder, as_text(found, "json", pinned), data]
         return _Recipe(
             name=found.name,
@@ -432,7 +436,7 @@ def write(assembly: Assembly, folder: Path, *, uuid: bytes, unpacked: Callable[[
     if assembly.ucode:
         (folder / "initrd").write_bytes(initramfs.padded(assembly.ucode.read()))
     rooted = initramfs.LIST in paths
-    early = select(assembly.tree) if rooted else assembly.tree
+    early = select(assembly.tree) if rooted else in_memory(assembly)
     write_cpio(early, folder / "initrd", behind=assembly.ucode is not None)
     if not rooted:
         return False

@@ -158,6 +158,8 @@ class FileEntry:
     """What `source` is relative to: the template's folder."""
     data: bytes | None = None
     """What was read from `source`."""
+    absent: bool = False
+    """Whether an optional `source` was not there when it was looked for."""
     metadata: str = ""
     optional: bool = False
     mode: str = ""

@@ -31,8 +31,14 @@ TYPES = {
 
 def whole(assembly: Assembly) -> Tree:
     """All files of a machine, as LinuxKit's tar has them: with the kernel and its arguments in boot/."""
-    entries = {entry.path: entry for entry in (*assembly.tree, *assembly.boot)}
+    entries = {entry.path: entry for entry in (*assembly.boot, *assembly.tree)}
     return tuple(sorted(entries.values(), key=lambda entry: sort_key(entry.path)))
+
+
+def in_memory(assembly: Assembly) -> Tree:
+    """All files of a machine, as LinuxKit's initramfs has them: of boot/ only the folder."""
+    beside = {entry.path for entry in assembly.boot if entry.kind is not Kind.DIRECTORY}
+    return tuple(entry for entry in whole(assembly) if entry.path not in beside)
 
 
 def write_tar(tree: Tree, out: Path) -> None:

@@ -26,12 +26,12 @@ class Union:
         return tuple(sorted(self.entries.values(), key=lambda entry: sort_key(entry.path)))
 
     def unpack(self, place: str, tree: Tree, dropped: Iterable[str] = ()) -> None:
-        """Put a tree below `place`, where its symlinks end as well, but not what is or lies at `dropped`."""
-        dropped = tuple(dropped)
+        """Put a tree below `place`, where its symlinks end as well, but not the entries `dropped`."""
+        dropped = frozenset(dropped)
         groups = self._groups
         links = []
         for entry in tree:
-            if _is_below(entry.path, dropped) or (entry.path == "" and not place):
+            if entry.path in dropped or (entry.path == "" and not place):
                 continue
             # The numbers of hardlinked files count anew in each image.
             group = entry.link_group + groups if entry.link_group else 0
@@ -108,7 +108,3 @@ class Union:
 
 def _join(folder: str, path: str) -> str:
     return f"{folder}/{path}" if folder and path else folder or path
-
-
-def _is_below(path: str, folders: tuple[str, ...]) -> bool:
-    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
