@@ -1,8 +1,11 @@
 """USER of an image, as Docker reads it."""
 
+import tracemalloc
+
 import pytest
 
 from i2kit.errors import OperationError
+from i2kit.image.sources.oci import BadImage
 from i2kit.image.tree import Content, Entry, Kind, Tree, find, read_file
 from i2kit.image.tree.identity import identity_of, lookup_user
 from i2kit.model import Identity, Security
@@ -118,3 +121,21 @@ def test_a_huge_passwd_is_not_read() -> None:
     huge = (*TREE[:2], Entry("etc/passwd", Kind.FILE, 0o644, content=Content(1 << 40)))
     with pytest.raises(OperationError, match="too much to read"):
         lookup_user(huge, "nginx")
+
+
+def test_lists_of_users_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = b"".join(b"g:x:%d:other,root\n" % number for number in range(1001))
+    with pytest.raises(OperationError, match="`root` of the image org/app is in more than 1,000 groups"):
+        lookup_user((*TREE[:2], file("etc/group", many), file("etc/passwd", PASSWD)), "", image="org/app")
+    monkeypatch.setattr("i2kit.image.tree.MAX_READ_BYTES", 100)
+    with pytest.raises(BadImage, match="org/app: /etc/passwd of the image has 101 bytes"):
+        lookup_user((*TREE[:2], file("etc/passwd", b"x" * 101)), "", image="org/app")
+
+
+def test_a_list_of_users_is_read_line_by_line() -> None:
+    tree = (*TREE[:2], file("etc/passwd", b"::::\n" * 200_000))
+    tracemalloc.start()
+    lookup_user(tree, "1000")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from i2kit.errors import OperationError
+from i2kit.errors import InputError, OperationError, Problem
 
 CHUNK_BYTES = 1 << 20
 
@@ -88,9 +88,9 @@ Tree = tuple[Entry, ...]
 """All entries sorted by path components, the root first, every parent directory present."""
 
 
-def sort_key(path: str) -> tuple[str, ...]:
-    """Order paths so that a directory comes right before what is in it."""
-    return tuple(path.split("/")) if path else ()
+def sort_key(path: str) -> str:
+    """Order paths so that a directory comes right before what is in it: no letter is less than NUL."""
+    return path.replace("/", "\0")
 
 
 MAX_READ_BYTES = 16 << 20
@@ -143,16 +143,15 @@ def find(tree: Tree, path: str) -> Entry | None:
 def read_file(tree: Tree, path: str) -> bytes | None:
     """The bytes of a regular file, symlinks followed inside the root; None where there is none.
 
-    Raises OperationError when it is larger than MAX_READ_BYTES or its source cannot be read.
+    Raises InputError when it is larger than MAX_READ_BYTES, OperationError when its source cannot be read.
     """
     entry = find(tree, path)
     if entry is None or entry.content is None:
         return None
     content = entry.content
     if content.size_bytes > MAX_READ_BYTES:
-        raise OperationError(
-            f"/{entry.path} of the image has {content.size_bytes} bytes, which is too much to read"
-        )
+        message = f"/{entry.path} of the image has {content.size_bytes:,} bytes, which is too much to read"
+        raise InputError([Problem(message, hint="the image is damaged or was made to do harm")])
     if content.source is None:
         return content.data
     try:

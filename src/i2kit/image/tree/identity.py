@@ -7,26 +7,31 @@ Source of the rules: Docker's and runc's user package (GetExecUser): names first
 numbers are themselves; without an explicit group the user's own and supplementary groups count.
 """
 
+import io
 import re
 from collections.abc import Iterator
 
+from i2kit.errors import InputError
 from i2kit.image.sources.oci import BadImage
 from i2kit.image.tree import Tree, read_file
 from i2kit.model import Identity, Security
 
 MAX_ID = 2**31 - 1
 """runc's limit for user and group ids."""
+MAX_COLUMNS = 10
+"""etc/passwd has seven."""
+MAX_GROUPS = 1_000
+"""Of one user. Linux takes 65,536, and each is in the machine's configuration."""
 
 
 def lookup_user(tree: Tree, user: str, *, image: str = "") -> Identity:
     """The identity of `user`: "", "1000", "1000:1000", "nginx" or "nginx:www-data".
 
-    `image` is how errors call the image. Raises BadImage for unknown names and ids out of range.
+    `image` is how errors call the image. Raises BadImage for unknown names, ids out of range, and files
+    that are no such lists.
     """
     name, _, group = user.partition(":")
-    passwd = list(_lines(tree, "etc/passwd", fields=4))
-    groups = list(_lines(tree, "etc/group", fields=3))
-
+    passwd = _lines(tree, "etc/passwd", image, fields=4)
     uid = _id(name or "0")
     gid = 0
     matched = ""
@@ -39,10 +44,14 @@ def lookup_user(tree: Tree, user: str, *, image: str = "") -> Identity:
     if uid is None:
         raise _unknown("user", name, user, image, tree)
 
+    groups = _lines(tree, "etc/group", image, fields=3)
     if not group:
-        additional = {
-            _id(line[2]) for line in groups if matched and len(line) > 3 and matched in line[3].split(",")
-        }
+        additional: set[int | None] = set()
+        for line in groups if matched else ():
+            if len(line) > 3 and f",{matched}," in f",{line[3]},":
+                additional.add(_id(line[2]))
+                if len(additional) > MAX_GROUPS:
+                    raise BadImage(f"the user `{matched}`{_of(image)} is in more than {MAX_GROUPS:,} groups")
         return Identity(
             _valid(uid, user, image), gid, tuple(sorted(id_ for id_ in additional if id_ is not None)), home
         )
@@ -89,10 +98,15 @@ def _valid(number: int, user: str, image: str) -> int:
     return number
 
 
-def _lines(tree: Tree, path: str, *, fields: int) -> Iterator[list[str]]:
-    text = (read_file(tree, path) or b"").decode("utf-8", "surrogateescape")
-    for line in text.split("\n"):
-        columns = line.strip().split(":")
+def _lines(tree: Tree, path: str, image: str, *, fields: int) -> Iterator[list[str]]:
+    try:
+        data = read_file(tree, path) or b""
+    except InputError as error:
+        problem = error.problems[0]
+        raise BadImage(f"{image or 'the image'}: {problem.message}", hint=problem.hint) from error
+    # Line by line: of a hostile file, all lines in columns take sixty times its size.
+    for line in io.BytesIO(data):
+        columns = line.decode("utf-8", "surrogateescape").strip().split(":", MAX_COLUMNS)
         if len(columns) >= fields and not columns[0].startswith("#"):
             yield columns
 
