@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import lzma
 import os
 import shutil
 import subprocess
@@ -216,6 +217,43 @@ def test_names_in_an_archive_do_not_lead_outside(store: Store, tmp_path: Path) -
         get(store, f"docker-archive:{archive}")
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"RepoTags": 5}, "RepoTags is not a list"),
+        ({"RepoTags": [None, 5]}, r"RepoTags\[1\] is not a string"),
+        ({"Config": {}}, "Config is not a string"),
+        ({"Layers": "layer"}, "Layers is not a list"),
+        ({"Layers": []}, "do not have the same layers"),
+    ],
+)
+def test_a_list_of_images_that_is_wrong(
+    store: Store, tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    config = b'{"rootfs": {"diff_ids": ["' + digest_of(TARS[0]).encode() + b'"]}}'
+    image = {"Config": "config", "Layers": ["layer"], "RepoTags": ["org/app:1"], **changes}
+    archive = write_tar(
+        tmp_path / "saved.tar",
+        entry("config", config),
+        entry("manifest.json", json.dumps([image]).encode()),
+        entry("layer", TARS[0]),
+    )
+    with pytest.raises(BadImage, match=said):
+        get(store, f"docker-archive:{archive}")
+    if "RepoTags" in changes:
+        with pytest.raises(BadImage, match=said):
+            resolve("app:1", store=store, images=[archive])
+
+
+def test_a_name_beside_the_wanted_one_may_be_none(store: Store, tmp_path: Path) -> None:
+    config = b'{"os": "linux", "architecture": "amd64", "rootfs": {}}'
+    images = [{"Config": "config", "RepoTags": [tag]} for tag in ("Not A Name", "org/app:1")]
+    archive = write_tar(
+        tmp_path / "saved.tar", entry("config", config), entry("manifest.json", json.dumps(images).encode())
+    )
+    assert get(store, f"docker-archive:{archive}:org/app:1") == ((), [])
+
+
 # Layers that are wrong
 
 
@@ -238,6 +276,53 @@ def test_a_bomb_is_refused(store: Store, tmp_path: Path, monkeypatch: pytest.Mon
     assert store.blob(digest_of(zeros)) is None
     assert list((store.root / "partial").iterdir()) == []
     assert list((store.root / "scratch").iterdir()) == []
+
+
+def test_many_small_bombs(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2kit.image.sources.layers.UNSUSPICIOUS_BYTES", 1 << 20)
+    for number, squeeze in enumerate([gzip.compress, zstd]):
+        tars = [bytes([number, layer]) * 200_000 for layer in range(4)]
+        image = make_image(tars, compress=squeeze)
+        reference = layout_of(tmp_path / str(number), image)
+        for _ in range(2):  # what fitted before is in the store
+            with pytest.raises(
+                BadImage, match=r"layout.*: its layers of \d+ bytes .* 1048576 bytes together"
+            ):
+                get(store, reference)
+        assert sum(store.blob(digest_of(tar)) is not None for tar in tars) <= 2
+
+
+def zstd(data: bytes) -> bytes:
+    return subprocess.run(["zstd", "-qc"], input=data, capture_output=True, check=True).stdout
+
+
+def skippable(size: int) -> bytes:
+    """A frame of zstd that holds nothing of the contents (RFC 8878, 3.1.2)."""
+    return b"\x53\x2a\x4d\x18" + size.to_bytes(4, "little") + bytes(size)
+
+
+@pytest.mark.parametrize(
+    "squeeze",
+    [
+        lambda tar: b"".join(gzip.compress(tar[start : start + 3]) for start in range(0, len(tar), 3)),
+        lambda tar: gzip.compress(b"") * 3000 + gzip.compress(tar) + bytes(40_000),
+        lambda tar: zstd(tar[:2000]) + skippable(9) + zstd(tar[2000:]) + skippable(5),
+        lambda tar: skippable(100_000) + zstd(tar),
+    ],
+    ids=["many members", "empty members and padding", "frames", "a frame to skip first"],
+)
+def test_layers_in_several_parts(store: Store, tmp_path: Path, squeeze: Callable[[bytes], bytes]) -> None:
+    assert get(store, layout_of(tmp_path, make_image(TARS[:1], compress=squeeze)))[1] == TARS[:1]
+
+
+def test_what_zstd_unpacks_beside_zstd_has_no_more_memory(store: Store, tmp_path: Path) -> None:
+    # An lzma header that wants a gigabyte for its window, in which it could have put a bomb.
+    def squeeze(tar: bytes) -> bytes:
+        packed = lzma.compress(tar, lzma.FORMAT_ALONE)
+        return zstd(b"") + packed[:1] + (1 << 30).to_bytes(4, "little") + packed[5:]
+
+    with pytest.raises(BadImage, match="cannot be decompressed"):
+        get(store, layout_of(tmp_path, make_image(TARS[:1], compress=squeeze)))
 
 
 @pytest.mark.parametrize(

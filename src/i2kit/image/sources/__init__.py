@@ -15,7 +15,7 @@ from i2kit.errors import OperationError
 from i2kit.events import Finished, Note, Progress, Started, Watcher, ignore
 from i2kit.image.sources import layouts, oci
 from i2kit.image.sources.credentials import NO_LOGINS, Logins
-from i2kit.image.sources.layers import unpack
+from i2kit.image.sources.layers import Room, unpack
 from i2kit.image.sources.oci import BadImage
 from i2kit.image.sources.reference import Reference, parse
 from i2kit.image.sources.registry import Registry
@@ -256,6 +256,10 @@ def _fetch(
             watch(Note(message))
 
     registry = Registry(reference.registry, logins=logins, pause=pause, tell=tell)
+    room = Room(image.reference, image.size_bytes)
+    for digest in {layer.diff_id for layer in image.layers} - {layer.diff_id for layer in missing}:
+        if path := store.blob(digest):
+            room.take(path.stat().st_size)
 
     def fetch(layer: Layer) -> None:
         with store.lock(f"layer-{layer.diff_id}"):
@@ -267,7 +271,7 @@ def _fetch(
                 blob = _download(layer, image, reference, registry, store, arrived)
             else:
                 arrived(layer.size_bytes)
-            unpack(blob, layer, image.reference, store, check)
+            unpack(blob, layer, image.reference, store, room, check)
 
     with ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="pull") as pool:
         futures = [pool.submit(fetch, layer) for layer in missing]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol
 
 from i2kit.errors import InputError, OperationError, Problem
 from i2kit.image.sources import layers, oci
@@ -85,10 +85,8 @@ def _names(path: Path, store: Store) -> list[tuple[str, str, str]]:
         content = _read(archive, "manifest.json")
         if content is None:
             return [("oci-archive", *one) for one in _names_in_layout(archive, path)]
-        images = oci.parse_json(content, f"the manifest.json of {path}")
-        if not isinstance(images, list) or not all(isinstance(one, dict) for one in images):
-            raise BadImage(f"the manifest.json of {path} is not a list of images")
-        return [("docker-archive", str(tag), "") for one in images for tag in one.get("RepoTags") or ()]
+        images = _saved(content, str(path))
+        return [("docker-archive", tag, "") for one in images for tag in one.tags]
 
 
 def _names_in_layout(files: _Files, path: Path) -> list[tuple[str, str]]:
@@ -217,17 +215,18 @@ def _take_in_docker(files: _Files, name: str, image: str, store: Store, path: Pa
             f"{image} is not what docker save writes: it has no manifest.json",
             hint="for an OCI archive, write oci-archive:FILE; for an exported file system, import it first",
         )
-    chosen, tag = _chosen(content, name, image)
-    config_content = _read(files, str(chosen.get("Config")))
+    chosen, tag = _chosen(_saved(content, image), name, image)
+    config_content = _read(files, chosen.config)
     if config_content is None:
-        raise BadImage(f"{image} is incomplete: its config {chosen.get('Config')} is missing")
+        raise BadImage(f"{image} is incomplete: its config {chosen.config} is missing", hint="write it again")
     config = oci.read_config(config_content, image)
-    names = chosen.get("Layers")
-    if not isinstance(names, list) or len(names) != len(config.diff_ids):
-        raise BadImage(f"{image}: its manifest.json and its config do not have the same layers")
+    if len(chosen.layers) != len(config.diff_ids):
+        raise BadImage(
+            f"{image}: its manifest.json and its config do not have the same layers", hint="write it again"
+        )
     descriptors = []
-    for layer, diff_id in zip(names, config.diff_ids, strict=True):
-        found = files.find(str(layer))
+    for layer, diff_id in zip(chosen.layers, config.diff_ids, strict=True):
+        found = files.find(layer)
         if found is None:
             raise BadImage(f"{image} is incomplete: its layer {layer} is missing")
         descriptors.append(_take_in_docker_layer(found, diff_id, image, store))
@@ -249,15 +248,36 @@ def _take_in_docker(files: _Files, name: str, image: str, store: Store, path: Pa
     return Imported(digest, repository)
 
 
-def _chosen(content: bytes, name: str, image: str) -> tuple[dict[str, Any], str]:
-    images = oci.parse_json(content, f"the manifest.json of {image}")
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """One image in a manifest.json: names of its files, and its own."""
+
+    config: str
+    layers: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+def _saved(content: bytes, image: str) -> tuple[_Saved, ...]:
+    what = f"the manifest.json of {image}"
+    images = oci.parse_json(content, what)
     if not isinstance(images, list) or not all(isinstance(one, dict) for one in images):
-        raise BadImage(f"the manifest.json of {image} is not a list of images")
-    tagged = [(one, str(tag)) for one in images for tag in one.get("RepoTags") or [""]]
+        raise BadImage(f"{what} is not a list of images", hint="write it again")
+    return tuple(
+        _Saved(
+            oci.string(one.get("Config"), f"{what}: Config"),
+            oci.strings(one.get("Layers"), f"{what}: Layers"),
+            oci.strings(one.get("RepoTags"), f"{what}: RepoTags"),
+        )
+        for one in images
+    )
+
+
+def _chosen(images: Sequence[_Saved], name: str, image: str) -> tuple[_Saved, str]:
+    tagged = [(one, tag) for one in images for tag in one.tags or ("",)]
     if name:
-        wanted = str(parse(name))
+        wanted = parse(name)
         for one, tag in tagged:
-            if tag and str(parse(tag)) == wanted:
+            if tag and _is(wanted, tag):
                 return one, tag
     elif len(images) == 1:
         return tagged[0]

@@ -114,7 +114,7 @@ def read_manifest(content: bytes, image: str, media_type: str = "") -> Index | M
             f"{image} has the manifest format schema 1, which registries gave up in 2019",
             hint="pull and push it again with a current docker, podman or skopeo",
         )
-    kind = _string(value.get("mediaType"), f"{what}: mediaType") or media_type.partition(";")[0].strip()
+    kind = string(value.get("mediaType"), f"{what}: mediaType") or media_type.partition(";")[0].strip()
     if "layers" in value and "manifests" in value:
         # Two readers could see two different images (CVE-2021-41190).
         raise BadImage(f"{what} claims to be both an image and an index")
@@ -132,7 +132,7 @@ def read_manifest(content: bytes, image: str, media_type: str = "") -> Index | M
 def _manifest(value: dict[str, Any], image: str, what: str) -> Manifest:
     config = _descriptor(value.get("config"), f"{what}: config")
     if config.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
-        kind = _string(value.get("artifactType"), f"{what}: artifactType") or config.media_type
+        kind = string(value.get("artifactType"), f"{what}: artifactType") or config.media_type
         raise BadImage(
             f"{image} is not a container image but {kind}",
             hint="Helm charts, signatures and other artifacts share registries with images",
@@ -181,11 +181,11 @@ def read_config(content: bytes, image: str) -> Config:
     what = f"the config of {image}"
     value = read_json(content, what)
     rootfs = _object(value.get("rootfs"), f"{what}: rootfs")
-    diff_ids = _strings(rootfs.get("diff_ids"), f"{what}: rootfs.diff_ids")
+    diff_ids = strings(rootfs.get("diff_ids"), f"{what}: rootfs.diff_ids")
     for diff_id in diff_ids:
         if not _DIGEST.fullmatch(diff_id):
             raise BadImage(f"{what}: `{diff_id[:100]}` is not a sha256 digest")
-    names = [_string(value.get(key), f"{what}: {key}") for key in ("os", "architecture", "variant")]
+    names = [string(value.get(key), f"{what}: {key}") for key in ("os", "architecture", "variant")]
     return Config(
         _image_config(_object(value.get("config"), f"{what}: config"), what),
         "/".join(name for name in names if name),
@@ -195,22 +195,22 @@ def read_config(content: bytes, image: str) -> Config:
 
 def _image_config(value: dict[str, Any], what: str) -> ImageConfig:
     env = []
-    for variable in _strings(value.get("Env"), f"{what}: config.Env"):
+    for variable in strings(value.get("Env"), f"{what}: config.Env"):
         name, _, content = variable.partition("=")
         if not name:
             raise BadImage(f"{what}: config.Env: `{variable[:100]}` is not NAME=VALUE")
         env.append((name, content))
-    directory = _string(value.get("WorkingDir"), f"{what}: config.WorkingDir") or "/"
+    directory = string(value.get("WorkingDir"), f"{what}: config.WorkingDir") or "/"
     labels = _object(value.get("Labels"), f"{what}: config.Labels")
     return ImageConfig(
-        entrypoint=_strings(value.get("Entrypoint"), f"{what}: config.Entrypoint"),
-        cmd=_strings(value.get("Cmd"), f"{what}: config.Cmd"),
+        entrypoint=strings(value.get("Entrypoint"), f"{what}: config.Entrypoint"),
+        cmd=strings(value.get("Cmd"), f"{what}: config.Cmd"),
         # A name that occurs twice has the value of its last occurrence, at the place of its first.
         env=tuple(dict(env).items()),
         working_dir=directory if directory.startswith("/") else f"/{directory}",
-        user=_string(value.get("User"), f"{what}: config.User"),
+        user=string(value.get("User"), f"{what}: config.User"),
         labels=_labels(labels, what),
-        stop_signal=_string(value.get("StopSignal"), f"{what}: config.StopSignal"),
+        stop_signal=string(value.get("StopSignal"), f"{what}: config.StopSignal"),
         ports=_ports(_object(value.get("ExposedPorts"), f"{what}: config.ExposedPorts")),
     )
 
@@ -229,27 +229,27 @@ def _ports(exposed: dict[str, Any]) -> tuple[Port, ...]:
 
 
 def _labels(value: dict[str, Any], what: str) -> Pairs:
-    return tuple((key, _string(value[key], f"{what}: config.Labels.{key}")) for key in sorted(value))
+    return tuple((key, string(value[key], f"{what}: config.Labels.{key}")) for key in sorted(value))
 
 
 def _descriptor(value: object, what: str) -> Descriptor:
     entry = _object(value, what)
-    digest = _string(entry.get("digest"), f"{what}.digest")
+    digest = string(entry.get("digest"), f"{what}.digest")
     if not _DIGEST.fullmatch(digest):
         raise BadImage(f"{what}: `{digest[:100]}` is not a sha256 digest")
     size = entry.get("size")
     if type(size) is not int or size < 0:
         raise BadImage(f"{what}: the size is {str(size)[:100]}")
     platform = _object(entry.get("platform"), f"{what}.platform")
-    names = [_string(platform.get(key), f"{what}.platform") for key in ("os", "architecture", "variant")]
+    names = [string(platform.get(key), f"{what}.platform") for key in ("os", "architecture", "variant")]
     annotations = _object(entry.get("annotations"), f"{what}.annotations")
     return Descriptor(
-        media_type=_string(entry.get("mediaType"), f"{what}.mediaType"),
+        media_type=string(entry.get("mediaType"), f"{what}.mediaType"),
         digest=digest,
         size_bytes=size,
         platform="/".join(name for name in names if name),
-        name=_string(annotations.get("org.opencontainers.image.ref.name"), f"{what}.annotations"),
-        full_name=_string(annotations.get("io.containerd.image.name"), f"{what}.annotations"),
+        name=string(annotations.get("org.opencontainers.image.ref.name"), f"{what}.annotations"),
+        full_name=string(annotations.get("io.containerd.image.name"), f"{what}.annotations"),
     )
 
 
@@ -272,7 +272,8 @@ def _list(value: object, what: str) -> list[Any]:
     return value
 
 
-def _string(value: object, what: str) -> str:
+def string(value: object, what: str) -> str:
+    """A string, empty for null. Raises BadImage that begins with `what`."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -282,5 +283,6 @@ def _string(value: object, what: str) -> str:
     return value
 
 
-def _strings(value: object, what: str) -> tuple[str, ...]:
-    return tuple(_string(item, f"{what}[{i}]") for i, item in enumerate(_list(value, what)))
+def strings(value: object, what: str) -> tuple[str, ...]:
+    """Several of them. Raises BadImage that begins with `what`."""
+    return tuple(string(item, f"{what}[{i}]") for i, item in enumerate(_list(value, what)))
