@@ -207,6 +207,14 @@ def test_an_error_has_its_hint_after_an_empty_line() -> None:
     assert report.explained(error) == "error: the registry does not answer\n\nhint: start it\n"
 
 
+def test_words_of_strangers_do_not_steer_the_terminal() -> None:
+    problem = Problem("has the type `a\x1b[2J\rb`\n  twice", Position("a\x07.yml", 1, 2), "not\x9b1m")
+    text = report.explained(InputError([problem]))
+    assert "a\\x07.yml:1:2: error: has the type `a\\x1b[2J\\rb`\n  twice" in text
+    assert "hint: not\\x9b1m" in text
+    assert report.explained(OperationError("\x1b[2J", hint="\u202e")) == "error: \\x1b[2J\n\nhint: \\u202e\n"
+
+
 def test_all_problems_of_the_input_are_shown_with_their_places_and_counted() -> None:
     place = Position("app.yml", 3, 5)
     error = InputError(

@@ -228,14 +228,24 @@ def explained(error: I2kitError, *, colour: bool = False) -> str:
     """An error as the user reads it; all problems of the input at once, each with its place."""
     word, hint = paint("error:", RED, colour), paint("hint:", GREEN, colour)
     if not isinstance(error, InputError):
-        return f"{word} {error.message}\n" + (f"\n{hint} {error.hint}\n" if error.hint else "")
+        said = harmless(error.hint or "")
+        return f"{word} {harmless(error.message)}\n" + (f"\n{hint} {said}\n" if said else "")
     text = ""
     for problem in error.problems:
-        place = f"{problem.position}: " if problem.position else ""
-        text += f"{place}{word} {problem.message}\n"
-        text += f"  {hint} {problem.hint}\n" if problem.hint else ""
+        place = f"{harmless(str(problem.position))}: " if problem.position else ""
+        text += f"{place}{word} {harmless(problem.message)}\n"
+        text += f"  {hint} {harmless(problem.hint)}\n" if problem.hint else ""
     count = len(error.problems)
     return f"{text}\n{count} problem{'s' if count != 1 else ''} found; nothing was touched\n"
+
+
+def harmless(text: str) -> str:
+    """A text that may quote a stranger's, without what would steer the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else repr(letter)[1:-1] for letter in text
+    )
 
 
 # --- values -----------------------------------------------------------------------------------
