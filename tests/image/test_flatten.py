@@ -196,6 +196,15 @@ def test_devices_are_kept_wherever_they_are(tmp_path: Path) -> None:
         ([entry("s", b"", pax={"GNU.sparse.major": "1"})], "sparse"),
         ([entry("huge", b"", pax={"comment": "x" * (1 << 20)})], "extended header"),
         ([entry("evil\x1b[2J", type=b"s")], "`evil\\x1b[2J`"),
+        ([entry("s", link="t" * 4096)], "entry `s`: a symlink whose target is empty or too long"),
+        (
+            [entry("s", link="n" * 256), entry("s/x", b"")],
+            "entry `s/x`: a symlink on its way leads to a name",
+        ),
+        ([entry("x", b"", pax={"SCHILY.xattr.user." + "n" * 251: "v"})], "entry `x`: the name of an xattr"),
+        ([entry("x", b"", pax={"SCHILY.xattr.user.n": "v" * 65_536})], "entry `x`: its xattrs have more"),
+        ([entry("x", b"", pax={"SCHILY.xattr.user.a\0b": "v"})], "a damaged extended header"),
+        ([entry("x", b"y", pax={"uid": "1.5"})], "`uid` is not a number"),
     ],
 )
 def test_hostile_layers_are_refused_by_name(tmp_path: Path, members: list[Member], said: str) -> None:
@@ -226,11 +235,40 @@ def test_a_flood_of_devices_and_pipes(tmp_path: Path, monkeypatch: pytest.Monkey
         tree_of(tmp_path, [null, entry("f", b"")], [null, pipe])
 
 
+def test_extended_headers_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2kit.image.tree.flatten.MAX_RECORDS", 20)
+    few = entry("few", b"", pax={f"k{number}": "v" for number in range(15)})
+    assert len(tree_of(tmp_path, [few])) == 2
+    with pytest.raises(HostileLayer, match=r"layer1.tar, entry .*: .* more than 20 records"):
+        tree_of(tmp_path, [few], [few])
+    # Nothing says that an entry must follow.
+    header = tar_bytes([entry("x", b"", pax={"k": "v"})])[:1024]
+    (tmp_path / "headers.tar").write_bytes(header * 20)
+    with pytest.raises(HostileLayer, match="more than 20 records"):
+        flatten([tmp_path / "headers.tar"])
+
+
+def test_symlinks_that_lead_far_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2kit.image.tree.flatten.MAX_STEPS", 4000)
+    long = [entry("d/"), entry("s", link="d/../" * 500 + "d"), entry("s/a", b"")]
+    assert len(tree_of(tmp_path, long)) == 4
+    for again in ([entry(f"s/{number}", b"") for number in range(5)], [hardlink("h", "s/a")] * 5):
+        with pytest.raises(HostileLayer, match=r"layer1.tar, entry .* lead through more than 4,000"):
+            tree_of(tmp_path, long, again)
+
+
+def test_letters_count_as_what_they_take_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2kit.image.tree.flatten.MAX_TEXT_BYTES", 2000)
+    assert len(tree_of(tmp_path, [entry("n" * 250, b"")] * 3)) == 2
+    with pytest.raises(HostileLayer, match="names and attributes"):
+        tree_of(tmp_path, [entry("n" * 199 + "😀", b"")] * 3)
+
+
 def test_a_path_that_grows_through_symlinks_is_refused(tmp_path: Path) -> None:
     long = "d" * 200
     members = [entry("s0", link=f"{long}/" * 15)]
     members += [entry(f"s{i}", link=f"s{i - 1}/" + f"{long}/" * 15) for i in range(1, 5)]
-    with pytest.raises(HostileLayer, match="4095"):
+    with pytest.raises(HostileLayer, match=r"layer0.tar, entry `d.*: its path has more than 4095 bytes"):
         tree_of(tmp_path, [*members, entry("s4/x", b"")])
 
 
@@ -249,6 +287,30 @@ def test_the_formats_of_tar(tmp_path: Path, format: int) -> None:
     tree = flatten([path])
     assert read_file(tree, long) == b"x"
     assert by_path(tree)["link"].target == target
+
+
+def test_of_several_names_for_one_entry_the_one_that_runtimes_take(tmp_path: Path) -> None:
+    def headers(name: str, format: int) -> bytes:
+        return tar_bytes([entry(name, b"")], format)[:-1024].partition(bytes(8192))[0][:1536][:-512]
+
+    pax = headers("p" * 150, tarfile.PAX_FORMAT)
+    gnu = headers("g" * 150, tarfile.GNU_FORMAT)
+    plain = tar_bytes([entry("plain", b"")])
+    found = {}
+    for what, before in {"gnu before": gnu + pax, "gnu behind": pax + gnu, "pax": pax}.items():
+        (tmp_path / "layer.tar").write_bytes(before + plain)
+        found[what] = flatten([tmp_path / "layer.tar"])[1].path[0]
+    assert found == {"gnu before": "g", "gnu behind": "g", "pax": "p"}
+    other = headers("q" * 150, tarfile.PAX_FORMAT)
+    (tmp_path / "layer.tar").write_bytes(other + pax + plain)
+    assert flatten([tmp_path / "layer.tar"])[1].path == "p" * 150
+
+
+def test_a_slash_at_the_end_of_a_file_s_name(tmp_path: Path) -> None:
+    file, old = entry("file/", b"x", type=tarfile.REGTYPE), entry("folder/", type=tarfile.AREGTYPE)
+    tree = tree_of(tmp_path, [file, old])
+    assert files(tree) == {"file": b"x"}
+    assert by_path(tree)["folder"].kind is Kind.DIRECTORY
 
 
 def test_names_that_are_not_utf8_and_numbers_beyond_octal(tmp_path: Path) -> None:

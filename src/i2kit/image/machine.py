@@ -28,7 +28,7 @@ from i2kit.image.sources.oci_layout import Stored, fetcher
 from i2kit.image.sources.registry import ImageNotFound, Unauthorized
 from i2kit.image.store import FULL, FULL_HINT, Store, canonical_json
 from i2kit.image.template import Base, ContainerImage
-from i2kit.image.tree import Kind, Tree, initramfs, read_file, real_path
+from i2kit.image.tree import Content, Kind, Tree, initramfs, read_file, real_path
 from i2kit.image.tree.archive import in_memory
 from i2kit.image.tree.filesystem import write_erofs
 from i2kit.image.tree.flatten import HostileLayer, flatten
@@ -424,12 +424,7 @@ def write(assembly: Assembly, folder: Path, *, uuid: bytes, unpacked: Callable[[
     initramfs is one itself, as with LinuxKit, and there is no `root`. Returns whether the kernel can
     mount the root alone: it has no modules, so all that it can do is built in.
     """
-    vmlinuz = kernel.for_firmware(assembly.kernel.read())
-    (folder / "vmlinuz").write_bytes(vmlinuz)
-    if known := unpacked(hashlib.sha256(vmlinuz).hexdigest()):
-        os.link(known, folder / "kernel")
-    elif (inner := kernel.for_machine(vmlinuz)) is not vmlinuz:
-        (folder / "kernel").write_bytes(inner)
+    _write_kernel(assembly.kernel, folder, unpacked)
     paths = {entry.path for entry in assembly.tree}
     if document := read_file(assembly.tree, sbom.PATH):
         (folder / "sbom").write_bytes(document)
@@ -442,6 +437,15 @@ def write(assembly: Assembly, folder: Path, *, uuid: bytes, unpacked: Callable[[
         return False
     write_erofs(assembly.tree, folder / "root", label="i2kit", uuid=uuid, order=assembly.sources)
     return "lib/modules" not in paths
+
+
+def _write_kernel(content: Content, folder: Path, unpacked: Callable[[str], Path | None]) -> None:
+    vmlinuz = kernel.for_firmware(content.read())
+    (folder / "vmlinuz").write_bytes(vmlinuz)
+    if known := unpacked(hashlib.sha256(vmlinuz).hexdigest()):
+        os.link(known, folder / "kernel")
+    elif (inner := kernel.for_machine(vmlinuz)) is not vmlinuz:
+        (folder / "kernel").write_bytes(inner)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ import os
 import struct
 from bisect import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
@@ -100,8 +100,8 @@ class Inode:
     """Number of the piece that it lies in; of directories, the first of those that their files lie in."""
     last: int = 0
     links: int = 1
-    children: list[tuple[bytes, "Inode"]] = field(default_factory=list)
-    dirents: list[list[tuple[bytes, "Inode"]]] = field(default_factory=list)
+    children: Sequence[tuple[bytes, "Inode"]] = ()
+    dirents: Sequence[Sequence[tuple[bytes, "Inode"]]] = ()
     """A directory's entries, with `.` and `..`, as they are spread over blocks."""
     size: int = 0
     inline: int = 0
@@ -148,6 +148,7 @@ def collect(tree: Tree) -> list[Inode]:
     """One Inode for each file in the tree's order, the root first, with sizes and children known."""
     inodes: list[Inode] = []
     directories: dict[str, Inode] = {}
+    inside: dict[str, list[tuple[bytes, Inode]]] = {}
     linked: dict[int, Inode] = {}
     for entry in tree:
         folder, _, name = entry.path.rpartition("/")
@@ -163,9 +164,10 @@ def collect(tree: Tree) -> list[Inode]:
         if parent:
             if len(encode(name)) > NAME_MAX:
                 raise OperationError(f"the name of `{entry.path}` is longer than {NAME_MAX} bytes")
-            parent.children.append((encode(name), inode))
+            inside[folder].append((encode(name), inode))
         if entry.kind is Kind.DIRECTORY:
             directories[entry.path] = inode
+            inode.children = inside[entry.path] = []
             inode.links = 2
             if parent:
                 parent.links += 1
@@ -179,25 +181,26 @@ def measure(inode: Inode) -> None:
     entry = inode.entry
     if entry.kind is Kind.DIRECTORY:
         names = [(b".", inode), (b"..", inode.parent or inode), *inode.children]
-        inode.dirents = [[]]
+        dirents: list[list[tuple[bytes, Inode]]] = [[]]
         used = 0
         for name, child in sorted(names, key=lambda pair: pair[0]):
             if used + DIRENT.size + len(name) > BLOCK:
-                inode.dirents.append([])
+                dirents.append([])
                 used = 0
-            inode.dirents[-1].append((name, child))
+            dirents[-1].append((name, child))
             used += DIRENT.size + len(name)
-        inode.size = (len(inode.dirents) - 1) * BLOCK + used
+        inode.dirents = dirents
+        inode.size = (len(dirents) - 1) * BLOCK + used
     elif entry.kind is Kind.SYMLINK:
         inode.size = len(encode(entry.target))
+        if inode.size >= BLOCK:
+            raise OperationError(f"the target of the symbolic link `{entry.path}` is too long")
     elif entry.kind is Kind.FILE and entry.content:
         inode.size = entry.content.size_bytes
     tail = inode.size % BLOCK
-    # Linux reads short targets from behind the inode only; other ends go there if two find place in a block.
+    # A target is read fastest from behind the inode; other ends go there if two find place in a block.
     if inode.head + tail <= (BLOCK if entry.kind is Kind.SYMLINK else INLINE_BYTES):
         inode.inline = tail
-    elif entry.kind is Kind.SYMLINK:
-        raise OperationError(f"the target of the symbolic link `{entry.path}` is too long")
 
 
 def divide(inodes: Sequence[Inode], order: Sequence[Path]) -> list[list[list[Inode]]]:
@@ -276,6 +279,9 @@ def lay_out(inodes: Sequence[Inode], pieces: Sequence[Sequence[Sequence[Inode]]]
             if end - part_gap >= PART_GAP_EVERY:
                 end = part_gap = up(end, PART_STEP)
             for inode in part:
+                if inode.entry.kind is Kind.SYMLINK and inode.blocks:
+                    inode.block = end // BLOCK
+                    end += inode.blocks * BLOCK
                 if inode.entry.kind is Kind.FILE and inode.blocks:
                     # The same bytes of the same source are stored once.
                     inode.block = placed.setdefault((content_of(inode), inode.blocks), end // BLOCK)
@@ -334,7 +340,7 @@ def write_own_contents(inode: Inode, image: int) -> None:
     """Write the contents that come from no file: a symlink's target, a directory's entries."""
     behind = inode.offset + inode.head
     if inode.entry.kind is Kind.SYMLINK:
-        write_at(image, encode(inode.entry.target), behind)
+        write_at(image, encode(inode.entry.target), behind if inode.inline else inode.block * BLOCK)
     for index, dirents in enumerate(inode.dirents):
         heads, names = bytearray(), bytearray()
         for name, child in dirents:
@@ -358,7 +364,7 @@ def encode_xattrs(entry: Entry) -> bytes:
                 encoded += XATTR_ENTRY.pack(len(rest), number, len(value)) + rest + value
                 encoded += bytes(-len(encoded) % 4)
                 break
-    if len(encoded) > 0xFFFF:
+    if len(XATTR_HEADER) + len(encoded) > 0xFFFF:
         raise OperationError(f"the xattrs of `{entry.path}` are too long together")
     return XATTR_HEADER + bytes(encoded) if encoded else b""
 

@@ -20,8 +20,13 @@ WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 MAX_ENTRIES = 300_000
 """Each takes a good kilobyte of memory until the image is written; images have tens of thousands."""
-MAX_TEXT_BYTES = 64 << 20
-"""Of all names, link targets and xattrs, which are kept in memory as well; also of the resulting paths."""
+MAX_TEXT_BYTES, ENTRY_BYTES = 64 << 20, 150
+"""Of all names, link targets and xattrs, which are kept in memory as well; also of the resulting paths.
+Each entry counts as so many beside its own, lest there be as many as can be with names as long as can be."""
+MAX_RECORDS = 3_000_000
+"""Extended headers and what is in them; an entry has a handful. A megabyte can hold 170,000."""
+MAX_STEPS = 20_000_000
+"""Directories entered on the way to all entries, which symlinks can make 50,000 for each."""
 MAX_SPECIAL_FILES = 10_000
 """Devices and pipes; /dev has a few hundred at most, and nothing limits what a flood of them costs."""
 MAX_CONTENT_BYTES = 20 << 30
@@ -33,6 +38,9 @@ MAX_MTIME_S = 2**32 - 1
 
 MAX_MAJOR, MAX_MINOR = 2**12 - 1, 2**20 - 1
 """The numbers that Linux has for devices (linux/kdev_t.h)."""
+
+MAX_XATTR_NAME_BYTES, MAX_XATTRS_BYTES = 255, 65_000
+"""Linux has 64 KiB for a file's xattrs, their names and what keeps them apart."""
 
 _SPECIAL = (tar.CHARACTER_DEVICE, tar.BLOCK_DEVICE, tar.FIFO)
 _KINDS = {
@@ -78,6 +86,8 @@ class _Budget:
     content_bytes: int
     special_files: int
     text_bytes: int
+    records: int
+    steps: int
 
     def spend(
         self, entries: int, *, content_bytes: int = 0, special_files: int = 0, text_bytes: int = 0
@@ -85,7 +95,7 @@ class _Budget:
         self.entries -= entries
         self.content_bytes -= content_bytes
         self.special_files -= special_files
-        self.text_bytes -= text_bytes
+        self.text_bytes -= text_bytes + entries * ENTRY_BYTES
         if self.entries < 0:
             raise _Refused(f"the image has more than {MAX_ENTRIES:,} entries")
         if self.content_bytes < 0:
@@ -94,6 +104,16 @@ class _Budget:
             raise _Refused(f"the image has more than {MAX_SPECIAL_FILES:,} devices and pipes")
         if self.text_bytes < 0:
             raise _Refused(f"the image has more than {MAX_TEXT_BYTES >> 20} MiB of names and attributes")
+
+    def spend_records(self, count: int) -> None:
+        self.records -= count
+        if self.records < 0:
+            raise _Refused(f"the image has more than {MAX_RECORDS:,} records in extended headers")
+
+    def spend_steps(self, count: int) -> None:
+        self.steps -= count
+        if self.steps < 0:
+            raise _Refused(f"the directories of all entries lead through more than {MAX_STEPS:,} others")
 
 
 @dataclass(slots=True)
@@ -112,7 +132,9 @@ def flatten(layers: Sequence[Path]) -> Tree:
     layer (its file) and the entry, OperationError when a layer cannot be read.
     """
     root = _Inode(Kind.DIRECTORY)
-    budget = _Budget(MAX_ENTRIES, MAX_CONTENT_BYTES, MAX_SPECIAL_FILES, MAX_TEXT_BYTES)
+    budget = _Budget(
+        MAX_ENTRIES, MAX_CONTENT_BYTES, MAX_SPECIAL_FILES, MAX_TEXT_BYTES, MAX_RECORDS, MAX_STEPS
+    )
     for path in layers:
         _apply(root, path, budget)
     return _entries(root)
@@ -122,7 +144,7 @@ def _apply(root: _Inode, path: Path, budget: _Budget) -> None:
     entry = ""
     try:
         layer = _Layer()
-        for member in tar.members(path):
+        for member in tar.members(path, budget.spend_records):
             entry = member.name
             budget.spend(
                 1,
@@ -136,15 +158,12 @@ def _apply(root: _Inode, path: Path, budget: _Budget) -> None:
         )
         for parts, name in layer.whiteouts:
             entry = "/".join((*parts, name or OPAQUE))
-            _remove(root, parts, name, redefined)
+            _remove(root, parts, name, redefined, budget)
         for member in layer.additions:
             entry = member.name
             _add(root, member, path, budget)
     except _Refused as error:
-        raise HostileLayer(
-            f"layer {_name(path)}, entry {_shown(entry)}: {error}",
-            hint="the image is damaged or was made to do harm; build it again, or use another",
-        ) from None
+        raise _hostile(path, entry, str(error)) from None
     except tar.DamagedTar as error:
         raise HostileLayer(
             f"layer {_name(path)} cannot be read: {error}" + (f" (after {_shown(entry)})" if entry else ""),
@@ -179,7 +198,12 @@ def _sort(member: tar.Member, layer: _Layer) -> None:
 
 def _text_bytes(member: tar.Member) -> int:
     xattrs = sum(len(key) + len(value) for key, value in member.xattrs)
-    return len(member.name) + len(member.linkname) + xattrs
+    return _memory_bytes(member.name) + _memory_bytes(member.linkname) + xattrs
+
+
+def _memory_bytes(text: str) -> int:
+    """What a text takes at most: one letter that is not ASCII makes all of its others as large."""
+    return len(text) * (1 if text.isascii() else 4)
 
 
 def _without_overlay_xattrs(
@@ -211,8 +235,10 @@ def _parts(name: str) -> tuple[str, ...]:
     return parts
 
 
-def _remove(root: _Inode, parts: tuple[str, ...], name: str | None, redefined: Collection[str]) -> None:
-    directory = _directory(root, parts, redefined=redefined)
+def _remove(
+    root: _Inode, parts: tuple[str, ...], name: str | None, redefined: Collection[str], budget: _Budget
+) -> None:
+    directory = _directory(root, parts, budget, redefined=redefined)
     if directory is None:
         return
     if name is None:
@@ -228,11 +254,11 @@ def _add(root: _Inode, member: tar.Member, source: Path, budget: _Budget) -> Non
             raise _Refused("the root is not a directory")
         _describe(root, member, source)
         return
-    directory = _directory(root, parts[:-1], create=budget)
+    directory = _directory(root, parts[:-1], budget, create=True)
     assert directory is not None
     name = parts[-1]
     if member.type == tar.HARDLINK:
-        directory.children[name] = _linked(root, member)
+        directory.children[name] = _linked(root, member, budget)
         return
     if member.type not in _KINDS:
         raise _Refused(f"an entry of the unknown type {member.type!r}")
@@ -259,6 +285,12 @@ def _add(root: _Inode, member: tar.Member, source: Path, budget: _Budget) -> Non
 def _describe(inode: _Inode, member: tar.Member, source: Path) -> None:
     if not (0 <= member.uid <= MAX_ID and 0 <= member.gid <= MAX_ID):
         raise _Refused(f"its owner {member.uid}:{member.gid} does not exist on Linux")
+    # Measured as erofs encodes them: each with four bytes before it, and up to a multiple of four.
+    encoded = [(len(key.encode("utf-8", "surrogateescape")), len(value)) for key, value in member.xattrs]
+    if any(key > MAX_XATTR_NAME_BYTES for key, _ in encoded):
+        raise _Refused(f"the name of an xattr is longer than {MAX_XATTR_NAME_BYTES} bytes")
+    if sum(key + value + 8 for key, value in encoded) > MAX_XATTRS_BYTES:
+        raise _Refused(f"its xattrs have more than {MAX_XATTRS_BYTES:,} bytes")
     inode.mode = member.mode & 0o7777
     inode.uid, inode.gid = member.uid, member.gid
     inode.mtime_s = min(max(member.mtime_s, 0), MAX_MTIME_S)
@@ -266,9 +298,9 @@ def _describe(inode: _Inode, member: tar.Member, source: Path) -> None:
     inode.layer = source
 
 
-def _linked(root: _Inode, member: tar.Member) -> _Inode:
+def _linked(root: _Inode, member: tar.Member, budget: _Budget) -> _Inode:
     parts = _parts(member.linkname)
-    directory = _directory(root, parts[:-1]) if parts else None
+    directory = _directory(root, parts[:-1], budget) if parts else None
     found = directory.children.get(parts[-1]) if directory else None
     if found is None:
         raise _Refused(f"a hardlink to {_shown(member.linkname)}, which does not exist at this point")
@@ -280,8 +312,9 @@ def _linked(root: _Inode, member: tar.Member) -> _Inode:
 def _directory(
     root: _Inode,
     parts: Sequence[str],
+    budget: _Budget,
     *,
-    create: _Budget | None = None,
+    create: bool = False,
     redefined: Collection[str] = (),
 ) -> _Inode | None:
     """The directory at `parts`, symlinks followed inside the root; None where there is none.
@@ -291,6 +324,7 @@ def _directory(
     """
     way: list[tuple[str, _Inode]] = [("", root)]
     todo = list(reversed(parts))
+    budget.spend_steps(len(todo))
     symlinks = 0
     while todo:
         part = todo.pop()
@@ -301,16 +335,18 @@ def _directory(
         here = way[-1][1]
         child = here.children.get(part)
         if child is None:
-            if create is None:
+            if not create:
                 return None
-            create.spend(1)
+            if len(part.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+                raise _Refused(f"a symlink on its way leads to a name longer than {MAX_NAME_BYTES} bytes")
+            budget.spend(1)
             child = here.children[part] = _Inode(Kind.DIRECTORY)
         elif child.kind is not Kind.DIRECTORY:
             at = "/".join([*(name for name, _ in way[1:]), part])
             if at in redefined:
                 return None
             if child.kind is not Kind.SYMLINK:
-                if create is None:
+                if not create:
                     return None
                 raise _Refused(f"it lies below {_shown(at)}, which is a {child.kind}")
             symlinks += 1
@@ -318,7 +354,9 @@ def _directory(
                 raise _Refused(f"its directory leads through more than {MAX_SYMLINKS} symlinks")
             if child.target.startswith("/"):
                 del way[1:]
-            todo.extend(part for part in reversed(child.target.split("/")) if part not in ("", "."))
+            led = [part for part in reversed(child.target.split("/")) if part not in ("", ".")]
+            budget.spend_steps(len(led))
+            todo += led
             continue
         way.append((part, child))
     return way[-1][1]
@@ -339,11 +377,15 @@ def _entries(root: _Inode) -> Tree:
     while ahead:
         path, inode = ahead.pop()
         if len(path.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES:
-            raise HostileLayer(f"the image has a path of more than {MAX_PATH_BYTES} bytes: {_shown(path)}")
+            raise _hostile(_layer_of(inode), path, f"its path has more than {MAX_PATH_BYTES} bytes")
         # A short name can lead deep through a symlink.
-        path_bytes += sum(len(path) + len(name) for name in inode.children)
+        plain = path.isascii()
+        path_bytes += sum(
+            (len(path) + len(name)) * (1 if plain and name.isascii() else 4) for name in inode.children
+        )
         if path_bytes > MAX_TEXT_BYTES:
-            raise HostileLayer(f"the image's paths have more than {MAX_TEXT_BYTES >> 20} MiB together")
+            why = f"the image's paths have more than {MAX_TEXT_BYTES >> 20} MiB together"
+            raise _hostile(_layer_of(inode), path, why)
         if inode.kind is Kind.FILE and inode.names > 1 and not inode.link_group:
             groups += 1
             inode.link_group = groups
@@ -368,6 +410,21 @@ def _entries(root: _Inode) -> Tree:
             for name in sorted(inode.children, reverse=True)
         )
     return tuple(entries)
+
+
+def _layer_of(inode: _Inode) -> Path | None:
+    """The layer that a directory is from, or, where none mentions it, what is in it."""
+    while inode.layer is None and inode.children:
+        inode = next(iter(inode.children.values()))
+    return inode.layer
+
+
+def _hostile(layer: Path | None, entry: str, why: str) -> HostileLayer:
+    where = f"layer {_name(layer)}, entry" if layer else "entry"
+    return HostileLayer(
+        f"{where} {_shown(entry)}: {why}",
+        hint="the image is damaged or was made to do harm; build it again, or use another",
+    )
 
 
 def _name(path: Path) -> str:

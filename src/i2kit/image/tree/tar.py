@@ -1,7 +1,7 @@
 """Read the headers of an uncompressed tar file, whoever wrote it.
 
 In: a local file. Out: one Member per entry in file order, contents as offsets into the file.
-Never unpacks, never follows a name, holds one entry in memory at a time.
+Never unpacks, never follows a name, holds one entry and its extended headers in memory at a time.
 
 Python's tarfile is not used: it reads extended headers of any size into memory, and it refuses
 archives without trailer, such as those of Debian's `umoci insert`. Where formats leave a choice,
@@ -10,7 +10,7 @@ Sources: POSIX.1-2017 pax (ustar and extended headers), GNU tar manual "Basic Ta
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,21 +46,24 @@ class Member:
     xattrs: tuple[tuple[str, bytes], ...]
 
 
-def members(path: Path) -> Iterator[Member]:
+def members(path: Path, spend: Callable[[int], None] = lambda _: None) -> Iterator[Member]:
     """All entries of the file. Raises DamagedTar, or OSError when the file cannot be read.
 
-    A missing trailer or missing padding after the last content is tolerated; missing content is not.
+    `spend` is told of each extended header how many records are in it, and may raise: a file can have any
+    number of them and no entry. A missing trailer or missing padding after the last content is tolerated;
+    missing content is not.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        yield from _members(descriptor, os.fstat(descriptor).st_size)
+        yield from _members(descriptor, os.fstat(descriptor).st_size, spend)
     finally:
         os.close(descriptor)
 
 
-def _members(descriptor: int, end: int) -> Iterator[Member]:
+def _members(descriptor: int, end: int, spend: Callable[[int], None]) -> Iterator[Member]:
     position = 0
     extended: dict[str, bytes] = {}
+    long: dict[str, bytes] = {}
     while position < end:
         header = os.pread(descriptor, BLOCK_BYTES, position)
         if header == _ZERO_BLOCK:
@@ -84,18 +87,20 @@ def _members(descriptor: int, end: int) -> Iterator[Member]:
         if type_ in "xgLK":
             if size > MAX_EXTENDED_BYTES:
                 raise DamagedTar(f"an extended header of {size} bytes at byte {start}")
+            spend(1)
             payload = os.pread(descriptor, size, start)
             if type_ == "x":
-                extended |= _pax_records(payload, start)
+                extended = _pax_records(payload, start, spend)
             elif type_ == "L":
-                extended["path"] = payload.partition(b"\0")[0]
+                long["path"] = payload.partition(b"\0")[0]
             elif type_ == "K":
-                extended["linkpath"] = payload.partition(b"\0")[0]
+                long["linkpath"] = payload.partition(b"\0")[0]
             # Global headers ("g", git writes them) carry comments; runtimes ignore them as well.
             continue
-        yield _member(header, type_, size, start, extended)
-        extended = {}
-    if extended:
+        # Of several headers of a kind the last counts, and GNU's before those of pax, as in Go.
+        yield _member(header, type_, size, start, extended | long)
+        extended, long = {}, {}
+    if extended or long:
         raise DamagedTar("cut off after an extended header")
 
 
@@ -106,10 +111,10 @@ def _member(header: bytes, type_: str, size: int, start: int, extended: dict[str
     name, linkname = extended.get("path", name), extended.get("linkpath", linkname)
     if b"\0" in name or b"\0" in linkname:
         raise DamagedTar(f"a NUL in the name at byte {start - BLOCK_BYTES}")
-    if type_ in "\0007":
+    if type_ == "\0" and name.endswith(b"/"):
+        type_ = DIRECTORY  # as the oldest archives have them
+    elif type_ in "\0007":
         type_ = REGULAR
-    if type_ == REGULAR and name.endswith(b"/"):
-        type_ = DIRECTORY
     if type_ == "S" or any(key.startswith("GNU.sparse.") for key in extended):
         raise DamagedTar(f"`{_text(name)}` is a sparse file, which image layers cannot hold")
     device = (0, 0)
@@ -168,23 +173,26 @@ def _number(field: bytes, position: int) -> int:
 
 
 def _decimal(extended: dict[str, bytes], key: str, position: int) -> int:
-    whole, _, fraction = extended[key].partition(b".")
+    whole, point, fraction = extended[key].partition(b".")
     negative = whole.startswith(b"-")
-    if not whole.removeprefix(b"-").isdigit() or len(whole) > 20 or (fraction and not fraction.isdigit()):
+    is_number = whole.removeprefix(b"-").isdigit() and len(whole) <= 20
+    if not is_number or (fraction and not fraction.isdigit()) or (point and key != "mtime"):
         raise DamagedTar(f"`{key}` is not a number in the extended header before byte {position}")
     return int(whole) - (1 if negative and fraction.strip(b"0") else 0)
 
 
-def _pax_records(payload: bytes, position: int) -> dict[str, bytes]:
+def _pax_records(payload: bytes, position: int, spend: Callable[[int], None]) -> dict[str, bytes]:
     records = {}
-    rest = payload
-    while rest.strip(b"\0"):
-        length, _, _ = rest.partition(b" ")
-        if not length.isdigit() or len(length) > 7 or not len(length) + 1 < int(length) <= len(rest):
+    at, end = 0, len(payload.rstrip(b"\0"))
+    while at < end:
+        length, _, _ = payload[at : at + 8].partition(b" ")
+        if not length.isdigit() or len(length) > 7 or not len(length) + 1 < int(length) <= end - at:
             raise DamagedTar(f"a damaged extended header at byte {position}")
-        record, rest = rest[len(length) + 1 : int(length)], rest[int(length) :]
+        record = payload[at + len(length) + 1 : at + int(length)]
+        at += int(length)
+        spend(1)
         key, equals, value = record[:-1].partition(b"=")
-        if record[-1:] != b"\n" or not equals:
+        if record[-1:] != b"\n" or not equals or b"\0" in key:
             raise DamagedTar(f"a damaged extended header at byte {position}")
         if value or key.startswith(_XATTR.encode()):
             records[_text(key)] = value
