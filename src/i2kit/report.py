@@ -15,7 +15,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from i2kit.errors import I2kitError, InputError, Position
+from i2kit.errors import I2kitError, InputError, Position, printable
 from i2kit.events import Event, Finished, Note, Progress, Replicas, Started, Warned, Watcher
 from i2kit.model import (
     Deployment,
@@ -528,12 +528,12 @@ def judgements(judgements: Sequence["Judgement"], *, quiet: bool = False) -> str
     for one in judgements:
         if one.findings or not quiet:
             subject = " ".join(filter(None, (one.kind, one.name)))
-            text += f"{': '.join(filter(None, (one.file, subject, VERDICTS[one.verdict])))}\n"
+            text += printable(": ".join(filter(None, (one.file, subject, VERDICTS[one.verdict])))) + "\n"
         for finding in one.findings:
             place = f"{finding.position}: " if finding.position else ""
             word = "error" if finding.refused else "warning"
-            text += f"  {place}{word}: {finding.problem.message}\n"
-            text += f"    hint: {finding.hint}\n" if finding.hint else ""
+            text += f"  {place}{word}: {printable(finding.problem.message)}\n"
+            text += f"    hint: {printable(finding.hint)}\n" if finding.hint else ""
     return (f"{text}\n" if text else "") + judged(judgements)
 
 

@@ -96,6 +96,38 @@ def test_who_may_call_and_how(notes: str, tls: bool, public: bool, https_only: b
     assert (found.certificate == ARN) == (ARN in notes)
 
 
+REDIRECT = (
+    '{"Type": "redirect", "RedirectConfig": {"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("action", "path", "message"),
+    [
+        (REDIRECT, "path: /*, pathType: ImplementationSpecific", None),
+        (REDIRECT.replace("Type", "type").replace("RedirectC", "redirectC").replace("Pro", "pro"), "path: /, pathType: Prefix", None),
+        (REDIRECT.replace('"P', '"Path": "/#{path}", "P', 1), "pathType: Prefix", None),
+        (REDIRECT, "path: /a, pathType: Prefix", "there is no service `to-https` in namespace `default` of these files"),
+        (REDIRECT, "path: /, pathType: Exact", "there is no service `to-https` in namespace `default` of these files"),
+        (REDIRECT.replace("HTTPS", "HTTP"), "pathType: Prefix", "changes what callers get, and is not supported"),
+        (REDIRECT.replace('"P', '"Host": "b.example.com", "P', 1), "pathType: Prefix", "changes what callers get, and is not supported"),
+        ('{"Type": "fixed-response"}', "pathType: Prefix", "changes what callers get, and is not supported"),
+        ("[1", "pathType: Prefix", "changes what callers get, and is not supported"),
+    ],
+)  # fmt: skip
+def test_a_backend_that_is_a_redirect_to_https(action: str, path: str, message: str | None) -> None:
+    backend = "{service: {name: to-https, port: {name: use-annotation}}}"
+    rules = RULES.replace("paths: [", f"paths: [{{{path}, backend: {backend}}}, ")
+    notes = f"alb.ingress.kubernetes.io/actions.to-https: '{action}', alb.ingress.kubernetes.io/certificate-arn: '{ARN}', "
+    notes += 'alb.ingress.kubernetes.io/listen-ports: \'[{"HTTP": 80}, {"HTTPS": 443}]\''
+    if message:
+        assert any(message in one for one in said(rules, notes))
+    else:
+        found = read(rules, notes)
+        assert found.https_only
+        assert found.rules == (("shop.example.com", (Route("/", False, "web", 80),)),)
+
+
 def test_notes_of_comfort_are_told_or_change_nothing() -> None:
     notes = (
         "nginx.ingress.kubernetes.io/proxy-body-size: 8m, nginx.ingress.kubernetes.io/proxy-read-timeout: '60',"
@@ -120,7 +152,8 @@ def test_notes_of_comfort_are_told_or_change_nothing() -> None:
         ("nginx.ingress.kubernetes.io/canary: 'true'", "changes what callers get, and is not supported\n  hint: let the application do it, or leave it out"),
         ("nginx.ingress.kubernetes.io/canary: 'false'", None),
         ("alb.ingress.kubernetes.io/inbound-cidrs: 10.0.0.0/8", "keeps callers out, and is not supported\n  hint: protect the load balancer in another way, or leave it out"),
-        ("alb.ingress.kubernetes.io/actions.x: '{}'", "is not known, and may change what callers get\n  hint: leave it out"),
+        ("alb.ingress.kubernetes.io/actions.x: '{}'", "changes what callers get, and is not supported\n  hint: a redirect to HTTPS is ssl-redirect: '443'"),
+        ("ingress.kubernetes.io/rewrite-target: /b", "is not known, and may change what callers get\n  hint: leave it out"),
         ("alb.ingress.kubernetes.io/listen-ports: '[{\"HTTP\": 8080}]'", "`HTTP: 8080` is not supported: HTTP has port 80, HTTPS 443"),
         ("alb.ingress.kubernetes.io/listen-ports: '80'", "`80` is not a list of ports\n  hint: such as [{\"HTTPS\": 443}]"),
         ("alb.ingress.kubernetes.io/target-group-attributes: 'stickiness.enabled=true'", "with stickiness changes what callers get, and is not supported\n  hint: a Service with sessionAffinity: ClientIP keeps callers on a machine"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,16 @@ def test_every_reference_in_the_schema_leads_somewhere() -> None:
     for part in text.split('"$ref": "')[1:]:
         name = part.split('"')[0]
         assert name == "#" or name.removeprefix("#/$defs/") in found["$defs"]
+
+
+def test_a_key_has_one_verdict_in_the_schema() -> None:
+    """What a pattern says holds beside what is said of a key itself."""
+    for found in schema()["$defs"].values():
+        patterns = list(found.get("patternProperties", {}))
+        for key in [*found.get("properties", {}), "alb.ingress.kubernetes.io/actions.a"]:
+            assert sum(bool(re.search(pattern, key)) for pattern in patterns) <= (
+                key not in found["properties"]
+            )
 
 
 @pytest.mark.parametrize(("name", "text"), [("manifest.md", page()), ("compose.md", compose_page())])

@@ -1,5 +1,6 @@
 """Each workload of many files by itself: what is about it counts, and what is not hides nothing."""
 
+import json
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from i2kit.errors import InputError
 from i2kit.manifest import check, verdicts
 from i2kit.manifest.verdicts import Judgement
+from i2kit.report import judgements
 
 WEB = """\
 apiVersion: apps/v1
@@ -284,6 +286,20 @@ CASES: dict[str, tuple[dict[str, str], list[str]]] = {
             "b.yml None None refused\n  b.yml:1:1 : a manifest is a mapping and this is a list",
         ],
     ),
+    "what lies beside manifests": (
+        {
+            "Chart.yaml": "apiVersion: v2\nname: web\nversion: 1.0.0\n",
+            "pipeline.yml": "trigger: [main]\nsteps: [{script: make}]\n",
+            "web.yml": "name: web\ncontainer: {web: {image: nginx}}\n",
+        },
+        [
+            "Chart.yaml None None refused\n  Chart.yaml:1:1 : looks like a part of a Helm chart",
+            "pipeline.yml None None refused\n  pipeline.yml:1:1 : is no manifest: it has neither `kind` nor"
+            " `containers`",
+            "web.yml None None refused\n  web.yml:2:1 container: is not a known field\n  web.yml:1:1 :"
+            " `containers` is missing",
+        ],
+    ),
     "lists": (
         {"a.json": '{"apiVersion": "v1", "kind": "PodList", "items": [{"metadata": {"name": "p"}}]}'},
         ["a.json Pod p refused\n  a.json:1:51 : `spec` is missing"],
@@ -305,6 +321,20 @@ def test_what_a_deploy_reads_as_one_is_looked_at_together(tmp_path: Path) -> Non
         f"apps/web.yml Deployment web refused\n  net/web.yml:4:8 {NOT_GIVEN}",
     ]
     assert lines(tmp_path, files)[0] == "apps/web.yml Deployment web deploys"
+
+
+def test_a_part_of_a_manifest_is_told_where_kustomize_makes_it_whole(tmp_path: Path) -> None:
+    part = WEB.replace("image: nginx, ", "").replace("  selector: {matchLabels: {app: web}}\n", "")
+    files = {"base/kustomization.yaml": "resources: [web.yml]\n", "base/web.yml": part, "web.yml": part}
+    hints = {
+        finding.hint
+        for one in judged(tmp_path, files)
+        if one.kind and one.file.endswith("base/web.yml")
+        for finding in one.findings
+    }
+    assert hints == {"kustomize may make it whole: kustomize build DIR | i2kit deploy -f -"}
+    (alone,) = judged(tmp_path, {}, "web.yml")
+    assert hints.isdisjoint(finding.hint for finding in alone.findings)
 
 
 def test_what_cannot_be_opened_is_one_verdict_among_others(tmp_path: Path) -> None:
@@ -365,3 +395,12 @@ def test_what_is_named_after_the_folder_above_it_is_deployed_with_it(tmp_path: P
     files = {"a/web.yml": WEB, "a/below/service.yml": FIXED}
     assert lines(tmp_path, files, "a", "a/below")[0].startswith("a/web.yml Deployment web refused")
     assert lines(tmp_path, files, "a")[0] == "a/web.yml Deployment web deploys"
+
+
+@pytest.mark.parametrize("sign", ["\x1b[31m", "\n", "\u202e", "\udcff"])
+def test_nothing_in_files_or_names_steers_a_terminal(tmp_path: Path, sign: str) -> None:
+    text = f"apiVersion: v1\nkind: {json.dumps('A' + sign)}\nmetadata: {{name: {json.dumps('b' + sign)}}}\n"
+    text += f"---\napiVersion: v1\nkind: Service\nmetadata: {{name: {json.dumps('c' + sign)}}}\n"
+    told = judgements(judged(tmp_path, {f"web{sign}.yml": text}))
+    assert "refused\n" in told
+    assert all(line.isprintable() for line in told.splitlines())

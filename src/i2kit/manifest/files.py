@@ -201,6 +201,10 @@ def held(path: str, problems: list[Problem]) -> bytes | dict[str, bytes] | None:
     return None
 
 
+CUSTOMIZED = "kustomize may make it whole: kustomize build DIR | i2kit deploy -f -"
+"""What to do where it does, of a part of a manifest."""
+
+
 def is_customized(file: str) -> bool:
     """Whether something beside a file, or above it, says that kustomize makes the manifests."""
     folder = Path(file).parent

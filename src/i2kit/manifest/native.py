@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import TypeGuard
 
 from i2kit.manifest import pods
-from i2kit.manifest.log import Log
+from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.pods import rollout, scaling
 from i2kit.manifest.reading import Reading
 from i2kit.manifest.source import MappingNode, Node, SequenceNode, described
@@ -96,5 +96,12 @@ def _something_else(node: MappingNode) -> tuple[str, str] | None:
         return (
             "looks like a part of a Helm chart",
             "render the chart first: helm template DIR | i2kit deploy -f -",
+        )
+    known = {field.name for field in kinds.NATIVE.fields}
+    others = [key for key in node.entries if key not in known]
+    if others and not any(did_you_mean(key, ["containers"]) for key in others[:20]):
+        return (
+            "is no manifest: it has neither `kind` nor `containers`",
+            "begin with name: and containers:, or with apiVersion: and kind:",
         )
     return None

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 
-from i2kit.errors import Position
+from i2kit.errors import Position, printable
 
 _SHOWN = 60
 
@@ -27,5 +27,5 @@ class Lines:
 def shown(text: str) -> str:
     """A value for a message: on one line, without control characters, not longer than a line."""
     head = text[: _SHOWN + 1]
-    clean = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in head)
+    clean = printable(head)
     return clean if len(clean) <= _SHOWN else clean[: _SHOWN - 1] + "…"

@@ -10,9 +10,10 @@ name in two files is no problem: they need not be deployed together. Values are 
 of any number take little memory, and time in proportion.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import starmap, takewhile
 from typing import Literal
 
@@ -356,7 +357,7 @@ def _of_file(one: _Read, about: _About) -> Iterator[Judgement]:
         if document.pods:
             others_ = _of_others(document, about.about(document), about.used_by(document))
             far = starmap(_borrowed, about.borrowed(document))
-            findings = [*document.log.findings, *others_, *far, *ends]
+            findings = [*_completed(document), *others_, *far, *ends]
             yield Judgement(document.file, document.kind, document.name, _ordered(document.file, findings))
         elif (document.aim is None and not about.is_used(document)) or about.leads_nowhere(document):
             log = Log()
@@ -367,6 +368,19 @@ def _of_file(one: _Read, about: _About) -> Iterator[Judgement]:
     yield from others
     if found := one.log.findings:
         yield Judgement(one.file.name, None, None, found)
+
+
+_INCOMPLETE = re.compile(
+    r"`(spec|selector|template|containers|image)` is missing|, but the template's labels "
+)
+
+
+def _completed(document: Document) -> Iterator[Finding]:
+    """What is wrong with a document, and what may make it whole."""
+    parts = [one for one in document.log.findings if one.refused and _INCOMPLETE.search(one.reason)]
+    made = parts and files.is_customized(document.file)
+    for one in document.log.findings:
+        yield replace(one, hint=files.CUSTOMIZED) if made and one in parts else one
 
 
 def _of_others(workload: Document, others: Sequence[Document], used: Sequence[Document]) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ anything that needs another document; that is `checks`. Pure.
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import PurePath
 
 from i2kit.manifest.kubernetes import (
     claims,
@@ -35,8 +36,10 @@ _VERSIONS = {
 
 
 def is_kubernetes(node: Node) -> bool:
-    """Whether a document is meant for Kubernetes: nothing else has these keys."""
-    return isinstance(node, MappingNode) and ("apiVersion" in node.entries or "kind" in node.entries)
+    """Whether a document is meant for Kubernetes: of all else, only a chart of Helm has one of these keys."""
+    if not isinstance(node, MappingNode) or "kind" in node.entries:
+        return isinstance(node, MappingNode)
+    return "apiVersion" in node.entries and PurePath(node.position.file).stem != "Chart"
 
 
 def read(node: MappingNode, reading: Reading, log: Log) -> None:

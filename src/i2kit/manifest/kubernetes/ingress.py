@@ -31,9 +31,10 @@ def ingress(record: Record, version: str, reading: Reading, log: Log) -> None:
         log.problem(spec.position, spec.path, message, "write rules: with hosts and paths")
     found: list[FoundRoute] = []
     rules = []
+    said = _Said(notes, spec)
     for rule in spec.items("rules"):
         host = rule.text("host") or ""
-        routes = list(_routes(rule, f"{namespace}/{name}", host, log))
+        routes = list(_routes(rule, f"{namespace}/{name}", host, said.redirects, log))
         if rule.is_wrong("host"):
             continue
         found.extend(routes)
@@ -42,7 +43,6 @@ def ingress(record: Record, version: str, reading: Reading, log: Log) -> None:
     leads = _backend(default, "/", False, log) if default else None
     if leads and default:
         found.append(FoundRoute(f"{namespace}/{name}", None, leads[0], *leads[1:]))
-    said = _Said(notes, spec)
     tls = tuple(_tls(spec, said.certificate, log))
     secure = bool(tls or said.certificate)
     reading.ingresses.append(
@@ -123,11 +123,21 @@ class _Said:
         return self._text(table.CERTIFICATE)
 
     @property
+    def redirects(self) -> frozenset[str]:
+        """The backends that are notes which send callers to HTTPS."""
+        actions = (
+            [name for name in self._notes.places if name.startswith(table.ACTIONS)] if self._notes else []
+        )
+        return frozenset(
+            name.removeprefix(table.ACTIONS) for name in actions if _is_redirect(self._text(name) or "")
+        )
+
+    @property
     def https_only(self) -> bool:
         redirects = [text for name in table.REDIRECTS if (text := self._text(name))]
         if redirects:
             return "true" in redirects
-        if self._text(table.ALLOW_HTTP) == "false" or self._text(table.ALB_REDIRECT):
+        if self._text(table.ALLOW_HTTP) == "false" or self._text(table.ALB_REDIRECT) or self.redirects:
             return True
         ports = self._text(table.ALB_PORTS)
         if ports is not None:
@@ -135,7 +145,31 @@ class _Said:
         return self._nginx or self.certificate is not None
 
 
-def _routes(rule: Record, key: str, host: str, log: Log) -> Iterator[FoundRoute]:
+def _is_redirect(action: str) -> bool:
+    """Whether an action of a load balancer of AWS sends a caller to the same address by HTTPS."""
+    import json  # few Ingresses have any
+
+    try:
+        found = json.loads(action)
+    except (ValueError, RecursionError):
+        return False
+    to = _lowered(_lowered(found).pop("redirectconfig", None))
+    status = str(to.pop("statuscode", ""))
+    same = {"protocol": "https", "port": "443", "host": "#{host}", "path": "/#{path}", "query": "#{query}"}
+    return (
+        str(_lowered(found).get("type")).lower() == "redirect"
+        and status in ("HTTP_301", "HTTP_302")
+        and to.get("protocol") is not None
+        and all(str(value).lower() == same.get(name, "") for name, value in to.items())
+    )
+
+
+def _lowered(value: object) -> dict[str, object]:
+    """A mapping by its keys in lower case: the controller takes `Type` and `type`."""
+    return {str(key).lower(): each for key, each in value.items()} if isinstance(value, dict) else {}
+
+
+def _routes(rule: Record, key: str, host: str, redirects: frozenset[str], log: Log) -> Iterator[FoundRoute]:
     http = rule.record("http")
     for record in http.items("paths") if http else ():
         kind, path = record.text("pathType") or "ImplementationSpecific", record.text("path") or "/"
@@ -149,7 +183,13 @@ def _routes(rule: Record, key: str, host: str, log: Log) -> Iterator[FoundRoute]
             continue
         backend = record.record("backend")
         if backend and (leads := _backend(backend, path, kind == "Exact", log)):
-            yield FoundRoute(key, host, leads[0], *leads[1:])
+            route = leads[0]
+            if not (
+                route.port == table.BY_ACTION
+                and route.service in redirects
+                and (path, kind != "Exact") == ("/", True)
+            ):
+                yield FoundRoute(key, host, *leads)
 
 
 def _backend(
@@ -206,6 +246,12 @@ def _check_notes(notes: Record | None, spec: Record, log: Log) -> None:
     if target and paths != {target}:
         message = "changes what pods get, and is not supported"
         log.refuse(notes.place(table.REWRITE), notes.at(table.REWRITE), message, "let the application do it")
+    for name in notes.places:
+        if name.startswith(table.ACTIONS) and not _is_redirect(notes.text(name) or ""):
+            message = "changes what callers get, and is not supported"
+            log.refuse(
+                notes.place(name), notes.at(name), message, "a redirect to HTTPS is ssl-redirect: '443'"
+            )
     if (attributes := notes.text(table.ALB_TARGETS)) is not None:
         place = notes.place(table.ALB_TARGETS), notes.at(table.ALB_TARGETS)
         if "stickiness.enabled=true" in attributes.replace(" ", ""):

@@ -19,7 +19,14 @@ ALB_REDIRECT = f"{ALB}ssl-redirect"
 ALB_PORTS = f"{ALB}listen-ports"
 ALB_TARGETS = f"{ALB}target-group-attributes"
 REWRITE = f"{NGINX}rewrite-target"
-REDIRECTS = (f"{NGINX}ssl-redirect", f"{NGINX}force-ssl-redirect", "ingress.kubernetes.io/ssl-redirect")
+ACTIONS = f"{ALB}actions."
+BY_ACTION = "use-annotation"
+"""In place of a port: what a note says is done, not a Service."""
+
+OLD = "ingress.kubernetes.io/"
+"""Of several controllers, before each had a prefix of its own."""
+
+REDIRECTS = tuple(f"{prefix}{word}ssl-redirect" for prefix in (NGINX, OLD) for word in ("", "force-"))
 ALLOW_HTTP = "kubernetes.io/ingress.allow-http"
 
 _CHANGES = "changes what callers get, and is not supported"
@@ -111,6 +118,13 @@ _NGINX_NOTES = (
         f"{NGINX}affinity", _CHANGES, "a Service with sessionAffinity: ClientIP keeps callers on a machine"
     ),
     *_of(NGINX, "silent", "there is no limit to it", "proxy-body-size client-max-body-size"),
+    *_of(OLD, "silent", "there is no limit to it", "proxy-body-size"),
+    *_of(
+        OLD,
+        "warned",
+        _TUNES,
+        "proxy-read-timeout proxy-send-timeout proxy-connect-timeout proxy-buffering proxy-request-buffering",
+    ),
     *_of(NGINX, "silent", "is of use with `affinity` only", "affinity-mode affinity-canary-behavior"),
     *_of(
         NGINX,
@@ -183,12 +197,18 @@ INGRESS_NOTES = Object(
         ("acme.cert-manager.io/", warned("", _NO_ISSUER)),
         ("certmanager.k8s.io/", warned("", _NO_ISSUER)),
         ("external-dns.alpha.kubernetes.io/", warned("", _DNS)),
+        (
+            ACTIONS,
+            accepted(
+                "", Text(), "a redirect to HTTPS of all paths (its backend is no Service); else refused"
+            ),
+        ),
         *(
             (family, _REFUSED_HERE)
             for family in (
                 ALB,
                 NGINX,
-                "ingress.kubernetes.io/",
+                OLD,
                 "nginx.org/",
                 "nginx.com/",
                 "traefik.ingress.kubernetes.io/",

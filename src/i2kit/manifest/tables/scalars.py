@@ -248,12 +248,9 @@ class Choice:
                 log.refuse(node.position, path, f"`{word}` {why}", hint)
                 return None
         known = (*self.accepted, *(word for word, _, _ in self.others))
-        log.problem(
-            node.position,
-            path,
-            f"`{shown(value)}` is not known",
-            did_you_mean(value, known) or f"use {' or '.join(self.accepted)}",
-        )
+        hint = did_you_mean(value, known) or f"use {' or '.join(self.accepted)}"
+        complaint = names.placeholder(value) or (f"`{shown(value)}` is not known", hint)
+        log.problem(node.position, path, *complaint)
         return None
 
     def schema(self, definitions: Definitions) -> Schema:

@@ -254,13 +254,24 @@ class Object:
             for known in self.fields:
                 found["properties"][known.name] = _field_schema(known, definitions)
             for prefix, known in self.families:
-                pattern = f"^{re.escape(prefix)}"
+                pattern = self._pattern(prefix)
                 found.setdefault("patternProperties", {})[pattern] = _field_schema(known, definitions)
             if required := [known.name for known in self.fields if known.required]:
                 found["required"] = required
             found["additionalProperties"] = _field_schema(self.others, definitions) if self.others else False
             definitions[self.title] = found
         return {"$ref": f"#/$defs/{self.title}"}
+
+    def _pattern(self, prefix: str) -> str:
+        """The keys of a family: those that have a verdict of their own would need to please both, else."""
+        own = [
+            f"{known.name.removeprefix(prefix)}$" for known in self.fields if known.name.startswith(prefix)
+        ]
+        own += [
+            one.removeprefix(prefix) for one, _ in self.families if one.startswith(prefix) and one != prefix
+        ]
+        rest = "|".join(re.escape(one.removesuffix("$")) + "$" * one.endswith("$") for one in own)
+        return f"^{re.escape(prefix)}(?!{rest})" if rest else f"^{re.escape(prefix)}"
 
     def words(self) -> str:
         return f"[{self.title}](#{self.title.lower()})"
