@@ -4,18 +4,23 @@ Source: Kubernetes, third_party/forked/golang/expansion.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 _REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 
 
-def expand(text: str, variables: Mapping[str, str]) -> str:
-    """Replace `$(NAME)`; `$$` is a `$` that starts nothing, and unknown names stay as written."""
+def as_written(name: str) -> str:
+    return f"$({name})"
+
+
+def expand(text: str, variables: Mapping[str, str], unknown: Callable[[str], str] = as_written) -> str:
+    """Replace `$(NAME)`; `$$` is a `$` that starts nothing, and `unknown` names stay as written."""
 
     def value(match: re.Match[str]) -> str:
         if match[0] == "$$":
             return "$"
-        return variables.get(match[1], match[0])
+        known = variables.get(match[1])
+        return unknown(match[1]) if known is None else known
 
     return _REFERENCE.sub(value, text)
 

@@ -206,6 +206,19 @@ def test_expansion(text: str, expected: str) -> None:
     assert expand(text, known) == expected
 
 
+def test_what_is_said_of_services_is_known_to_the_machine_alone() -> None:
+    own: Pairs = (
+        ("URL", "http://$(DB_SERVICE_HOST):$(DB_SERVICE_PORT_HTTP)/$(DB_SERVICE)"),
+        ("WEB_SERVICE_HOST", "mine"),
+        ("HOST", "$(WEB_SERVICE_HOST) $$(DB_SERVICE_PORT)"),
+    )
+    container = Container("c", "i", command=("run", "$(DB_SERVICE_PORT)"), env=own)
+    found = dict(environment(container, image("i", ImageConfig())))
+    told = "http://$(i2kit:env/DB_SERVICE_HOST):$(i2kit:env/DB_SERVICE_PORT_HTTP)/$(DB_SERVICE)"
+    assert (found["URL"], found["HOST"]) == (told, "mine $(DB_SERVICE_PORT)")
+    assert arguments(container, ImageConfig()) == ["run", "$(i2kit:env/DB_SERVICE_PORT)"]
+
+
 def test_environment_merges() -> None:
     config = ImageConfig(env=(("PATH", "/image/bin"), ("LANG", "C"), ("MODE", "image")))
     own: Pairs = (("MODE", "own"), ("NEXT", "$(MODE)-$(LANG)-$(LATER)"), ("LATER", "x"))

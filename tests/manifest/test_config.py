@@ -189,10 +189,14 @@ def held(value: bytes) -> Manifest:
     return parse([("a.yml", env("{secretKeyRef: {name: db, key: k}}").encode()), ("b.yml", secret.encode())])
 
 
-@given(st.binary(max_size=60))
-def test_bytes_come_through_as_they_are_and_never_show(value: bytes) -> None:
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_text_comes_through_as_it_is_and_never_shows_and_other_bytes_are_no_variable(value: bytes) -> None:
     if b"\0" in value:
         with pytest.raises(InputError, match="has a NUL character in it"):
+            held(value)
+        return
+    if value.decode(errors="ignore").encode() != value:
+        with pytest.raises(InputError, match="the value of `k` of Secret `db` is no text"):
             held(value)
         return
     found = held(value)

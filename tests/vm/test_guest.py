@@ -24,6 +24,7 @@ def test_pod(build: Build, tmp_path: Path) -> None:
     asks = (
         "grep -E '^(Cap|Seccomp:|Uid)' /proc/self/status; "
         "env; cat /etc/resolv.conf /etc/hosts; hostname; "
+        "echo 'at $(DB_SERVICE_HOST) not $$(DB_SERVICE_HOST) $(NO_SERVICE_PORT)'; "
         "touch /written && echo root is writable; "
         "mount -t tmpfs x /tmp 2>&1; ls -d /written; "
         "echo memory $(cat /sys/fs/cgroup/memory.max); "
@@ -50,6 +51,7 @@ def test_pod(build: Build, tmp_path: Path) -> None:
         assert "CapBnd:\t00000000a80425fb" in log
         assert "Seccomp:\t2" in log
         assert {"HOSTNAME=pod-1", "DB_SERVICE_HOST=10.77.255.2", 'QUOTED=a "b" \\c'} <= set(log)
+        assert "at 10.77.255.2 not $(DB_SERVICE_HOST) $(NO_SERVICE_PORT)" in log
         assert "FROM=image" in log, "a container's own variable wins over user data"
         assert "search default.svc.local svc.local" in log
         assert "nameserver 10.9.9.9" in log

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from i2kit.errors import InputError, Problem
-from i2kit.expansion import expand
+from i2kit.expansion import as_written, expand
 from i2kit.image import podfile, volumes
 from i2kit.model import CAPABILITIES as EVERY_CAPABILITY
 from i2kit.model import (
@@ -30,6 +30,7 @@ from i2kit.model import (
     Resources,
     Security,
     Workload,
+    field_word,
 )
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -86,6 +87,11 @@ ROOT_ANNOTATION = "io.i2kit.root"
 
 SHARED_PROCESSES = "/run/i2kit/processes"
 """The PID namespace that the guest makes for all containers of a pod."""
+
+VARIABLE = "env/"
+"""What the path of a field begins with whose value is that of a variable of the machine."""
+
+_SERVICE_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*_SERVICE_(?:HOST|PORT(?:_[A-Z0-9_]+)?)")
 
 CPU_PERIOD_US = 100_000
 MIN_CPU_QUOTA_US = 1_000
@@ -285,7 +291,7 @@ def arguments(container: Container, config: ImageConfig) -> list[str]:
     known = dict(own_environment(container))
     # The image's own words are not expanded: they may hold text for a shell.
     image_words = 0 if container.command else len(config.entrypoint)
-    return words[:image_words] + [expand(word, known) for word in words[image_words:]]
+    return words[:image_words] + [expand(word, known, of_a_service) for word in words[image_words:]]
 
 
 def environment(container: Container, image: ContainerImage) -> Pairs:
@@ -303,8 +309,15 @@ def own_environment(container: Container) -> Pairs:
     """The container's variables with `$(NAME)` expanded: a value can use the variables before it."""
     known: dict[str, str] = {}
     for name, value in container.env:
-        known[name] = expand(value, known)
+        known[name] = expand(value, known, of_a_service)
     return tuple(known.items())
+
+
+def of_a_service(name: str) -> str:
+    """What stands for `$(NAME)` where the container sets no such variable: one that tells of a service is
+    known to the machine alone. Where it has none the guest leaves it as it was written.
+    """
+    return field_word(f"{VARIABLE}{name}") if _SERVICE_VARIABLE.fullmatch(name) else as_written(name)
 
 
 def working_dir(container: Container, config: ImageConfig) -> str:

@@ -485,12 +485,14 @@ class _Resolver:
             hint = "no variable can hold one: mount it as a file"
             self._log.problem(*reference.key_place, message, hint)
             return ""
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            # No runtime takes it: what a container is to be is written in JSON, and CRI in text.
+            message = f"the value of `{key}` of {reference.kind} `{reference.name}` is no text"
+            self._log.problem(*reference.key_place, message, "mount it as a file")
+            return ""
         if reference.kind == "Secret":
             self._secrets[SecretKey(reference.name, key)] = None
             return field_word(secret_field(reference.name, key))
-        try:
-            return self._known.text(self._namespace, replace(reference, key=key), value)
-        except UnicodeDecodeError:
-            message = f"the value of `{key}` of ConfigMap `{reference.name}` is no text"
-            self._log.problem(*reference.key_place, message, "mount it as a file")
-            return ""
+        return self._known.text(self._namespace, replace(reference, key=key), text.encode())

@@ -7,7 +7,8 @@
 #      names are without their number.
 # Out: $run/NAME/config.json with absolute root, own cgroup as its root, seccomp profile, no inheritable
 #      capabilities, the usual devices unless it names some, a read-only root where its annotation says so,
-#      the additional environment, and each `$(i2kit:FIELD)` with the field's value in its place; lines for
+#      the additional environment, and each `$(i2kit:FIELD)` with the field's value in its place, or for
+#      `env/NAME` that of the variable in $run/env, `$(NAME)` where there is none; lines for
 #      the file systems to mount in $run/fstab.tmp and $run/fstab.rootfs; $run/NAME/prepare, a script of what
 #      runtime.json wants done before the container starts.
 
@@ -46,16 +47,21 @@ function digit(letter) {
 }
 
 # A line of config.json with the values of fields in place of their words.
-function filled(text,    at, rest, end, done) {
+function filled(text,    at, rest, end, done, field) {
     while ((at = index(text, "$(i2kit:")) > 0) {
         rest = substr(text, at + 8)
         end = index(rest, ")")
         if (end == 0)
             break
-        done = done substr(text, 1, at - 1) inner(plain(facts[substr(rest, 1, end - 1)]))
+        field = substr(rest, 1, end - 1)
+        done = done substr(text, 1, at - 1) inner(field ~ /^env\// ? told(substr(field, 5)) : plain(facts[field]))
         text = substr(rest, end + 1)
     }
     return done text
+}
+
+function told(variable) {
+    return variable in values_of ? values_of[variable] : "$(" variable ")"
 }
 
 function read_facts(path,    fact, at) {
@@ -183,6 +189,7 @@ BEGIN {
     while ((getline variable < (run "/env")) > 0) {
         values[++variables] = variable
         names[variables] = substr(variable, 1, index(variable, "=") - 1)
+        values_of[names[variables]] = substr(variable, index(variable, "=") + 1)
     }
     # Left as they are until they are wanted: a secret can be large, and what is for a file only is not used here.
     read_facts(run "/facts")
