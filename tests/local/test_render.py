@@ -93,6 +93,14 @@ def test_a_vm_is_told_only_of_services_of_its_own_namespace() -> None:
     assert list(found) == ["DB_SERVICE_HOST", "DB_SERVICE_PORT"]
 
 
+def test_the_port_that_a_vm_is_told_of_a_service_is_its_first() -> None:
+    ports = (ServicePort(8080, 8080, "http"), ServicePort(53, 53, "dns", "UDP"), ServicePort(81, 81, "raw"))
+    front = Service("db", (("app", "db"),), ports)
+    state = admit(Desired(), order_of(release("db", services=(front,))))
+    found = userdata.discovery("default", state.services, namespace_network=True)
+    assert found["DB_SERVICE_PORT"] == "8080" and found["DB_SERVICE_PORT_DNS"] == "53"
+
+
 @pytest.mark.parametrize("network", ["tap", "user"])
 def test_qemu_arguments(network: str) -> None:
     machine = two_deployments().deployments[0].machine

@@ -895,7 +895,9 @@ def _records(
     public: Mapping[str, bool],
     taken: frozenset[int],
 ) -> tuple[ServiceRecord, ...]:
-    """The services that something stands behind or waits for, with address and ports as they had them."""
+    """The services that something stands behind or waits for, with address and ports as they had them. The
+    ports are in the order of their files: the first is a service's port where only one is told.
+    """
     old = {record.key: record for record in desired.services}
     used = {record.index for record in desired.services}
     wanted: dict[str, dict[Place, Backend | Announced]] = {}
@@ -917,7 +919,7 @@ def _records(
         used.add(index)
         ports = tuple(
             Published(place[0], published[key, place], port.http, port.name, place[1])
-            for place, port in sorted(places.items())
+            for place, port in places.items()
         )
         is_public = public.get(key, before.public if before else False)
         records.append(ServiceRecord(name, namespace, index, is_public, ports))
