@@ -81,7 +81,7 @@ def test_a_folder_that_was_removed_is_made_anew_and_a_keeper_that_fails_tried_ag
 
 def test_a_keeper_that_was_stopped_goes_on(layout: Layout) -> None:
     script = 'exec 9>"$1/keeper.lock"; flock 9; sh "$2" false "$3" "$1" & kill -STOP $$; kill $!; exit 3'
-    words = ["sh", "-c", script, "sh", layout.run_dir, WATCHER, layout.state_dir]
+    words = ["sh", "-c", script, "sh", str(layout.run_dir), str(WATCHER), str(layout.state_dir)]
     assert subprocess.run(words, timeout=60).returncode == 3
 
 
