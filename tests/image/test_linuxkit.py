@@ -210,11 +210,6 @@ NO_VALUE = " | remove the key, or give it a value"
         ("init: [a, a: b]", "pod.yml:1:11: init[1]: must be text and is a mapping"),
         ('init: [""]', "pod.yml:1:8: init[0]: must not be empty"),
         (
-            'init: ["@pkg:../init"]',
-            "pod.yml:1:8: init[0]: names a package by its folder, which is not supported"
-            " | write what `linuxkit pkg show-tag` prints for the folder",
-        ),
-        (
             "services:\n  - image: i\n    name: 5\n",
             'pod.yml:3:11: services[0].name: must be text and is the number 5 | put it in quotes: "5"',
         ),

@@ -9,7 +9,8 @@ what is in the store it never makes again.
   sources/      image references → digests → layers: registries, layouts, archives
   base/         the distribution's packages → the kernel and the programs of every machine
   template      pod, images, base → LinuxKit YAML (pure)
-  linuxkit/     LinuxKit YAML → values; an entry of it → OCI runtime configuration (pure)
+  linuxkit/     LinuxKit YAML → values; an entry of it → OCI runtime configuration (pure);
+                linuxkit_packages has the names of packages that it names by their folders
   assemble      template and images → one file tree; linuxkit_builder has the real LinuxKit do it
   sbom/         what is in it, as SPDX
   tree/         layers → file tree → erofs, cpio, tar

@@ -21,6 +21,7 @@ from i2kit.image.base import boot, components, kernel
 from i2kit.image.base.boot import Loader
 from i2kit.image.linuxkit.text import as_text
 from i2kit.image.linuxkit.values import Template
+from i2kit.image.linuxkit_packages import named
 from i2kit.image.sources.build import build as built
 from i2kit.image.sources.credentials import Logins
 from i2kit.image.sources.oci import BadImage
@@ -152,7 +153,7 @@ class _Stage:
     def of_template(self, found: Template, sbom: bool, builder: Builder) -> _Recipe:
         for warning in found.warnings:
             self.watch(Warned(str(warning)))
-        found = with_sources(found)
+        found = with_sources(named(found))
         images: dict[str, ResolvedImage] = {}
         problems: list[Problem] = []
         for reference, position in found.positions.items():

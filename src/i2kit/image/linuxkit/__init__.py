@@ -20,13 +20,25 @@ from i2kit.image.linuxkit.values import (
     ContainerEntry,
     FileEntry,
     Mount,
+    Package,
     Runtime,
     Settings,
     Template,
 )
 from i2kit.manifest.source import Dialect, MappingNode, Node, documents
 
-__all__ = ["ContainerEntry", "FileEntry", "Mount", "Settings", "Template", "parse", "parse_all", "together"]
+__all__ = [
+    "ContainerEntry",
+    "FileEntry",
+    "Mount",
+    "Package",
+    "Settings",
+    "Template",
+    "parse",
+    "parse_all",
+    "parse_package",
+    "together",
+]
 
 LABEL = "org.mobyproject.config"
 
@@ -160,6 +172,39 @@ def _unknown(
 def _place(problem: Problem, order: Mapping[str, int]) -> tuple[int, int, int]:
     place = problem.position or Position("", 0, 0)
     return order.get(place.file, 0), place.line, place.column
+
+
+_OF_BUILDING = (
+    "arches",
+    "buildArgs",
+    "config",
+    "depends",
+    "disable-cache",
+    "dockerfile",
+    "gitrepo",
+    "network",
+    "tag",
+)
+"""Keys of a package that its name does not depend on."""
+
+
+def parse_package(name: str, data: bytes) -> Package:
+    """Read the `build.yml` of a package. Raises InputError with all problems."""
+    found, problems = documents(name, data, dialect=Dialect(resolve_core))
+    reader = Reader()
+    reader.problems += problems
+    start = found[0] if found else None
+    values: dict[str, Any] = {}
+    if isinstance(start, MappingNode):
+        texts = dict.fromkeys(("image", "org"), reader.text)
+        others = dict.fromkeys(_OF_BUILDING, lambda node, path: None)
+        values = reader.table(start, "", {**texts, "extra-sources": reader.list_of(reader.text), **others})
+    if not values.get("image") and not reader.problems:
+        position = start.position if start else Position(name, 1, 1)
+        reader.problems.append(Problem("the package must have `image`", position))
+    if reader.problems:
+        raise InputError(reader.problems)
+    return Package(values["image"], values.get("org", "linuxkit"), values.get("extra-sources", ()))
 
 
 def together(entry: ContainerEntry, label: str, template: Template) -> Settings:

@@ -45,6 +45,9 @@ COMMAND_LINE_BYTES = 2048
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4095
 """As in Linux; names of entries leave room for a number before them."""
 
+PACKAGE = "@pkg:"
+"""Begins what names a package's folder in place of an image."""
+
 _NAME = re.compile(r"[^/\x00-\x1f\x7f]+")
 _WORDS = frozenset({"true", "True", "TRUE", "false", "False", "FALSE"})
 
@@ -455,9 +458,9 @@ class Reader:
 
     def image(self, node: Node, path: str) -> str:
         reference = self.text(node, path)
-        if reference.startswith("@"):
-            hint = "write what `linuxkit pkg show-tag` prints for the folder"
-            self.problem(node.position, path, "names a package by its folder, which is not supported", hint)
+        if reference.startswith(PACKAGE):
+            reference = f"{PACKAGE}{self.folder / reference.removeprefix(PACKAGE)}"
+            self.positions.setdefault(reference, node.position)
         elif reference:
             self.positions.setdefault(reference, node.position)
             self.reference(reference, node.position)

@@ -174,6 +174,15 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Package:
+    """What names the image of a LinuxKit package; `sources` are what it is built from besides its folder."""
+
+    image: str
+    org: str = "linuxkit"
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """One LinuxKit template, of one file or several. `positions` says where each image is named.
 
