@@ -30,11 +30,14 @@ from i2kit.model import (
     Files,
     Job,
     Manifest,
+    Metric,
     Mount,
     NetworkPolicy,
     Port,
     Probe,
     Resources,
+    Route,
+    Scaling,
     Scratch,
     SecretKey,
     Security,
@@ -42,6 +45,7 @@ from i2kit.model import (
     Service,
     ServicePort,
     Strategy,
+    TcpSocket,
     Volume,
     Workload,
 )
@@ -475,6 +479,68 @@ def test_all_that_can_be_said_of_a_build() -> None:
     )  # fmt: skip
 
 
+def test_labels_for_kompose() -> None:
+    found = compose("""\
+        services:
+          web:
+            image: a
+            ports: ["8080:80"]
+            labels:
+              kompose.service.type: NodePort
+              kompose.service.nodeport.port: 30080
+              kompose.service.expose: "shop.example/dev,shop.example, other.example"
+              kompose.service.expose.ingress-class-name: nginx
+              kompose.hpa.replicas.max: 5
+              kompose.hpa.memory: 80
+              kompose.service.healthcheck.readiness.test: CMD ready now
+              kompose.service.healthcheck.readiness.interval: 5s
+              kompose.service.healthcheck.readiness.start_period: 2s
+              kompose.init.containers.image: busybox
+              kompose.init.containers.command: '["sh", "-c", "echo $$X"]'
+              kompose.image-pull-policy: Always
+            healthcheck: {test: live, interval: 7s, retries: 4}
+            deploy: {resources: {reservations: {cpus: "1", memory: 1g}}}
+          job:
+            image: b
+            restart: "no"
+            labels: ["kompose.cronjob.schedule=0 3 * * *", kompose.cronjob.concurrency_policy=Forbid]
+          db:
+            image: c
+            volumes: ["d:/d"]
+            labels:
+              kompose.volume.subpath: part
+              kompose.volume.storage-class-name: gp3
+              kompose.service.healthcheck.liveness.tcp_port: 5432
+              kompose.service.healthcheck.readiness.disable: true
+          cache: {image: d, volumes: ["e:/e"], scale: 2, labels: {kompose.volume.type: emptyDir}}
+        volumes: {d: , e: }
+        """)
+    web, job, db, cache = found.workloads
+    container = web.containers[0]
+    live = Probe(Exec(("/bin/sh", "-c", "live")), period_s=7, timeout_s=30, failure_threshold=4)
+    assert container.liveness == live
+    assert container.readiness == Probe(Exec(("ready", "now")), initial_delay_s=2, period_s=5)
+    (first,) = web.init
+    assert (first.name, first.image, first.command) == ("init", "busybox", ("sh", "-c", "echo $$X"))
+    assert web.scaling == Scaling(1, 5, (Metric("cpu", percent=50), Metric("memory", percent=80)))
+    published = found.services[1]
+    assert [(port.number, port.node_port) for port in published.ports] == [(8080, 30080)]
+    (ingress,) = found.ingresses
+    assert ingress.rules == (
+        (
+            "shop.example",
+            (Route("/dev", False, "web-published", 8080), Route("/", False, "web-published", 8080)),
+        ),
+        ("other.example", (Route("/", False, "web-published", 8080),)),
+    )
+    assert job.job == Job(schedule="0 3 * * *", overlap="Forbid", retry=False)
+    assert db.volumes[0].source == Claim("shop-d", 2**30, kind="gp3")
+    assert db.containers[0].mounts == (Mount("disk-d", "/d", "part", filled=True),)
+    assert db.containers[0].liveness == Probe(TcpSocket(5432))
+    assert db.containers[0].readiness is None
+    assert (cache.volumes[0].source, cache.replicas) == (Scratch(), 2)
+
+
 def test_names() -> None:
     found = compose("""\
         services:
@@ -729,7 +795,17 @@ def test_include_in_its_long_form() -> None:
         ("healthcheck: {test: [curl, a]}", ["healthcheck.test: begins with neither CMD nor CMD-SHELL\n  hint: write [\"CMD\", PROGRAM, …] or [\"CMD-SHELL\", LINE]"]),
         ("mem_limit: 1m", ["mem_limit: 1,048,576 bytes are below what a container needs to start (6m)\n  hint: such as 128m"]),
         ("mem_limit: lots", ["mem_limit: must be a size and is the text `lots`\n  hint: such as 512m or 1gb"]),
-        ("labels: {kompose.hpa.cpu: 50}", ["labels.\"kompose.hpa.cpu\": the label `kompose.hpa.cpu` is not supported\n  hint: these are: kompose.service.type, kompose.volume.size, kompose.security-context.fsgroup"]),
+        ("labels: {kompose.service.typo: a}", ["labels.\"kompose.service.typo\": the label `kompose.service.typo` is not known\n  hint: did you mean `kompose.service.type`?"]),
+        ("labels: {kompose.service.type: external}", ["labels.\"kompose.service.type\": `external` is not supported\n  hint: use clusterip or nodeport or loadbalancer or headless"]),
+        ("labels: {kompose.controller.type: daemonset}", ["labels.\"kompose.controller.type\": `daemonset` is not supported\n  hint: use deployment"]),
+        ("labels: {kompose.service.group: a}", ["labels.\"kompose.service.group\": `kompose.service.group` is not supported yet\n  hint: write a manifest with both containers"]),
+        ("labels: {kompose.hpa.cpu: 500}, deploy: {resources: {reservations: {cpus: '1'}}}", ["labels.\"kompose.hpa.cpu\": `500` is not a number from 1 to 100"]),
+        ("labels: {kompose.cronjob.backoff_limit: 1}", ["labels.\"kompose.cronjob.backoff_limit\": is without `kompose.cronjob.schedule`\n  hint: such as \"0 3 * * *\""]),
+        ("labels: {kompose.init.containers.name: a}", ["labels.\"kompose.init.containers.name\": has no image\n  hint: write kompose.init.containers.image"]),
+        ("labels: {kompose.init.containers.image: a, kompose.init.containers.command: '[1]'}", ["labels.\"kompose.init.containers.command\": `[1]` is not a command\n  hint: such as [\"sh\", \"-c\", \"…\"]"]),
+        ("labels: {kompose.service.expose: shop.example}", ["labels.\"kompose.service.expose\": has no port that it could lead to\n  hint: publish one with ports"]),
+        ("labels: {kompose.service.healthcheck.liveness.http_get_port: 80}", ["labels.\"kompose.service.healthcheck.liveness.http_get_port\": is one half of a probe\n  hint: give it a path and a port"]),
+        ("labels: {kompose.service.nodeport.port: 8080}, ports: ['80']", ["labels.\"kompose.service.nodeport.port\": is for services of type nodeport with one port\n  hint: name it in ports"]),
         ("extra_hosts: ['host.docker.internal:host-gateway']", ["extra_hosts[0]: `host-gateway` is not possible: there is no host that containers share\n  hint: deploy what runs there too, and use its name"]),
         ("deploy: {mode: global}", ["deploy.mode: `global` is not possible: there are no nodes\n  hint: use replicas"]),
         ("networks: [x]", ["networks[0]: there is no network `x`\n  hint: write it at the top level: networks: {x: }"]),
@@ -835,6 +911,21 @@ def test_verdicts_are_by_service(tmp_path: Path) -> None:
         "bad": "refused",
         "warned": "warns",
     }
+
+
+def test_files_that_are_named_are_judged_as_the_project_that_they_are(tmp_path: Path) -> None:
+    (tmp_path / "base.yml").write_text(
+        "services: {web: {image: a, ports: ['8080:80'], labels: {kompose.service.expose: 'true'}}}"
+    )
+    (tmp_path / "prod.yml").write_text("services: {web: {pid: host}, db: {image: c}}")
+    (tmp_path / "other.yml").write_text("name: app\ncontainers: [{name: a, image: a}]\n")
+    names = [str(tmp_path / f"{name}.yml") for name in ("base", "other", "prod")]
+    assert {one.name: one.verdict for one in check(names)} == {
+        "app": "deploys",
+        "web": "refused",
+        "db": "deploys",
+    }
+    assert {one.name: one.verdict for one in check(names[:2])} == {"app": "deploys", "web": "deploys"}
 
 
 def test_a_large_service_that_many_extend_is_refused_in_time() -> None:

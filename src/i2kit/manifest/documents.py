@@ -97,13 +97,13 @@ def read(
     data: bytes,
     limit: int,
     around: Around = NOTHING,
-    override: tuple[str, bytes] | None = None,
+    overrides: Sequence[tuple[str, bytes]] = (),
     accepted: Accepted | None = None,
 ) -> tuple[list[Document], Log, bool]:
     """The documents of a file, what is wrong with it beside them, and whether it could be read to its end.
 
     `limit` is how many problems are told of each document. A compose file has one for each service, read
-    with its `override` (name, contents) and what is `around` it.
+    with its `overrides` (name, contents) and what is `around` it.
     """
     loaded = source.load(name, data)
     log = Log(limit, accepted)
@@ -112,7 +112,7 @@ def read(
         loaded = source.load(name, data, dialect=DIALECT)
         composed = [node for node in loaded.documents if native.is_compose(node)]
         others = tuple(node for node in loaded.documents if not native.is_compose(node))
-        if override:
+        for override in overrides:
             more = source.load(*override, dialect=DIALECT)
             composed.extend(node for node in more.documents if native.is_compose(node))
             log.add((*more.problems, *([more.end] if more.end else ())))
@@ -131,6 +131,12 @@ def read(
     if loaded.end:
         log.add([loaded.end])
     return found, log, loaded.end is None
+
+
+def is_compose(name: str, data: bytes) -> bool:
+    """Whether a file is a compose file, and nothing else."""
+    found = source.load(name, data).documents
+    return bool(found) and all(map(native.is_compose, found))
 
 
 def _flattened(nodes: Iterable[Node], log: Log) -> Iterator[Node]:

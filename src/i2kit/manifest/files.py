@@ -63,7 +63,7 @@ class File:
     path: str
     folder: str
     together: bool
-    override: str | None = None
+    overrides: tuple[str, ...] = ()
     """What is read with it, of a compose file."""
     below: str = ""
     """The folder that was named, of a file in it or below."""
@@ -104,10 +104,10 @@ def walk(paths: Sequence[str]) -> tuple[tuple[File, ...], tuple[Problem, ...]]:
                 file = str(Path(folder, name))
                 if Path(file).is_dir() or name in chosen[1:]:
                     continue
-                override = str(Path(folder, chosen[1])) if chosen[1:] and name == chosen[0] else None
+                overrides = tuple(str(Path(folder, one)) for one in chosen[1:] if name == chosen[0])
                 together = folder == path and (name in chosen or not (chosen and _COMPOSE.fullmatch(name)))
                 root = os.path.realpath(path)
-                add(os.path.realpath(file), File(file, _folder(file), together, override, root))
+                add(os.path.realpath(file), File(file, _folder(file), together, overrides, root))
     return tuple(found.values()), tuple(problems)
 
 

@@ -100,17 +100,19 @@ def judged(
 def _all(found: Iterable[File], stdin: bytes | None, accepted: Accepted) -> list[_Read]:
     read, count, told = [], 0, 0
     around = files.around()
-    for file in found:
+    for file in _projects(found, stdin):
         one = _Read(file)
         limit = MAX_PER_DOCUMENT if told < MAX_FINDINGS else 3
         try:
             data = files.contents(file.path, stdin)
-            override = (file.override, files.contents(file.override, None)) if file.override else None
+            overrides = [
+                (files.STDIN if path == "-" else path, files.contents(path, stdin)) for path in file.overrides
+            ]
         except InputError as error:
             one.log.add(error.problems)
         else:
             one.documents, one.log, one.whole = documents.read(
-                file.name, data, limit, around, override, accepted
+                file.name, data, limit, around, overrides, accepted
             )
         count += len(one.documents)
         told += sum(len(document.log.problems) for document in one.documents)
@@ -120,6 +122,24 @@ def _all(found: Iterable[File], stdin: bytes | None, accepted: Accepted) -> list
         _compare(one)
         read.append(one)
     return read
+
+
+def _projects(found: Iterable[File], stdin: bytes | None) -> list[File]:
+    """The files, of which compose files that were named one by one are one project, as in a deploy."""
+    every = list(found)
+    named = [file for file in every if not file.below]
+    if len(named) < 2:
+        return every
+    composed = []
+    for file in named:
+        try:
+            if documents.is_compose(file.name, files.contents(file.path, stdin)):
+                composed.append(file)
+        except InputError:
+            continue  # told where it is read
+    further = composed[1:]
+    first = replace(composed[0], overrides=tuple(file.path for file in further)) if further else None
+    return [first if first and file == composed[0] else file for file in every if file not in further]
 
 
 def _compare(one: _Read) -> None:
@@ -250,7 +270,11 @@ class _About:
 
     def _check_routes(self, document: Document) -> None:
         """Whether an Ingress leads to Services, of each name the nearest."""
+        own = {one.service.key: one.service for one in document.reading.services}
         for route in document.reading.routes:
+            if f"{document.namespace}/{route.route.service}" in own:  # of a compose file
+                ingress.check(route, own, (), document.log)
+                continue
             key = f"{document.namespace}/{route.route.service}"
             places = self._near[document.file]
             nearest = next((one for near in places if (one := self._services.get((near, key)))), [])

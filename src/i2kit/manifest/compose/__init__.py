@@ -9,7 +9,7 @@ and networks is told where a service uses it. Opens nothing: Around does. Pure.
   moving          what another file says, as if it were said here
   project         several files, and those that they name → one project of nodes
   types           the kinds of values in the table of every key (tables.compose_fields)
-  service         a service → a Workload (with ports, disks, networks)
+  service         a service → a Workload (with ports, disks, networks, labels)
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,6 +38,9 @@ def read(nodes: Sequence[MappingNode], reading: Reading, log: Log, around: Aroun
         reading.services.extend(each.reading.services)
         reading.secrets.extend(each.reading.secrets)
         reading.policies.extend(each.reading.policies)
+        reading.scalers.extend(each.reading.scalers)
+        reading.ingresses.extend(each.reading.ingresses)
+        reading.routes.extend(each.reading.routes)
 
 
 def services(nodes: Sequence[MappingNode], around: Around, log: Log) -> tuple[Found, ...]:

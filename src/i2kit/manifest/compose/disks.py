@@ -11,16 +11,17 @@ from pathlib import PurePosixPath
 
 from i2kit.errors import Position
 from i2kit.manifest.around import Around, TooMuch, contents, tree
+from i2kit.manifest.compose.labels import Labels
 from i2kit.manifest.compose.project import Project, label
 from i2kit.manifest.log import Log, did_you_mean
 from i2kit.manifest.places import shown
 from i2kit.manifest.reading import Config, Reference
 from i2kit.manifest.tables import names, quantity
+from i2kit.manifest.tables.compose_labels import SIZE, STORAGE_CLASS, SUB_PATH
 from i2kit.manifest.tables.shape import Record
 from i2kit.model import Claim, File, Files, Mount, Scratch, SecretKey, Volume
 
 SIZE_BYTES = 2**30
-SIZE = "kompose.volume.size"
 COPIED = "is copied into the machine image: containers cannot write to it, and changes need another deploy"
 NAMED = "for data use a named volume: NAME:/PATH, and NAME at the top level under volumes"
 
@@ -77,7 +78,7 @@ class Disks:
                 if source:
                     self._users.setdefault(source, []).append(name)
 
-    def of(self, record: Record, labels: Mapping[str, str], around: Around, log: Log) -> Mounted:
+    def of(self, record: Record, labels: Labels, around: Around, log: Log) -> Mounted:
         """What `volumes`, `tmpfs` and `shm_size` of a service say."""
         found = Mounted()
         for index, mount in enumerate(record.items("volumes")):
@@ -109,7 +110,7 @@ class Disks:
             found.add(shared, Mount("shm", "/dev/shm"), record.place("shm_size"), record.at("shm_size"))  # noqa: S108 (in the container)
         return found
 
-    def _disk(self, found: Mounted, mount: Record, target: str, labels: Mapping[str, str], log: Log) -> None:
+    def _disk(self, found: Mounted, mount: Record, target: str, labels: Labels, log: Log) -> None:
         name = mount.text("source")
         place = mount.place("source"), mount.path
         if name is None:
@@ -123,6 +124,11 @@ class Disks:
             )
             log.problem(*place, f"there is no volume `{shown(name)}`", hint)
             return
+        if labels.volume_type == "emptydir":
+            scratch = Volume(f"scratch-{label(name)}", Scratch())
+            read_only = mount.flag("read_only") or False
+            found.add(scratch, Mount(scratch.name, target, "", read_only), *place)
+            return
         users = self._users.get(name, [])
         if len(users) > 1:
             message = f"a disk is in one machine only, and `{shown(name)}` is used by {', '.join(users)}"
@@ -130,10 +136,13 @@ class Disks:
             return
         options = mount.record("volume")
         volume = Volume(
-            f"disk-{label(name)}", Claim(self._claim(name, top, log), self._size(top, labels, log))
+            f"disk-{label(name)}",
+            Claim(self._claim(name, top, log), self._size(top, labels, log), kind=labels.text(STORAGE_CLASS)),
         )
         found.claims.append(name)
-        sub_path = (options.text("subpath") or "") if options else ""
+        sub_path = (options.text("subpath") if options else None) or labels.text(SUB_PATH) or ""
+        if complaint := names.sub_path(sub_path):
+            log.problem(*place, *complaint)
         read_only = mount.flag("read_only") or False
         empty = mount.flag("nocopy") or (options.flag("nocopy") if options else False)
         found.add(volume, Mount(volume.name, target, sub_path, read_only, filled=not empty), *place)
@@ -145,9 +154,9 @@ class Disks:
             log.warn(top.place("external"), top.path, message)
         return label(called or (name if outside else f"{self._project.name}-{name}"), 63)
 
-    def _size(self, top: Record, labels: Mapping[str, str], log: Log) -> int:
+    def _size(self, top: Record, labels: Labels, log: Log) -> int:
         own = next((one for one in top.items("labels") if one.name == SIZE), None)
-        text = own.value if own else labels.get(SIZE)
+        text = own.value if own else labels.text(SIZE)
         if text is None:
             log.warn(
                 top.position, top.path, f"has 1Gi; the label `{SIZE}: 10Gi` gives it another size", kind=""

@@ -16,6 +16,7 @@ from i2kit.errors import Position
 from i2kit.manifest.around import Around, Kind, TooMuch, contents
 from i2kit.manifest.compose.disks import Disks, files_of, unique_paths, why
 from i2kit.manifest.compose.interpolation import BadText, plain_variables, variables
+from i2kit.manifest.compose.labels import Labels
 from i2kit.manifest.compose.networks import DEFAULT, Networks
 from i2kit.manifest.compose.ports import Published, exposed, published
 from i2kit.manifest.compose.project import Project, label
@@ -27,6 +28,8 @@ from i2kit.manifest.pods.security import sysctl_path
 from i2kit.manifest.reading import FoundService, Needs, Reading, Variables
 from i2kit.manifest.source import MappingNode
 from i2kit.manifest.tables import names
+from i2kit.manifest.tables.compose_labels import FS_GROUP, NODE_PORT
+from i2kit.manifest.tables.scalars import INT32
 from i2kit.manifest.tables.shape import Record
 from i2kit.model import (
     Amount,
@@ -34,6 +37,7 @@ from i2kit.model import (
     Container,
     Dns,
     Exec,
+    HttpGet,
     Job,
     Pairs,
     Port,
@@ -43,15 +47,13 @@ from i2kit.model import (
     Service,
     ServicePort,
     Strategy,
+    TcpSocket,
     Workload,
 )
 
 FIRST_HOST_PORT = 1024
 PUBLISHED = "-published"
 """What the Service in front of published ports is called, after the name of its service."""
-
-_SERVICE_TYPES = ("clusterip", "nodeport", "loadbalancer", "headless")
-_LABELS = ("kompose.service.type", "kompose.volume.size", "kompose.security-context.fsgroup")
 
 
 @dataclass(slots=True)
@@ -91,7 +93,7 @@ class Reader:
         self.label = label(found.name, names.LABEL_LENGTH)
         """What it is deployed as, as with kompose."""
         self.log = found.log
-        self.labels = self._labels()
+        self.labels = Labels(record.items("labels"), self.log)
 
     def read(self) -> None:
         record, name = self.record, self.label
@@ -101,10 +103,11 @@ class Reader:
         mounts = self.disks.of(record, self.labels, self.around, self.log)
         files = files_of(self.project, record, self.around, self.log)
         self.found.reading.secrets.extend(files.secrets)
-        job = self._job(bool(ports) or bool(record.items("expose")))
+        job = self.labels.job(self._job(bool(ports) or bool(record.items("expose"))))
         self._check_others()
         unique_paths([*mounts.placed, *files.placed], self.log)
         startup, probe = self._probes()
+        before = self.labels.before()
         command, arguments = self._command()
         container = Container(
             name=name,
@@ -116,7 +119,7 @@ class Reader:
             resources=self._resources(),
             startup=startup,
             liveness=probe,
-            readiness=probe,
+            readiness=self.labels.readiness(probe),
             post_start=self._hook("post_start"),
             pre_stop=self._hook("pre_stop"),
             mounts=(*mounts.mounts, *files.mounts),
@@ -133,6 +136,7 @@ class Reader:
         workload = Workload(
             name=name,
             containers=(container,),
+            init=before,
             replicas=replicas,
             labels=(("app", name), *self.networks.labels(self.name)),
             strategy=self._strategy(),
@@ -148,8 +152,9 @@ class Reader:
         )
         self.found.workload = workload
         env = tuple((key, value.replace("$", "$$")) for key, value in self._environment().items())
-        needs = Needs((Variables(each=env),), keys=tuple(files.needed))
-        self.found.reading.add(workload, needs)
+        variables_ = (*(Variables() for _ in before), Variables(each=env))
+        self.found.reading.add(workload, Needs(variables_, keys=tuple(files.needed)))
+        self.labels.scale(name, self.found.reading)
         self._services(ports)
         self.found.reading.policies.extend(
             self.networks.policies(self.name, name, ports, self.found.position)
@@ -347,29 +352,20 @@ class Reader:
         """What is asked until it starts to be well, and from then on."""
         check = self.record.record("healthcheck")
         test = check.items("test") if check else ()
-        if check is None or not test or check.flag("disable"):
-            if check and not (test or check.flag("disable") or check.is_wrong("test")):
+        handler: HttpGet | TcpSocket | Exec | None = self.labels.liveness()
+        if check is None:
+            return None, Probe(handler) if handler else None
+        if not handler and (not test or check.flag("disable")):
+            if not (test or check.flag("disable") or check.is_wrong("test")):
                 hint = 'such as test: ["CMD", "healthy"]'
                 self.log.problem(
                     check.position, check.path, "has no `test`, and the image's is not known", hint
                 )
             return None, None
-        place = check.place("test"), check.at("test")
-        match test:
-            case ("NONE", *_):
-                return None, None
-            case ("CMD", *words) if words:
-                command = tuple(words)
-            case ("CMD-SHELL", line):
-                command = ("/bin/sh", "-c", line)
-            case _ if (line := self._line_of_test()) is not None:
-                command = ("/bin/sh", "-c", line)
-            case _:
-                hint = 'write ["CMD", PROGRAM, …] or ["CMD-SHELL", LINE]'
-                self.log.problem(*place, "begins with neither CMD nor CMD-SHELL", hint)
-                return None, None
+        handler = handler or self._test(check, test)
+        if handler is None:
+            return None, None
         interval = check.whole("interval") or 30
-        handler = Exec(command)
         usual = Probe(
             handler,
             period_s=interval,
@@ -386,6 +382,21 @@ class Reader:
             failure_threshold=-(-(patience + interval * usual.failure_threshold) // period),
         )
         return startup, usual
+
+    def _test(self, check: Record, test: tuple[str, ...]) -> Exec | None:
+        place = check.place("test"), check.at("test")
+        match test:
+            case ("NONE", *_):
+                return None
+            case ("CMD", *words) if words:
+                return Exec(tuple(words))
+            case ("CMD-SHELL", line):
+                return Exec(("/bin/sh", "-c", line))
+        if text := self._line_of_test():
+            return Exec(("/bin/sh", "-c", text))
+        hint = 'write ["CMD", PROGRAM, …] or ["CMD-SHELL", LINE]'
+        self.log.problem(*place, "begins with neither CMD nor CMD-SHELL", hint)
+        return None
 
     def _line_of_test(self) -> str | None:
         """The test where it is one text, which is a line for a shell."""
@@ -446,14 +457,14 @@ class Reader:
                     record.place("security_opt"), record.at("security_opt"), message, "leave it out"
                 )
         groups = record.items("group_add")
-        fs_group = self.labels.get("kompose.security-context.fsgroup")
+        fs_group = self.labels.whole(FS_GROUP, 0, INT32)
         return Security(
             user=user,
             user_name=user_name,
             group=group,
             groups=tuple(int(one) for one in groups if _is_id(one)),
             group_names=tuple(one for one in groups if not _is_id(one)),
-            fs_group=int(fs_group) if fs_group and _is_id(fs_group) else None,
+            fs_group=fs_group,
             readonly_root=record.flag("read_only") or False,
             no_new_privileges=no_new,
             add=_capabilities(record.items("cap_add")),
@@ -471,27 +482,6 @@ class Reader:
         if not all(map(_is_id, parts)):
             return None, None, text
         return int(parts[0]), int(parts[1]) if len(parts) == 2 else None, ""
-
-    def _labels(self) -> dict[str, str]:
-        found = {}
-        for one in self.record.items("labels"):
-            if one.name in _LABELS:
-                found[one.name] = one.value or ""
-            elif one.name.startswith("kompose."):
-                hint = f"these are: {', '.join(_LABELS)}"
-                self.log.problem(
-                    one.position, one.path, f"the label `{shown(one.name)}` is not supported", hint
-                )
-        kind = found.get("kompose.service.type", "").lower()
-        if kind and kind not in _SERVICE_TYPES:
-            message = f"`{shown(kind)}` is not a type of service"
-            self.log.problem(
-                self.record.place("labels"),
-                self.record.at("labels"),
-                message,
-                f"use {', '.join(_SERVICE_TYPES)}",
-            )
-        return found
 
     # --- how many, how long ---
 
@@ -554,19 +544,25 @@ class Reader:
     def _services(self, ports: Sequence[Published]) -> None:
         record, name = self.record, self.label
         exposed(record, self.log)
-        kind = self.labels.get("kompose.service.type", "").lower()
+        kind = self.labels.type
         selector = (("app", name),)
         alone = len(self.everyone) == 1
         called = self._names()
         for alias, place in () if alone else called.items():
             service = Service(alias, selector, (), headless=True, position=place)
             self.found.reading.services.append(FoundService(service, place, ()))
+        reading = self.found.reading
         if not ports or kind == "headless":
+            self.labels.expose(name, None, 0, reading)
             return
+        chosen = self.labels.whole(NODE_PORT, FIRST_HOST_PORT, 65535)
+        if chosen and (len(ports) > 1 or kind != "nodeport"):
+            message = "is for services of type nodeport with one port"
+            self.log.problem(*self.labels.place(NODE_PORT), message, "name it in ports")
         numbered = []
         for port in ports:
             number = port.target if port.published is None else port.published
-            node_port = port.published if kind != "clusterip" else None
+            node_port = chosen or (port.published if kind != "clusterip" else None)
             if node_port is not None and node_port < FIRST_HOST_PORT:
                 message = (
                     "provider local publishes it at another port: those below"
@@ -584,7 +580,8 @@ class Reader:
             position=self.found.position,
         )
         places = tuple(port.position for port in ports)
-        self.found.reading.services.append(FoundService(service, self.found.position, places))
+        reading.services.append(FoundService(service, self.found.position, places))
+        self.labels.expose(name, service.name, service.ports[0].number, reading)
 
     def _names(self) -> dict[str, Position]:
         """All names of this service, its own first, and where each is written."""

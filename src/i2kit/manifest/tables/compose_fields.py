@@ -343,7 +343,7 @@ SERVICE = Object(
         accepted(
             "labels",
             Entries(example="NAME=VALUE"),
-            "`kompose.service.type`, `kompose.volume.size` and `kompose.security-context.fsgroup` count",
+            "those for kompose count: see [below](#labels-for-kompose)",
         ),
         accepted(
             "cap_add", ListOf(Word(names.capability, "capability")), "capabilities beside the usual ones"

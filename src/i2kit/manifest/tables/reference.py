@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from i2kit.manifest.compose.types import Named, Several, Short
 from i2kit.manifest.source import MAX_BYTES, MAX_DEPTH, MAX_NODES
-from i2kit.manifest.tables import compose_fields, kinds
+from i2kit.manifest.tables import compose_fields, compose_labels, kinds
 from i2kit.manifest.tables.quantity import PATTERN as _QUANTITY
 from i2kit.manifest.tables.scalars import Schema, Type
 from i2kit.manifest.tables.shape import Either, Field, ListOf, MapOf, Object, sentence
@@ -241,7 +241,20 @@ def _extensible(title: str, shape: Schema) -> Schema:
 def compose_page() -> str:
     """docs/compose.md."""
     tables = "".join(_table(shape) for shape in _shapes(compose_fields.COMPOSE, set()))
-    return f"{_COMPOSE}\n## The keys\n{tables}"
+    rows = [(name, "accepted", about) for name, about in compose_labels.ACCEPTED.items()]
+    rows += [(name, _VERDICTS["silent"], about) for name, about in compose_labels.SILENT.items()]
+    rows += [
+        (name, _VERDICTS["refused"], f"{reason}; {hint}")
+        for name, (reason, hint) in compose_labels.REFUSED.items()
+    ]
+    labels = "".join(f"| `{name}` | {verdict} | {_sentence(about)} |\n" for name, verdict, about in rows)
+    others = f"Others that begin with `{compose_labels.PREFIX}` are errors."
+    head = "| label | verdict | |\n|---|---|---|\n"
+    return f"{_COMPOSE}\n## The keys\n{tables}\n## Labels for kompose\n\n{others}\n\n{head}{labels}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def page() -> str:
