@@ -918,7 +918,7 @@ def test_files_that_are_named_are_judged_as_the_project_that_they_are(tmp_path: 
         "services: {web: {image: a, ports: ['8080:80'], labels: {kompose.service.expose: 'true'}}}"
     )
     (tmp_path / "prod.yml").write_text("services: {web: {pid: host}, db: {image: c}}")
-    (tmp_path / "other.yml").write_text("name: app\ncontainers: [{name: a, image: a}]\n")
+    (tmp_path / "other.yml").write_text("name: app\ncontainers: {a: {image: a}}\n")
     names = [str(tmp_path / f"{name}.yml") for name in ("base", "other", "prod")]
     assert {one.name: one.verdict for one in check(names)} == {
         "app": "deploys",
