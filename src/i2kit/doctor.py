@@ -107,7 +107,10 @@ def kernel(folder: Path) -> Check:
         with suppress(OperationError):  # of a store that cannot be used, which is told of the disk
             own = own_kernel.latest(Store(folder))
     if own:
-        return Check("kernel", "ok", f"our own, of {own.source.name} {own.source.version}")
+        what = f"our own, of {own.source.name} {own.source.version}"
+        if own_kernel.is_current(own):
+            return Check("kernel", "ok", what)
+        return Check("kernel", "limited", what, f"it was made with {own_kernel.OUTDATED}")
     hint = "a smaller one boots in half the time; `i2kit kernel build` compiles it in some minutes"
     if missing := kernel_build.missing_packages():
         hint += f", and for that has to be installed: {' '.join(missing)}"

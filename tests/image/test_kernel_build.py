@@ -14,7 +14,7 @@ import pytest
 
 from i2kit import doctor, process
 from i2kit.errors import InputError, OperationError
-from i2kit.events import Event, Progress, Warned
+from i2kit.events import Event, Note, Progress, Warned
 from i2kit.image import base, sources
 from i2kit.image.base import boot, components, kernel_build, lock, own_kernel, packages
 from i2kit.image.base.components import File
@@ -25,7 +25,7 @@ from i2kit.image.template import Base
 from tests.image import elves
 from tests.image.repository import Repository, base_packages
 
-FRAGMENT = kernel_build.CONFIG_FILE.read_text(encoding="utf-8")
+FRAGMENT = own_kernel.CONFIG_FILE.read_text(encoding="utf-8")
 IMAGE = elves.bzimage(elves.make({".text": b"own"}, elves.PVH_NOTE))
 KCONFIG = """\
 config BEFORE
@@ -228,6 +228,32 @@ def test_a_kernel_is_compiled_once_and_taken_from_then_on(project: Project, othe
     assert other.build() == kernel, "the same bytes in another folder"
 
 
+def test_a_kernel_of_other_options_than_this_version_has_is_told(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    old = project.build()
+    assert project.ensure().kernel == old.image
+    assert doctor.kernel(project.store.root).state == "ok"
+    changed = tmp_path / "kernel.config"
+    changed.write_text(f"{FRAGMENT}CONFIG_NFS_FS=y\n")
+    for module in (own_kernel, kernel_build):
+        monkeypatch.setattr(module, "CONFIG_FILE", changed)
+
+    project.events.clear()
+    assert project.ensure().kernel == old.image, "it serves until there is another one"
+    said = [event.message for event in project.events if isinstance(event, Note)]
+    assert ["i2kit kernel build" in message for message in said] == [True]
+    found = doctor.kernel(project.store.root)
+    assert found.state == "limited" and found.hint and "i2kit kernel build" in found.hint
+
+    new = project.build()
+    assert new.config_sha256 != old.config_sha256
+    assert doctor.kernel(project.store.root).state == "ok"
+    project.events.clear()
+    project.ensure()
+    assert not [event for event in project.events if isinstance(event, Note)]
+
+
 def test_the_image_is_a_kernel_without_modules(project: Project) -> None:
     (layer,) = sources.pull(
         sources.resolve(project.build().image, store=project.store),
@@ -257,6 +283,17 @@ def test_what_the_compiler_said_is_kept_when_it_fails(repository: Repository, pr
     assert "kernel/fork.o" in log.read_text()
     assert own_kernel.latest(project.store) is None
     assert list((project.store.root / "scratch").iterdir()) == []
+
+
+def test_a_disk_that_is_full_meanwhile_is_told_with_what_to_do(
+    repository: Repository, project: Project
+) -> None:
+    add_source(repository, "2", compile="@echo 'fork.s: No space left on device' >&2; exit 1")
+    repository.update()
+    with pytest.raises(OperationError, match="does not compile") as failed:
+        project.build()
+    assert failed.value.hint is not None
+    assert failed.value.hint.startswith("make room on this disk")
 
 
 def test_an_option_that_linux_does_not_take_stops_it(repository: Repository, project: Project) -> None:

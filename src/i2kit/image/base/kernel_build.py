@@ -23,10 +23,10 @@ from i2kit.events import Finished, Progress, Started, Warned, Watcher, ignore
 from i2kit.image.base import components, lock, own_kernel
 from i2kit.image.base.components import File
 from i2kit.image.base.lock import Kernel, Lock
+from i2kit.image.base.own_kernel import CONFIG_FILE
 from i2kit.image.base.packages import Gone, Index, Package, distribution, opened
 from i2kit.image.store import FULL, FULL_HINT, Store
 
-CONFIG_FILE = Path(__file__).with_name("kernel.config")
 RECIPE = 1
 """Counts up when the same source, configuration and compiler lead to other bytes than before."""
 
@@ -246,7 +246,8 @@ def _compiled(store: Store, tree: Path, watch: Watcher) -> bytes:
         image = (tree / "arch/x86/boot/bzImage").read_bytes()
     except process.ProgramError as error:
         raise OperationError(
-            f"the kernel does not compile: {error.message}", hint=f"all that was said is in {log}"
+            f"the kernel does not compile: {error.message}",
+            hint=_hint(error) or f"all that was said is in {log}",
         ) from error
     except OSError as error:
         hint = FULL_HINT if error.errno in FULL else None
@@ -294,7 +295,12 @@ def _unpack(store: Store, source: Package, scratch: Path) -> Path:
             raise OperationError(f"the package {source.name} {source.version} holds no archive of a source")
     tree = scratch / "linux"
     tree.mkdir()
-    process.run(["tar", "-x", "--no-same-owner", "--strip-components=1", "-f", archive], cwd=tree)
+    try:
+        process.run(["tar", "-x", "--no-same-owner", "--strip-components=1", "-f", archive], cwd=tree)
+    except process.ProgramError as error:
+        raise OperationError(
+            f"the kernel's source cannot be unpacked: {error.message}", hint=_hint(error)
+        ) from error
     archive.unlink()
     return tree
 
@@ -319,6 +325,11 @@ def _configure(tree: Path, fragment: str) -> None:
             f"{', '.join(broken)}",
             hint="this i2kit does not know that version yet; the distribution's kernel serves",
         )
+
+
+def _hint(error: process.ProgramError) -> str | None:
+    """What to do where a program found the disk full, which others can fill meanwhile."""
+    return FULL_HINT if any(os.strerror(number) in error.message for number in FULL) else None
 
 
 def _make(folder: Path, *words: str) -> list[str | Path]:

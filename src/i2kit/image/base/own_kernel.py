@@ -7,11 +7,12 @@ Never compiles anything: that is kernel_build's, which takes minutes and happens
     kernels/latest.json    what was built last: taken where the lock file names none
 """
 
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
 from i2kit.errors import OperationError
-from i2kit.events import Warned, Watcher
+from i2kit.events import Note, Warned, Watcher
 from i2kit.image.base import components
 from i2kit.image.base.lock import Kernel, Lock
 from i2kit.image.base.packages import Package
@@ -23,6 +24,9 @@ CMDLINE = "console=ttyS0 console=hvc0 quiet panic=1 oops=panic no_timer_check pe
 
 MEMORY_FLOOR_BYTES = 48 << 20
 """Kernel and base take 28 MiB; a pod that serves runs in a machine of 40 MB as well."""
+
+CONFIG_FILE = Path(__file__).with_name("kernel.config")
+OUTDATED = "other options than this i2kit has: i2kit kernel build makes a new one"
 
 LATEST = "latest"
 ARCHITECTURE: Architecture = "amd64"
@@ -37,16 +41,24 @@ def choose(
     Raises OperationError when it has to be the lock file's and the store does not have that.
     """
     named = recorded.kernel if recorded else None
-    if named is None:
-        # Whoever runs with --locked gets what the lock file says, also by its silence.
-        return None if locked else latest(store)
-    if components.is_whole(store, named.image):
-        return named
-    what = f"{lock_file} names a kernel of our own, {named.source.name} {named.source.version}"
+    # Whoever runs with --locked gets what the lock file says, also by its silence.
+    found = named or (None if locked else latest(store))
+    if found is None:
+        return None
+    if found is not named or components.is_whole(store, found.image):
+        if not is_current(found):
+            watch(Note(f"the kernel of our own was made with {OUTDATED}"))
+        return found
+    what = f"{lock_file} names a kernel of our own, {found.source.name} {found.source.version}"
     if locked:
         raise OperationError(f"{what}, which is not in this store", hint="make it: i2kit kernel build")
     watch(Warned(f"{what}, which is not in this store: the distribution's serves until `i2kit kernel build`"))
     return None
+
+
+def is_current(kernel: Kernel) -> bool:
+    """Whether it has the options that this i2kit has for kernels: what came later may need others."""
+    return kernel.config_sha256 == hashlib.sha256(CONFIG_FILE.read_bytes()).hexdigest()
 
 
 def latest(store: Store) -> Kernel | None:
