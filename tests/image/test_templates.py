@@ -1,10 +1,12 @@
 """LinuxKit templates from the command's point of view: which form by default, what is printed and told."""
 
 import json
+import tarfile
 from pathlib import Path
 
 from i2kit import app
 from i2kit.events import Event, Warned
+from i2kit.image.linuxkit.text import expanded_reference
 from tests.image.pods import settings
 from tests.image.registries import make_image, write_layout
 from tests.image.tars import entry, tar_bytes
@@ -46,6 +48,38 @@ def test_without_a_kernel_it_is_a_tar_that_tells_its_parts_all_the_same(tmp_path
     assert [file.name for file in found.output.files] == ["image.tar"]
     names = [package["name"] for package in json.loads(found.sbom())["packages"]]
     assert "example.com/app" in names
+
+
+def test_what_the_template_says_of_itself_is_never_that_of_another(tmp_path: Path) -> None:
+    """Two names of one image are the same machine, unless it holds the template."""
+
+    def text_in(reference: str, template: str) -> str:
+        found = built(tmp_path, f"{template}services: [{{name: web, image: {reference}, command: [x]}}]\n")
+        with tarfile.open(found.output.files[0].path) as archive:
+            names = archive.getnames()
+            said = archive.extractfile("etc/template") if "etc/template" in names else None
+            return said.read().decode() if said else found.output.id
+
+    one, other = "example.com/app", "example.com/app:latest"
+    assert text_in(one, "") == text_in(other, "")
+    for reference in (one, other, one):
+        described = text_in(reference, "files: [{path: etc/template, metadata: yaml}]\n")
+        assert f"image: {expanded_reference(reference)}\n" in described
+
+
+def test_an_image_by_two_names_is_another_machine_than_by_one(tmp_path: Path) -> None:
+    """LinuxKit unpacks it once for each name: what was built before must not be taken for the other."""
+
+    def sizes(*references: str) -> int:
+        services = "".join(
+            f"- {{name: s{n}, image: {one}, command: [x]}}\n" for n, one in enumerate(references)
+        )
+        found = built(tmp_path, f"services:\n{services}")
+        with tarfile.open(found.output.files[0].path) as archive:
+            return sum(name.endswith("/bin/app") for name in archive.getnames())
+
+    one, other = "example.com/app", "example.com/app:latest"
+    assert (sizes(one, one), sizes(one, other), sizes(one, one)) == (1, 2, 1)
 
 
 def test_what_needs_attention_is_told_once(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ business.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from i2kit.image import base, disk, linuxkit, linuxkit_builder, outputs, sbom, s
 from i2kit.image.assemble import Assembly, SourceImage, assemble, with_sources
 from i2kit.image.base import boot, components, kernel
 from i2kit.image.base.boot import Loader
-from i2kit.image.linuxkit.text import as_text
+from i2kit.image.linuxkit.text import as_text, expanded_reference
 from i2kit.image.linuxkit.values import Template
 from i2kit.image.linuxkit_packages import named
 from i2kit.image.sources.build import build as built
@@ -169,7 +169,13 @@ class _Stage:
             hashlib.sha256(file.data).hexdigest() if file.data is not None else file.absent
             for file in found.files
         ]
-        content = [FORMAT, self.settings.architecture, sbom, builder, as_text(found, "json", pinned), data]
+        text = as_text(found, "json", pinned)
+        content: list[object] = [FORMAT, self.settings.architecture, sbom, builder, text, data]
+        names = [entry.image for _, entries in found.sections for entry in entries]
+        content += _unpacked_apart(names, [pinned[name] for name in names])
+        if any(file.metadata for file in found.files):
+            # The machine then holds the names as well.
+            content.append(as_text(found, "json"))
         return _Recipe(
             name=found.name,
             key=hashlib.sha256(canonical_json(content)).hexdigest(),
@@ -414,7 +420,19 @@ def build_key(
         if one.security != Security():
             # Whether it may be root is decided anew for another pod with the same image.
             text += f"{one.name} {one.security!r}\n"
+    names = [images[one.image].pinned for one in containers]
+    text += "".join(map(str, _unpacked_apart(names, list(map(sources.nameless, names)))))
     return hashlib.sha256(f"{FORMAT} {architecture}\n{sbom} {builder}\n{text}".encode()).hexdigest()
+
+
+def _unpacked_apart(names: Sequence[str], pinned: Sequence[str]) -> list[list[int]]:
+    """Which containers share an unpacked image, where these are not just those that are of the same one.
+
+    As with LinuxKit, an image that goes by two names in a template is unpacked twice.
+    """
+    expanded = list(map(expanded_reference, names))
+    shared = [expanded.index(name) for name in expanded]
+    return [shared] if shared != [pinned.index(one) for one in pinned] else []
 
 
 def write(assembly: Assembly, folder: Path, *, uuid: bytes, unpacked: Callable[[str], Path | None]) -> bool:
