@@ -279,7 +279,11 @@ def test_healthcheck(text: str, probe: Exec) -> None:
     )
     usual = Probe(probe, period_s=60, timeout_s=3, failure_threshold=2)
     assert (found.liveness, found.readiness) == (usual, usual)
-    assert found.startup == Probe(probe, period_s=5, timeout_s=3, failure_threshold=42)
+    assert found.startup == Probe(probe, period_s=5, timeout_s=3, failure_threshold=120)
+    slow = service(
+        f"healthcheck: {{test: {text}, start_period: 20m, start_interval: 10s, retries: 2}}"
+    ).startup
+    assert slow == Probe(probe, period_s=10, timeout_s=30, failure_threshold=126)
 
 
 @pytest.mark.parametrize(
@@ -842,7 +846,7 @@ def test_what_is_wrong_with_a_service(text: str, messages: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "messages"),
     [
-        ("services: {}", ["compose.yml:1:1: there is no deployment here\n  hint: a manifest begins with name: and containers:"]),
+        ("services: {web: {image: a, profiles: [p]}}", ["compose.yml:1:1: no service of it is asked for\n  hint: COMPOSE_PROFILES=NAME asks for those of a profile"]),
         ("web: {image: a}", ["compose.yml:1:1: looks like a compose file, but has no mapping `services`\n  hint: write them below services:"]),
         ("services: [web]", ["compose.yml:1:1: looks like a compose file, but has no mapping `services`\n  hint: write them below services:"]),
         ("services: {web: }", ["compose.yml:1:17: services.web: must be a mapping and is empty\n  hint: give it an image"]),

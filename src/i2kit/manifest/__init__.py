@@ -153,7 +153,13 @@ def _parse(
         message = "there are no documents in it" if where else "no manifest was given"
         if count:
             message = "there is no deployment here"
-        log.problem(where, "", message, "a manifest begins with name: and containers:")
+        hint = "a manifest begins with name: and containers:"
+        if composed:
+            message, hint = (
+                "no service of it is asked for",
+                "COMPOSE_PROFILES=NAME asks for those of a profile",
+            )
+        log.problem(where, "", message, hint)
     if problems := log.problems:
         raise InputError(sorted(problems, key=lambda problem: _place(problem, order)))
     return Manifest(

@@ -51,6 +51,9 @@ from i2kit.model import (
     Workload,
 )
 
+FIRST_S = 600
+"""How long a container has at least until its healthcheck succeeds for the first time."""
+
 FIRST_HOST_PORT = 1024
 PUBLISHED = "-published"
 """What the Service in front of published ports is called, after the name of its service."""
@@ -378,8 +381,8 @@ class Reader:
             handler,
             period_s=period,
             timeout_s=usual.timeout_s,
-            # As long as before: the start period, and then so many failures in a row.
-            failure_threshold=-(-(patience + interval * usual.failure_threshold) // period),
+            # Docker ends nothing that is not well yet, such as a database that is being made.
+            failure_threshold=-(-max(patience + interval * usual.failure_threshold, FIRST_S) // period),
         )
         return startup, usual
 

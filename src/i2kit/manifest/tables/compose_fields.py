@@ -160,12 +160,13 @@ HEALTHCHECK = Object(
             "test",
             Command(),
             "`CMD` and a command, or `CMD-SHELL` (or text) and a line for `/bin/sh -c`; `NONE` for none. It"
-            " must succeed before the machine gets requests; failing for good, it restarts the container",
+            " must succeed before the machine gets requests, within 10 minutes; failing for good later,"
+            " it restarts the container",
         ),
         accepted("interval", Duration(), "how often to ask (default: 30s)"),
         accepted("timeout", Duration(), "how long an answer may take (default: 30s)"),
         accepted("retries", Number(0, INT32), "how many failures in a row count (default: 3)"),
-        accepted("start_period", Duration(), "how long failures do not count after the start"),
+        accepted("start_period", Duration(), "how long the first success may take, where that is longer"),
         accepted("start_interval", Duration(), "how often to ask meanwhile (default: as later)"),
         accepted("disable", Switch(), "true for no health check"),
     ),

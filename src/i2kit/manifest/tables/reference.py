@@ -225,7 +225,12 @@ def json_schema() -> Schema:
             "allOf": rules,
         },
         "else": {
-            "if": {"required": ["services"], "properties": {"services": {"type": "object"}}},
+            "if": {
+                "anyOf": [
+                    {"required": ["services"], "properties": {"services": {"type": "object"}}},
+                    {"required": ["include"], "properties": {"include": {"type": "array"}}},
+                ]
+            },
             "then": compose_fields.COMPOSE.schema(definitions),
             "else": native,
         },
