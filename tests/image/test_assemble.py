@@ -332,6 +332,14 @@ def test_an_image_that_is_no_kernel(tmp_path: Path) -> None:
         assembled("kernel: {image: app}\n", tmp_path)
 
 
+def test_a_kernel_that_is_too_large_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    huge = Entry("kernel", Kind.FILE, 0o644, content=Content(1 << 30, Path(os.devnull)))
+    monkeypatch.setitem(IMAGES, "k", SourceImage(tree(huge, file("kernel.tar")), ImageConfig()))
+    said = r"pod.yml:1:17: the file `kernel` of the kernel image `k` has 1,073,741,824 bytes"
+    with pytest.raises(InputError, match=said):
+        assembled("kernel: {image: k}\n", tmp_path)
+
+
 def test_hostile_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from i2kit.errors import OperationError
+from i2kit.errors import InputError
 from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
 from i2kit.image.tree.initramfs import INIT, LIST, select, write_cpio
 
@@ -107,8 +107,17 @@ def test_the_list_selects_files_and_the_folders_above_them() -> None:
         (root(b"bin/missing\n"), "names /bin/missing, which is not there"),
         (tuple(entry for entry in root(b"") if entry.path != INIT), f"it has no /{INIT}"),
         (tuple(entry for entry in root(b"") if entry.path != LIST), f"it has no /{LIST}"),
+        (root(b"\xff\x1b[2J\n"), r"names /\\udcff\\x1b\[2J, which is not there"),
+        (root(bytes((1 << 20) + 1)), f"/{LIST} has 1,048,577 bytes"),
     ],
 )
 def test_a_root_that_cannot_boot(tree: Tree, message: str) -> None:
-    with pytest.raises(OperationError, match=message):
+    with pytest.raises(InputError, match=message):
         select(tree)
+
+
+@pytest.mark.parametrize("path", ["d/" * 2047 + "ff", "TRAILER!!!"])
+def test_names_that_linux_would_pass_over(path: str, tmp_path: Path) -> None:
+    entry = Entry(path, Kind.FILE, 0o644, content=Content(1, data=b"x"))
+    with pytest.raises(InputError, match="an initramfs cannot hold /"):
+        write_cpio((Entry("", Kind.DIRECTORY, 0o755), entry), tmp_path / "initrd")

@@ -68,6 +68,14 @@ def test_other_files_are_refused(image: bytes, says: str) -> None:
     assert says in refused.value.message
 
 
+@pytest.mark.parametrize("name", [name for name in COMPRESSIONS if name != "none"])
+def test_a_kernel_that_grows_beyond_all_proportion(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "MAX_BYTES", 2 * len(KERNEL))
+    packed = COMPRESSIONS[name](KERNEL + bytes(2 * len(KERNEL)))
+    with pytest.raises(kernel.BadKernel, match="damaged"):
+        kernel.bootable(elves.bzimage(packed))
+
+
 @pytest.mark.parametrize("suffix", ["", ".xz", ".zst", ".gz"])
 def test_modules_are_unpacked(suffix: str) -> None:
     packers = {"": COMPRESSIONS["none"], ".gz": gzipped, ".xz": lzma.compress, ".zst": zstd}

@@ -315,6 +315,16 @@ def test_layers_in_several_parts(store: Store, tmp_path: Path, squeeze: Callable
     assert get(store, layout_of(tmp_path, make_image(TARS[:1], compress=squeeze)))[1] == TARS[:1]
 
 
+def test_members_of_gzip_without_end(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2kit.image.sources.layers.MAX_MEMBERS", 10)
+    empty = gzip.compress(b"")
+    enough = make_image(TARS[:1], compress=lambda tar: gzip.compress(tar) + empty * 9)
+    assert get(store, layout_of(tmp_path / "enough", enough))[1] == TARS[:1]
+    more = make_image(TARS[1:], compress=lambda tar: gzip.compress(tar) + empty * 10)
+    with pytest.raises(BadImage, match="cannot be decompressed: it has more than 10 members"):
+        get(store, layout_of(tmp_path / "more", more))
+
+
 def test_what_zstd_unpacks_beside_zstd_has_no_more_memory(store: Store, tmp_path: Path) -> None:
     # An lzma header that wants a gigabyte for its window, in which it could have put a bomb.
     def squeeze(tar: bytes) -> bytes:

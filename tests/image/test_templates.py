@@ -4,9 +4,13 @@ import json
 import tarfile
 from pathlib import Path
 
+import pytest
+
 from i2kit import app
+from i2kit.errors import InputError
 from i2kit.events import Event, Warned
 from i2kit.image.linuxkit.text import expanded_reference
+from tests.image import elves
 from tests.image.pods import settings
 from tests.image.registries import make_image, write_layout
 from tests.image.tars import entry, tar_bytes
@@ -88,3 +92,11 @@ def test_what_needs_attention_is_told_once(tmp_path: Path) -> None:
     built(tmp_path, f"kernel: {{image: example.com/kernel}}\n{SERVICE}", "tar", events)
     told = [event.message for event in events if isinstance(event, Warned)]
     assert len(told) == 1 and "`web` has nothing to run" in told[0]
+
+
+def test_a_damaged_kernel_is_told_where_it_is_named(tmp_path: Path) -> None:
+    files = [entry("kernel", elves.bzimage(b"BZh91AY")), entry("kernel.tar", tar_bytes([]))]
+    write_layout(tmp_path / "images", {"example.com/kernel": make_image([tar_bytes(files)])})
+    said = "pod.yml:1:17: the kernel of the image `example.com/kernel` cannot be used: .* in an unknown way"
+    with pytest.raises(InputError, match=said):
+        built(tmp_path, "kernel: {image: example.com/kernel}\n")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from i2kit.errors import InputError
 from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
 from i2kit.image.tree.union import Union
 
@@ -136,3 +137,19 @@ def test_new_directories_are_like_what_was_asked_for() -> None:
     assert modes == {"a": 0o700, "a/b": 0o700, "a/d": 0o755}
     union.put(file("a/b/c", b"again"), keep=True)
     assert union.entries["a/b/c"].content == Content(0)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        [link(f"d{number}", "elsewhere") for number in range(20)],
+        [link("s", "d0/../" * 40 + "d0"), *(file(f"s/{number}") for number in range(3))],
+    ],
+    ids=["many symlinks over directories", "a symlink that leads far round"],
+)
+def test_trees_that_take_too_long(hostile: list[Entry], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("i2kit.image.tree.union.MAX_STEPS", 100)
+    lower = tree(*(folder(f"d{number}") for number in range(50)))
+    united(lower, tree(link("d0", "elsewhere"), link("s", "d1"), file("s/x")))
+    with pytest.raises(InputError, match="meet in more than 100 names"):
+        united(lower, tree(*hostile))

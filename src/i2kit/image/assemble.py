@@ -27,12 +27,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from i2kit.errors import InputError, OperationError, Problem
+from i2kit.image.base.kernel import MAX_BYTES as MAX_KERNEL_BYTES
 from i2kit.image.linuxkit import LABEL, together
 from i2kit.image.linuxkit.spec import Json, number, oci_config, runtime_config
 from i2kit.image.linuxkit.text import as_text, expanded_reference
 from i2kit.image.linuxkit.values import ContainerEntry, FileEntry, Runtime, Settings, Template, Volume
 from i2kit.image.tree import Content, Entry, Kind, Tree, find, initramfs, read_file
-from i2kit.image.tree.flatten import flatten
+from i2kit.image.tree.flatten import MAX_CONTENT_BYTES, flatten
 from i2kit.image.tree.union import Union
 from i2kit.model import ImageConfig
 
@@ -206,7 +207,7 @@ class _Builder:
         assert kernel is not None
         modules = "kernel.tar" if self.template.kernel_tar is None else self.template.kernel_tar
         if modules not in ("", "none"):
-            found = self._part(image, modules)
+            found = self._part(image, modules, limit_bytes=MAX_CONTENT_BYTES)
             assert found is not None and found.content is not None
             archive = self.scratch / "kernel.tar"
             with archive.open("wb") as out:
@@ -225,12 +226,18 @@ class _Builder:
             boot.append(replace(ucode, path="boot/ucode.cpio", mtime_s=MTIME_S, link_group=0))
         return tuple(boot)
 
-    def _part(self, image: SourceImage, name: str, *, optional: bool = False) -> Entry | None:
+    def _part(
+        self, image: SourceImage, name: str, *, optional: bool = False, limit_bytes: int = MAX_KERNEL_BYTES
+    ) -> Entry | None:
         found = find(image.tree, name)
-        if found is not None and found.content is not None:
-            return found
         reference = self.template.kernel
         place = self.template.positions.get(reference)
+        if found is not None and found.content is not None:
+            size = found.content.size_bytes
+            if size > limit_bytes:
+                message = f"the file `{name}` of the kernel image `{reference}` has {size:,} bytes"
+                raise InputError([Problem(message, place, f"{limit_bytes:,} are the most that are read")])
+            return found
         if optional:
             self.warnings.append(Problem(f"the kernel image `{reference}` has no file `{name}`", place))
             return None

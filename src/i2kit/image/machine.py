@@ -29,7 +29,7 @@ from i2kit.image.sources.oci_layout import Stored, fetcher
 from i2kit.image.sources.registry import ImageNotFound, Unauthorized
 from i2kit.image.store import FULL, FULL_HINT, Store, canonical_json
 from i2kit.image.template import Base, ContainerImage
-from i2kit.image.tree import Content, Kind, Tree, initramfs, read_file, real_path
+from i2kit.image.tree import Content, Kind, Tree, initramfs, real_path
 from i2kit.image.tree.archive import in_memory
 from i2kit.image.tree.filesystem import write_erofs
 from i2kit.image.tree.flatten import HostileLayer, flatten
@@ -354,9 +354,15 @@ class _Stage:
             assembly = self._assemble(recipe, scratch)
             files = scratch / "files"
             files.mkdir()
-            direct = write(
-                assembly, files, uuid=bytes.fromhex(recipe.key)[:16], unpacked=self.store.kernel_of
-            )
+            try:
+                direct = write(
+                    assembly, files, uuid=bytes.fromhex(recipe.key)[:16], unpacked=self.store.kernel_of
+                )
+            except kernel.BadKernel as error:
+                found = recipe.template()
+                message = f"the kernel of the image `{found.kernel}` cannot be used: {error.message}"
+                place = found.positions.get(found.kernel)
+                raise InputError([Problem(message, place, "build that image again")]) from error
             return self.store.add_machine_image(
                 recipe.key,
                 files,
@@ -444,18 +450,19 @@ def write(assembly: Assembly, folder: Path, *, uuid: bytes, unpacked: Callable[[
     mount the root alone: it has no modules, so all that it can do is built in.
     """
     _write_kernel(assembly.kernel, folder, unpacked)
-    paths = {entry.path for entry in assembly.tree}
-    if document := read_file(assembly.tree, sbom.PATH):
-        (folder / "sbom").write_bytes(document)
+    entries = {entry.path: entry for entry in assembly.tree}
+    if (document := entries.get(sbom.PATH)) and document.content:
+        with (folder / "sbom").open("wb") as out:
+            out.writelines(document.content.chunks())
     if assembly.ucode:
         (folder / "initrd").write_bytes(initramfs.padded(assembly.ucode.read()))
-    rooted = initramfs.LIST in paths
+    rooted = initramfs.LIST in entries
     early = select(assembly.tree) if rooted else in_memory(assembly)
     write_cpio(early, folder / "initrd", behind=assembly.ucode is not None)
     if not rooted:
         return False
     write_erofs(assembly.tree, folder / "root", label="i2kit", uuid=uuid, order=assembly.sources)
-    return "lib/modules" not in paths
+    return "lib/modules" not in entries
 
 
 def _write_kernel(content: Content, folder: Path, unpacked: Callable[[str], Path | None]) -> None:

@@ -13,8 +13,10 @@ include/linux/module.h (.modinfo).
 import gzip
 import lzma
 import struct
+import tempfile
 import zlib
 from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
 from i2kit.errors import OperationError
 from i2kit.image.base import elf
@@ -31,11 +33,23 @@ MODULES = (
     *("button", "evdev"),
 )
 
+MAX_BYTES = 128 << 20
+"""Of a kernel, packed or not, which is read as a whole; distributions' have up to 60 MB."""
+
 _XEN_PHYS32_ENTRY = 18
 _SIGNED = b"~Module signature appended~\n"
 _MIN_PROTOCOL = 0x0208  # the first with the payload's place
 _GZIP = b"\x1f\x8b"
 _ZBOOT_BYTES = 64
+
+
+class Unpacker(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
+
+class BadKernel(OperationError):
+    """What should be a kernel is damaged, or none."""
 
 
 def for_firmware(image: bytes) -> bytes:
@@ -49,14 +63,14 @@ def for_firmware(image: bytes) -> bytes:
 def for_machine(image: bytes) -> bytes:
     """The kernel as a virtual machine starts it best, out of what firmware starts; often the same.
 
-    Raises OperationError where what is inside is damaged.
+    Raises BadKernel where what is inside is damaged.
     """
     if is_bzimage(image):
         return bootable(image)
     if image[:2] == b"MZ" and image[4:8] == b"zimg" and len(image) >= _ZBOOT_BYTES:
         offset, length = struct.unpack_from("<II", image, 8)
         if offset + length > len(image):
-            raise OperationError("the kernel is cut off")
+            raise BadKernel("the kernel is cut off")
         inner = decompress(image[offset : offset + length], size_bytes=0)
         return inner if is_arm64(inner) else image
     return image
@@ -70,13 +84,13 @@ def is_arm64(image: bytes) -> bool:
 def bootable(bzimage: bytes) -> bytes:
     """The ELF kernel inside when it can boot by PVH, else the bzImage as it is.
 
-    Raises OperationError when the bytes are no bzImage or its payload is damaged.
+    Raises BadKernel when the bytes are no bzImage or its payload is damaged.
     """
     inner = decompress(payload(bzimage))
     try:
         by_pvh = any(owner == "Xen" and kind == _XEN_PHYS32_ENTRY for owner, kind, _ in elf.notes(inner))
     except elf.NotElf as error:
-        raise OperationError(f"the kernel's payload is damaged: {error}") from error
+        raise BadKernel(f"the kernel's payload is damaged: {error}") from error
     return inner if by_pvh else bzimage
 
 
@@ -88,16 +102,16 @@ def is_bzimage(image: bytes) -> bool:
 def payload(bzimage: bytes) -> bytes:
     """The compressed kernel inside a bzImage, found by its setup header."""
     if not is_bzimage(bzimage):
-        raise OperationError("the kernel package holds something else than a bzImage")
+        raise BadKernel("the kernel package holds something else than a bzImage")
     (protocol,) = struct.unpack_from("<H", bzimage, 0x206)
     if protocol < _MIN_PROTOCOL:
-        raise OperationError(f"the kernel has the boot protocol {protocol:#x}, older than {_MIN_PROTOCOL:#x}")
+        raise BadKernel(f"the kernel has the boot protocol {protocol:#x}, older than {_MIN_PROTOCOL:#x}")
     setup_sectors = bzimage[0x1F1] or 4
     offset, length = struct.unpack_from("<II", bzimage, 0x248)
     start = (setup_sectors + 1) * 512 + offset
     found = bzimage[start : start + length]
     if not found or len(found) != length:
-        raise OperationError("the kernel is cut off")
+        raise BadKernel("the kernel is cut off")
     return found
 
 
@@ -107,21 +121,37 @@ def decompress(packed: bytes, size_bytes: int = 4) -> bytes:
     try:
         if packed.startswith(_GZIP):
             unpacker = zlib.decompressobj(wbits=31)
-            unpacked = unpacker.decompress(packed)
-            if not unpacker.eof:
-                raise zlib.error("cut off")
-            return unpacked
+            return _whole(unpacker, unpacker.decompress(packed, MAX_BYTES))
         if packed.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
-            return lzma.decompress(content)
+            other = lzma.LZMADecompressor(memlimit=MAX_BYTES)
+            return _whole(other, other.decompress(content, MAX_BYTES))
     except (zlib.error, lzma.LZMAError) as error:
-        raise OperationError(f"the kernel's payload is damaged: {error}") from error
+        raise BadKernel(f"the kernel's payload is damaged: {error}") from error
     if packed.startswith(b"\x28\xb5\x2f\xfd"):
-        return run(["zstd", "-dqc"], stdin=content).stdout
+        return _by_program("zstd", content)
     if packed.startswith(b"\x02\x21\x4c\x18"):
-        return run(["lz4", "-dqc"], stdin=content).stdout
+        return _by_program("lz4", content)
     if packed.startswith(b"\x7fELF"):
         return packed
-    raise OperationError(f"the kernel is compressed in an unknown way (it begins with {packed[:4].hex()})")
+    raise BadKernel(f"the kernel is compressed in an unknown way (it begins with {packed[:4].hex()})")
+
+
+def _whole(unpacker: Unpacker, unpacked: bytes) -> bytes:
+    if not unpacker.eof:
+        why = "too large" if len(unpacked) == MAX_BYTES else "cut off"
+        raise BadKernel(f"the kernel's payload is damaged: {why}")
+    return unpacked
+
+
+def _by_program(name: str, packed: bytes) -> bytes:
+    limits = ["prlimit", f"--fsize={MAX_BYTES}", f"--as={4 * MAX_BYTES}"]
+    with tempfile.TemporaryFile() as unpacked:
+        done = run([*limits, name, "-dqc"], stdin=packed, stdout=unpacked, check=False)
+        if done.status != 0:
+            said = done.stderr.decode(errors="replace").strip()[-300:] or "too large"
+            raise BadKernel(f"the kernel's payload is damaged: {said}")
+        unpacked.seek(0)
+        return unpacked.read()
 
 
 def decompress_module(name: str, content: bytes) -> bytes:

@@ -26,6 +26,8 @@ MAX_RATIO = 100
 
 PIECE_BYTES = 16 << 10
 """What is read of gzip at a time: one member may end, and its rest is copied, every twenty bytes."""
+MAX_MEMBERS = 400_000
+"""Of gzip. Layers that can be read lazily have one for each file."""
 ZSTD_MEMORY_BYTES = 400 << 20
 """Of the program. A window takes up to 128 MiB; what else it unpacks, such as xz, has no limit of its own."""
 
@@ -164,6 +166,7 @@ def _bounded(chunks: Iterator[bytes], limit: int) -> Iterator[bytes]:
 def _gunzip(path: Path) -> Iterator[bytes]:
     """The contents of all gzip members one after the other, as gunzip gives them."""
     inflate = zlib.decompressobj(wbits=31)
+    members = 1
     with path.open("rb") as file:
         pending = file.read(PIECE_BYTES)
         while pending:
@@ -176,6 +179,9 @@ def _gunzip(path: Path) -> Iterator[bytes]:
                     pending = more.lstrip(b"\0")
                 if not pending:
                     return
+                members += 1
+                if members > MAX_MEMBERS:
+                    raise zlib.error(f"it has more than {MAX_MEMBERS:,} members")
                 inflate = zlib.decompressobj(wbits=31)
             elif not pending:
                 pending = file.read(PIECE_BYTES)

@@ -4,9 +4,10 @@ Paths are relative, without leading or trailing slash; the root directory is "".
 not UTF-8 are kept with surrogateescape. Contents stay where they are: a region of a local file.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 from pathlib import Path
 
 from i2kit.errors import InputError, OperationError, Problem
@@ -101,14 +102,18 @@ MAX_SYMLINKS = 40
 """How many symlinks one path may lead through, as in Linux."""
 
 
-def real_path(entries: Mapping[str, Entry], path: str, top: str = "") -> str | None:
+def real_path(
+    entries: Mapping[str, Entry], path: str, top: str = "", spend: Callable[[int], None] = lambda _: None
+) -> str | None:
     """Where `path` (leading slash or not) leads, symlinks followed inside the directory `top`, also the last.
 
-    None where there is nothing.
+    None where there is nothing. `spend` is told how many names there are to look up, and may raise.
     """
-    root = top.split("/") if top else []
+    # The directories on the way, each with its whole path.
+    root = list(accumulate(top.split("/"), "{}/{}".format)) if top else []
     here: list[str] = []
     todo = path.split("/")[::-1]
+    spend(len(todo))
     symlinks = 0
     while todo:
         part = todo.pop()
@@ -118,19 +123,22 @@ def real_path(entries: Mapping[str, Entry], path: str, top: str = "") -> str | N
             if len(here) > len(root):
                 here.pop()
             continue
-        entry = entries.get("/".join([*here, part]))
+        at = f"{here[-1]}/{part}" if here else part
+        entry = entries.get(at)
         if entry is None:
             return None
         if entry.kind is not Kind.SYMLINK:
-            here.append(part)
+            here.append(at)
             continue
         symlinks += 1
         if symlinks > MAX_SYMLINKS:
             return None
         if entry.target.startswith("/"):
             here = root.copy()
-        todo.extend(entry.target.split("/")[::-1])
-    return "/".join(here)
+        led = entry.target.split("/")[::-1]
+        spend(len(led))
+        todo += led
+    return here[-1] if here else ""
 
 
 def find(tree: Tree, path: str) -> Entry | None:

@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from i2kit.errors import OperationError
+from i2kit.errors import InputError, Problem
 from i2kit.image.tree import Content, Entry, Kind, Tree, sort_key
 
 LIST = "usr/lib/i2kit/initramfs.list"
@@ -27,6 +27,9 @@ ROOT = "root.erofs"
 MAGIC = b"070701"
 TRAILER = b"TRAILER!!!"
 MAX_FILE_BYTES = (1 << 32) - 1
+MAX_PATH_BYTES = 4095
+"""Linux passes over longer ones without a word."""
+MAX_LIST_BYTES = 1 << 20
 
 TYPE_BITS = {
     Kind.FILE: 0o100000,
@@ -42,31 +45,37 @@ def select(tree: Tree) -> Tree:
     """The part of a machine's root that belongs into its initramfs.
 
     The file `usr/lib/i2kit/initramfs.list` names it, one path per line; each keeps its path, but
-    the script `usr/lib/i2kit/initramfs-init` becomes `/init`. Raises OperationError where a named
+    the script `usr/lib/i2kit/initramfs-init` becomes `/init`. Raises InputError where a named
     file is not in the tree.
     """
     entries = {entry.path: entry for entry in tree}
     missing = [path for path in (LIST, INIT) if path not in entries]
     if missing:
-        raise OperationError(
-            f"the machine image cannot boot: it has no /{missing[0]}",
-            hint="one of the kernel and init images has to bring it, as those of i2kit do",
-        )
+        raise _cannot_boot(f"it has no /{missing[0]}")
     chosen = {"": entries[""], "init": replace(entries[INIT], path="init", link_group=0)}
-    for path in (entries[LIST].content or Content(0)).read().decode().splitlines():
+    listed = entries[LIST].content or Content(0)
+    if listed.size_bytes > MAX_LIST_BYTES:
+        raise _cannot_boot(f"/{LIST} has {listed.size_bytes:,} bytes")
+    for path in listed.read().decode("utf-8", "surrogateescape").splitlines():
         if path not in entries:
-            raise OperationError(f"the machine image cannot boot: /{LIST} names /{path}, which is not there")
+            named = ascii(path)[1:-1]
+            raise _cannot_boot(f"/{LIST} names /{named}, which is not there")
         while path not in chosen:
             chosen[path] = entries[path]
             path = path.rpartition("/")[0]
     return tuple(sorted(chosen.values(), key=lambda entry: sort_key(entry.path)))
 
 
+def _cannot_boot(why: str) -> InputError:
+    hint = "one of the kernel and init images has to bring it, as those of i2kit do"
+    return InputError([Problem(f"the machine image cannot boot: {why}", hint=hint)])
+
+
 def write_cpio(tree: Tree, out: Path, *, behind: bool = False) -> None:
     """Write `tree`, without its root directory, as a newc archive to the new file `out`.
 
     With `behind`, it goes to the end of the file: the kernel unpacks archives one after the other.
-    Raises OperationError for a source that ends early and a file larger than the format can hold.
+    Raises OperationError for a source that ends early, InputError for what the format cannot hold.
     """
     names_of_group = Counter(entry.link_group for entry in tree)
     inode_of_group: dict[int, int] = {}
@@ -78,15 +87,20 @@ def write_cpio(tree: Tree, out: Path, *, behind: bool = False) -> None:
             inode = inode_of_group.setdefault(entry.link_group, number) if entry.link_group else number
             links = names_of_group[entry.link_group] if entry.link_group else 1
             name = entry.path.encode("utf-8", "surrogateescape")
+            if len(name) > MAX_PATH_BYTES or name == TRAILER:
+                shown = ascii(entry.path)[1:-1]
+                shown = f"{shown[:100]}…{shown[-100:]}" if len(shown) > 200 else shown
+                message = f"an initramfs cannot hold /{shown}"
+                hint = "an image has paths that are too long for a machine without a root filesystem"
+                raise InputError([Problem(message, hint=hint)])
             if entry.kind is Kind.SYMLINK:
                 target = entry.target.encode("utf-8", "surrogateescape")
                 archive.write(head(name, entry, inode, links, len(target)) + padded(target))
                 continue
             size = entry.content.size_bytes if entry.content and inode == number else 0
             if size > MAX_FILE_BYTES:
-                raise OperationError(
-                    f"/{entry.path} is too large for an initramfs, which holds files up to 4 GiB"
-                )
+                message = f"/{entry.path} is too large for an initramfs, which holds files up to 4 GiB"
+                raise InputError([Problem(message)])
             archive.write(head(name, entry, inode, links, size))
             if entry.content and size:
                 archive.writelines(entry.content.chunks())

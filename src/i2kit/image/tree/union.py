@@ -1,15 +1,21 @@
 """Trees unpacked one over the other, as tar does it, without unpacking anything.
 
-In: trees, and single entries. Out: one Tree. What comes later wins. Symlinks to directories are
-followed inside the root they belong to, so that nothing gets lost where one image has a directory
-and another a symlink of that name (/lib and /lib → usr/lib): a directory over a symlink fills what
-the symlink leads to; a symlink over a directory takes what was in it along.
+In: trees, and single entries. Out: one Tree, or InputError where they take too long. What comes later
+wins. Symlinks to directories are followed inside the root they belong to, so that nothing gets lost where
+one image has a directory and another a symlink of that name (/lib and /lib → usr/lib): a directory over a
+symlink fills what the symlink leads to; a symlink over a directory takes what was in it along.
 """
 
 from collections.abc import Iterable
 from dataclasses import replace
 
+from i2kit.errors import InputError, Problem
 from i2kit.image.tree import Entry, Kind, Tree, real_path, sort_key
+
+MAX_STEPS = 5_000_000
+"""Names looked up where a symlink of one image meets a directory of another, which is rare."""
+ENTRIES_PER_STEP = 10
+"""Of those that are passed over, which takes less than to look one up."""
 
 
 class Union:
@@ -21,6 +27,7 @@ class Union:
         """Paths that nothing leads to any more, because a symlink that leads nowhere took their place."""
         self._folder = folder
         self._groups = 0
+        self._steps = 0
 
     def tree(self) -> Tree:
         return tuple(sorted(self.entries.values(), key=lambda entry: sort_key(entry.path)))
@@ -71,7 +78,13 @@ class Union:
 
     def find(self, path: str, top: str = "") -> str | None:
         """The real path of what is at `path`, symlinks followed inside `top`; None where there is nothing."""
-        return real_path(self.entries, path, top)
+        return real_path(self.entries, path, top, self._spend)
+
+    def _spend(self, steps: int) -> None:
+        self._steps += steps
+        if self._steps > MAX_STEPS:
+            message = f"images that are unpacked one over the other meet in more than {MAX_STEPS:,} names"
+            raise InputError([Problem(message, hint="one of them is damaged or was made to do harm")])
 
     def _directory(self, path: str, top: str, like: Entry) -> str:
         """The real path of a directory, which is made where it is missing."""
@@ -90,6 +103,7 @@ class Union:
 
     def _put_over_directory(self, entry: Entry, top: str) -> None:
         start = len(entry.path) + 1
+        self._spend(len(self.entries) // ENTRIES_PER_STEP)
         inside = [path for path in self.entries if path.startswith(f"{entry.path}/")]
         displaced = [self.entries.pop(path) for path in sorted(inside, key=sort_key)]
         self.entries[entry.path] = entry
