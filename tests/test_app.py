@@ -324,19 +324,19 @@ def test_images_kept_elsewhere_are_pruned_by_what_uses_them(provider: InMemoryPr
     unused = PlacedImage("ami-1", "a" * 64, in_memory.STARTED_AT, 1, "amd64", ("default/web",))
     used = replace(unused, id="ami-2", image="b" * 64, used_by=("default/web",))
 
-    def prune(*words: str, dry_run: bool = False) -> tuple[list[str], list[str]]:
-        gone, unknown = app.prune_placed(
+    def prune(*words: str, dry_run: bool = False) -> tuple[list[str], list[str], list[str]]:
+        gone, unknown, kept = app.prune_placed(
             words, settings=settings.load(), provider_name="local", watch=ignore, dry_run=dry_run
         )
-        return [one.id for one in gone], list(unknown)
+        return [one.id for one in gone], list(unknown), [one.id for one in kept]
 
     provider.placed = [unused, used]
-    assert prune(dry_run=True) == (["ami-1"], [])
+    assert prune(dry_run=True) == (["ami-1"], [], ["ami-2"])
     assert provider.placed == [unused, used]
-    assert prune("c" * 12, "ami-1") == (["ami-1"], ["c" * 12])
+    assert prune("c" * 12, "ami-1") == (["ami-1"], ["c" * 12], [])
     with pytest.raises(OperationError, match="ami-2 is in use by default/web"):
         prune("b" * 12)
-    assert prune() == ([], [])
+    assert prune() == ([], [], ["ami-2"])
     assert provider.placed == [used]
 
 

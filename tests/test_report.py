@@ -16,7 +16,18 @@ from hypothesis import strategies as st
 from i2kit import report
 from i2kit.errors import InputError, OperationError, Position, Problem
 from i2kit.events import Event, Finished, Note, Progress, Replicas, Started, Warned
-from i2kit.model import Deployment, Endpoint, Instance, Pruned, Share, Stock, StoredForm, StoredImage, Use
+from i2kit.model import (
+    Deployment,
+    Endpoint,
+    Instance,
+    PlacedImage,
+    Pruned,
+    Share,
+    Stock,
+    StoredForm,
+    StoredImage,
+    Use,
+)
 from tests import golden
 
 EVENTS: Sequence[Event] = (
@@ -315,6 +326,11 @@ def test_what_went_in_words() -> None:
         "image aaaaaaaaaaaa of shop/web, shop/web-blue stays: shop/web runs it,"
         " shop/api can go back to it (revision 3)"
     )
+
+
+def test_why_images_of_a_cloud_stay() -> None:
+    used = PlacedImage("ami-2", "b" * 64, "", 1, "amd64", ("default/web",), ("default/web", "i-0abc"))
+    assert report.kept_placed([used]) == "ami-2 of default/web stays: needed by default/web, i-0abc"
 
 
 @pytest.mark.parametrize(

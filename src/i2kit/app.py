@@ -377,9 +377,10 @@ def placed_images(*, settings: Settings, provider_name: str) -> Sequence[PlacedI
 
 def prune_placed(
     words: Sequence[str], *, settings: Settings, provider_name: str, watch: Watcher, dry_run: bool = False
-) -> tuple[Sequence[PlacedImage], Sequence[str]]:
-    """Remove those that nothing uses; with `words`, those that these name. Also the words that name none.
+) -> tuple[Sequence[PlacedImage], Sequence[str], Sequence[PlacedImage]]:
+    """Remove those that nothing uses; with `words`, those that these name.
 
+    Also returns the words that name none, and without words those that stay because they are used.
     Raises OperationError, and removes nothing, where one of those that were named is in use.
     """
     provider = load(provider_name, settings)
@@ -398,7 +399,7 @@ def prune_placed(
             unknown.append(word)
     for one in () if dry_run else chosen:
         provider.remove_image(one, watch)
-    return chosen, unknown
+    return chosen, unknown, [one for one in found if one.used_by] if not words else []
 
 
 def is_named(image: PlacedImage, word: str) -> bool:

@@ -769,13 +769,15 @@ def prune(
     given = settings.load(env=env, provider=provider)
     if given.provider != "local":
         with told(tone) as watch:
-            gone, unknown = app.prune_placed(
+            gone, unknown, kept = app.prune_placed(
                 words, settings=given, provider_name=given.provider, watch=watch, dry_run=dry_run
             )
+        if kept:
+            say(tone, report.kept_placed(kept))
         for word in unknown:
             say(tone, f"no machine image there is named {word}")
         if output == "json":
-            write_json(report.pruned_placed_json(gone, unknown, dry_run=dry_run))
+            write_json(report.pruned_placed_json(gone, unknown, kept, dry_run=dry_run))
         elif gone:
             write(report.pruned_placed(gone, dry_run=dry_run))
         elif not unknown:

@@ -669,11 +669,17 @@ def pruned_placed(images: Sequence[PlacedImage], *, dry_run: bool) -> str:
     return "".join(f"{verb} {one.id}{of(one.keys)}: {megabytes(one.size_bytes)}\n" for one in images)
 
 
+def kept_placed(images: Sequence[PlacedImage]) -> str:
+    """Why images stay, a line for each."""
+    return "\n".join(f"{one.id}{of(one.keys)} stays: needed by {', '.join(one.used_by)}" for one in images)
+
+
 def pruned_placed_json(
-    images: Sequence[PlacedImage], unknown: Sequence[str], *, dry_run: bool
+    images: Sequence[PlacedImage], unknown: Sequence[str], kept: Sequence[PlacedImage], *, dry_run: bool
 ) -> dict[str, Any]:
     return {
         "dry_run": dry_run,
         "images": [placed_json(one) for one in images],
         "unknown": list(unknown),
+        "kept": [placed_json(one) for one in kept],
     }
