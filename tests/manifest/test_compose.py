@@ -756,6 +756,12 @@ def test_include_in_its_long_form() -> None:
         "compose.yml:1:11: include[0]: has a `cache` in `services` that is not as the one at compose.yml:2:12\n"
         "  hint: change it with an override file beside it in path"
     ]
+    assert problems("include: ['https://a/b.git', e.yml, f.yml]", {"e.yml": "kind: Pod", "f.yml": "[]"}) == [
+        "e.yml:1:1: kind: is not a known field\n"
+        "  hint: the fields here are name, networks, volumes, secrets, configs",
+        "compose.yml:1:11: include[0]: `https://a/b.git` is not on this machine\n  hint: get it first",
+        "compose.yml:1:37: include[2]: `f.yml` is no compose file",
+    ]
     assert problems("include: [d.yml]", {"d.yml": "include: [d.yml]"}) == [
         "d.yml:1:11: include[0]: includes itself"
     ]

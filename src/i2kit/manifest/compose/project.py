@@ -185,8 +185,11 @@ class _Others:
     def _included(
         self, one: Record, folder: str, lookup: Lookup, above: tuple[str, ...], log: Log
     ) -> MappingNode:
-        paths = [str(PurePosixPath(folder, path)) for path in one.items("path")]
         nothing = MappingNode({}, one.position)
+        if remote := next(filter(moving.is_remote, one.items("path")), None):
+            log.problem(one.position, one.path, f"`{shown(remote)}` is not on this machine", "get it first")
+            return nothing
+        paths = [str(PurePosixPath(folder, path)) for path in one.items("path")]
         if not paths:
             return nothing
         own = one.text("project_directory")
@@ -210,6 +213,9 @@ class _Others:
         if whole is None:
             return nothing
         kept = {key: entry for key, entry in whole.entries.items() if key in _SHARED}
+        others = {key: entry for key, entry in whole.entries.items() if key not in (*_SHARED, "include")}
+        told = self.fill.node(MappingNode(others, whole.position), "", "", inner, log)
+        compose_fields.AROUND.read(told, "", log)
         filled_in = self.fill.node(MappingNode(kept, whole.position), "", "", inner, log)
         assert isinstance(filled_in, MappingNode)
         moved = escaped(moving.file(filled_in, _from(place, folder)))
@@ -239,6 +245,9 @@ class _Others:
         if base_name is None:
             return node  # which the table refuses
         there = within
+        if file and moving.is_remote(file):
+            log.problem(extends.position, path, f"`{shown(file)}` is not on this machine", "get it first")
+            return node
         if file:
             full = str(PurePosixPath(within.folder, file))
             read = self.file(full, extends.position, path, log)
@@ -279,8 +288,7 @@ class _Others:
             return None
         try:
             if self._around.kind(path) != "file":
-                hint = "files are found on this machine only" if moving.is_remote(path) else None
-                log.problem(position, place, f"the file `{shown(path)}` does not exist", hint)
+                log.problem(position, place, f"the file `{shown(path)}` does not exist")
                 return None
             data = contents(path, self._around)[1]
         except (OSError, TooMuch) as error:
