@@ -21,9 +21,9 @@ from i2kit.events import Event, Finished, Note, Progress
 from i2kit.image.sources import pull, resolve
 from i2kit.image.sources.credentials import Logins
 from i2kit.image.sources.oci import BadImage
-from i2kit.image.sources.reference import parse
 from i2kit.image.sources.registry import ImageNotFound, Registry, Unauthorized
 from i2kit.image.store import Store
+from i2kit.model.reference import parse
 from tests.image.registries import (
     PASSWORD,
     USER,

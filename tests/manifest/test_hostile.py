@@ -114,6 +114,12 @@ def test_a_variable_that_no_program_starts_with() -> None:
     user = POD + "        envFrom: [{configMapRef: {name: c}}]\n"
     assert not problems(user, config % ("x" * 131_000))
     assert "variable `k` has 140,003 bytes" in problem(user, config % ("x" * 140_000))
+    secret = config.replace("ConfigMap", "Secret").replace("data: {k", "stringData: {k")
+    user = user.replace("configMapRef", "secretRef")
+    assert not problems(user, secret % ("x" * 131_000))
+    assert "variable `k` has 140,003 bytes" in problem(user, secret % ("x" * 140_000))
+    twice = user + "        args: [$(k)$(k)]\n"
+    assert "args[0] has 140,001 bytes" in problem(twice, secret % ("x" * 70_000))
 
 
 def test_a_file_that_is_a_folder_too() -> None:

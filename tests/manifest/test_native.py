@@ -174,6 +174,11 @@ def test_names_are_dns_labels(name: str, message: str) -> None:
         ("$IMAGE_URL", "`$IMAGE_URL` is not rendered: `$IMAGE_URL` is a placeholder\n  hint: fill it in first, such as: envsubst < FILE | i2kit deploy -f -"),
         ('"web:{{ .Values.tag }}"', "`web:{{ .Values.tag }}` is a Helm expression that was not rendered\n  hint: render it first: helm template . | i2kit deploy -f -"),
         ("[nginx]", "must be text and is a list"),
+        ("'nginx:'", "`nginx:` is not an image reference: `` is not a tag\n  hint: tags have up to 128 letters, digits, dots, dashes and underscores"),
+        ("nginx:1.27:2", "`nginx:1.27:2` is not an image reference: `1.27:2` is not a tag\n  hint: tags have up to 128 letters, digits, dots, dashes and underscores"),
+        ("nginx@sha256:12", "`nginx@sha256:12` is not an image reference: `sha256:12` is not a digest\n  hint: a digest is sha256: followed by 64 hexadecimal digits in lower case"),
+        ("https://ghcr.io/a", "`https://ghcr.io/a` is not an image reference: it is a URL\n  hint: write ghcr.io/a without the scheme"),
+        ("a//b", "`a//b` is not an image reference: it has an empty part\n  hint: parts are lower-case letters and digits, separated by single dots, dashes or underscores"),
     ],
 )  # fmt: skip
 def test_images_must_be_filled_in(image: str, message: str) -> None:

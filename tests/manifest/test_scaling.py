@@ -193,19 +193,32 @@ def test_two_autoscalers_of_one_deployment() -> None:
 def test_a_percentage_needs_a_request_of_every_container() -> None:
     text = SIZED + "      - {name: log, image: busybox, resources: {limits: {cpu: 1}}}\n"
     assert problems(text, autoscaler(f", maxReplicas: 2, metrics: [{CPU}]")) == []
-    assert problem(POD, autoscaler(f", maxReplicas: 2, metrics: [{CPU}]")) == (
-        "b.yml:6:116: spec.metrics[0].resource.target.averageUtilization: 70% is of the cpu that the containers"
-        " of deployment `web` request, and `web` requests none\n"
-        "  hint: give each container resources: {requests: {cpu: …}}, or follow an amount"
-    )
     memory = resource("memory", "type: Utilization, averageUtilization: 5")
-    assert "and `log` requests none" in problem(text, autoscaler(f", maxReplicas: 2, metrics: [{memory}]"))
-    assert problem(POD, autoscaler(", maxReplicas: 2")).startswith("b.yml:4:7: spec: 80% is of the cpu")
-    assert problem(POD, autoscaler(", maxReplicas: 2, targetCPUUtilizationPercentage: 9", "v1")).startswith(
-        "b.yml:6:51: spec.targetCPUUtilizationPercentage: 9% is of the cpu"
-    )
     value = resource("cpu", "type: AverageValue, averageValue: 1")
-    assert problems(POD, autoscaler(f", maxReplicas: 2, metrics: [{value}]")) == []
+    both = manifest(text, autoscaler(f", maxReplicas: 2, metrics: [{memory}, {value}]"))
+    assert "has no effect, as in Kubernetes: 5% is of the memory" in both.warnings[0]
+    assert "and `log` requests none" in both.warnings[0]
+    assert both.workloads[0].scaling == Scaling(1, 2, (Metric("cpu", value=1000),), 300, 0)
+    assert problem(NATIVE.replace("requests: {cpu: 100m}, ", "") + "autoscaling: {maxReplicas: 2}") == (
+        "a.yml:3:14: autoscaling: 80% is of the cpu that the containers of deployment `web` request, and `web`"
+        " requests none\n  hint: give each container resources: {requests: {cpu: …}}, or follow an amount"
+    )
+
+
+@pytest.mark.parametrize(
+    ("replicas", "limits", "found"),
+    [("", "minReplicas: 3, maxReplicas: 5", 3), ("replicas: 9", "maxReplicas: 5", 5), ("replicas: 4", "maxReplicas: 5", 4)],
+)  # fmt: skip
+def test_what_cannot_be_measured_leaves_the_number_within_its_limits(
+    replicas: str, limits: str, found: int
+) -> None:
+    one = manifest(POD.replace("spec:\n", f"spec:\n  {replicas}\n", 1), autoscaler(f", {limits}"))
+    (workload,) = one.workloads
+    assert (workload.replicas, workload.scaling) == (found, None)
+    assert one.warnings == (
+        "b.yml:4:7: spec: has no effect, as in Kubernetes: 80% is of the cpu that the containers of deployment"
+        " `web` request, and `web` requests none",
+    )
 
 
 def test_a_request_that_is_wrong_is_told_once() -> None:

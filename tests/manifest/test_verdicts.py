@@ -148,7 +148,10 @@ CASES: dict[str, tuple[dict[str, str], list[str]]] = {
     ),
     "an autoscaler": (
         {"a.yml": WEB, "b.yml": SCALER},
-        [f"a.yml Deployment web refused\n  b.yml:4:7 spec: {NO_REQUESTS}"],
+        [
+            "a.yml Deployment web warns\n  b.yml:4:7 spec: has no effect, as in Kubernetes: 80% is of the cpu"
+            " that the containers of deployment `web` request, and `web` requests none"
+        ],
     ),
     "an autoscaler of an i2kit manifest": (
         {"a.yml": f"{NATIVE}autoscaling: {{maxReplicas: 3}}\n"},

@@ -38,7 +38,7 @@ def read(node: Node, reading: Reading, log: Log) -> None:
     replicas = record.whole("replicas")
     if scaler := record.record("autoscaling"):
         place = record.place("autoscaling"), scaler.path
-        reading.scalers.append(scaling.found(scaler, f"{namespace}/{name}", place, log))
+        reading.scalers.append(scaling.found(scaler, f"{namespace}/{name}", place, log, own=True))
     min_ready_s, deadline_s = rollout.times(record, log)
     reading.add(
         replace(

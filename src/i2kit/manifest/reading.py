@@ -78,6 +78,8 @@ class FoundScaler:
     position: Position
     path: str
     followed: tuple[Followed, ...]
+    own: bool = False
+    """Whether it is a manifest of ours, which says it for its own containers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -335,6 +335,8 @@ class _Resolver:
     def __init__(self, namespace: str, known: _Known, disks: "_Disks", log: Log) -> None:
         self._namespace, self._known, self._disks, self._log = namespace, known, disks, log
         self._secrets: dict[SecretKey, None] = {}
+        self._sizes: dict[str, int] = {}
+        """The bytes of the values of Secrets, by what stands in their place."""
 
     def workload(self, workload: Workload, needs: Needs) -> Workload:
         every = (*workload.init, *workload.containers)
@@ -369,7 +371,7 @@ class _Resolver:
 
     def _is_too_large(self, container: Container, env: Pairs) -> bool:
         """Whether no program can be started with its variables and arguments, which is in the log then."""
-        sizes: dict[str, int] = {}
+        sizes = dict(self._sizes)
         words = []
         for name, value in env:
             sizes[name] = size(value, sizes)
@@ -494,5 +496,7 @@ class _Resolver:
             return ""
         if reference.kind == "Secret":
             self._secrets[SecretKey(reference.name, key)] = None
-            return field_word(secret_field(reference.name, key))
+            word = field_word(secret_field(reference.name, key))
+            self._sizes[word.removeprefix("$(").removesuffix(")")] = len(value)
+            return word
         return self._known.text(self._namespace, replace(reference, key=key), text.encode())

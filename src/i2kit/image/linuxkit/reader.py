@@ -27,9 +27,9 @@ from i2kit.image.linuxkit.values import (
     Volume,
 )
 from i2kit.image.sources.layouts import is_local
-from i2kit.image.sources.reference import parse as parse_reference
 from i2kit.manifest.source import MappingNode, Node, ScalarNode, SequenceNode, described, resolve
 from i2kit.model import CAPABILITIES, Pairs
+from i2kit.model.reference import parse as parse_reference
 
 Read = Callable[[Node, str], Any]
 Fields = Mapping[str, Read]

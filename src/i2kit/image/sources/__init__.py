@@ -17,10 +17,10 @@ from i2kit.image.sources import layouts, oci
 from i2kit.image.sources.credentials import NO_LOGINS, Logins
 from i2kit.image.sources.layers import Room, unpack
 from i2kit.image.sources.oci import BadImage
-from i2kit.image.sources.reference import Reference, parse
 from i2kit.image.sources.registry import Registry
 from i2kit.image.store import CHUNK_BYTES, Store, canonical_json, sha256_of
 from i2kit.model import Layer, ResolvedImage
+from i2kit.model.reference import Reference, parse
 
 DOWNLOADS = 3
 """Layers at a time, as docker does."""

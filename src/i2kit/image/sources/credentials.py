@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from i2kit.errors import OperationError
-from i2kit.image.sources.reference import DOCKER_HUB
+from i2kit.model.reference import DOCKER_HUB
 from i2kit.process import ProgramError, run
 
 _TOKEN_USER = "<token>"  # noqa: S105  (a helper's name for "the secret is an identity token")

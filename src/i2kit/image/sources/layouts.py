@@ -19,9 +19,9 @@ from typing import Protocol
 from i2kit.errors import InputError, OperationError, Problem
 from i2kit.image.sources import layers, oci
 from i2kit.image.sources.oci import BadImage
-from i2kit.image.sources.reference import InvalidReference, Reference, parse
 from i2kit.image.store import CHUNK_BYTES, Store, WrongContent
 from i2kit.image.tree import tar
+from i2kit.model.reference import InvalidReference, Reference, parse
 
 TRANSPORTS = ("oci", "oci-archive", "docker-archive")
 

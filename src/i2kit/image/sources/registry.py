@@ -22,9 +22,9 @@ from urllib.parse import urlencode, urlsplit
 from i2kit.errors import OperationError
 from i2kit.image.sources import oci, transport
 from i2kit.image.sources.credentials import NO_LOGINS, Logins, Lookup, look_up
-from i2kit.image.sources.reference import DOCKER_HUB, Reference
 from i2kit.image.sources.transport import Answer, Transient
 from i2kit.image.store import Incoming, Store, WrongContent
+from i2kit.model.reference import DOCKER_HUB, Reference
 
 ATTEMPTS = 5
 """Tries without any progress before giving up: with the delays below about eight seconds."""

@@ -23,10 +23,18 @@ _WORDS = ("averageUtilization", "averageValue")
 _OLD_WORDS = ("targetAverageUtilization", "targetAverageValue")
 
 
-def found(spec: Record, key: str, place: tuple[Position, str], log: Log, *, old: bool = False) -> FoundScaler:
+def found(
+    spec: Record,
+    key: str,
+    place: tuple[Position, str],
+    log: Log,
+    *,
+    old: bool = False,
+    own: bool = False,
+) -> FoundScaler:
     """What a record with minReplicas and so on asks for, for the workload of this key.
 
-    `old` are the words of autoscaling/v2beta1.
+    `old` are the words of autoscaling/v2beta1, `own` is a manifest of ours.
     """
     least, most = spec.whole("minReplicas") or 1, spec.whole("maxReplicas") or 0
     if 0 < most < least:
@@ -43,7 +51,7 @@ def found(spec: Record, key: str, place: tuple[Position, str], log: Log, *, old:
         down_window_s=300 if down is None else down,
         up_window_s=0 if up is None else up,
     )
-    return FoundScaler(key, scaling, *place, followed)
+    return FoundScaler(key, scaling, *place, followed, own)
 
 
 def join(reading: Reading, log: Log) -> None:
@@ -68,9 +76,8 @@ def join(reading: Reading, log: Log) -> None:
             log.problem(one.position, one.path, message, "leave one of them; it may have several metrics")
         else:
             first[one.target] = one.position
-            for followed in one.followed if one.target not in reading.unsized else ():
-                _check_requests(followed, workloads[0], log)
-            scalings[one.target] = one.scaling
+            known = one.target not in reading.unsized
+            scalings[one.target] = _measured(one, workloads[0], log) if known else one.scaling
     reading.workloads[:] = [_scaled(each, scalings.get(each.key), log) for each in reading.workloads]
 
 
@@ -80,6 +87,9 @@ def _scaled(workload: Workload, scaling: Scaling | None, log: Log) -> Workload:
         message = "is not scaled by its autoscaler while it has `replicas: 0`"
         log.warn(workload.position, f"deployment `{workload.key}`", message)
         return workload
+    if scaling and not scaling.metrics:
+        # Kubernetes keeps to the limits without a metric, too (horizontal.go, reconcileAutoscaler).
+        return replace(workload, replicas=min(max(workload.replicas, scaling.least), scaling.most))
     return replace(workload, scaling=scaling)
 
 
@@ -98,11 +108,29 @@ def _lost(one: FoundScaler, reading: Reading, log: Log) -> None:
     log.problem(one.position, one.path, message, hint)
 
 
-def _check_requests(followed: Followed, workload: Workload, log: Log) -> None:
-    """A percentage is of what every container requests (pod autoscaler's calculatePodRequests)."""
-    metric = followed.metric
+def _measured(one: FoundScaler, workload: Workload, log: Log) -> Scaling:
+    """The scaling by what can be measured. By the rest, Kubernetes does not scale either."""
+    metrics = []
+    for followed in one.followed:
+        message = _no_requests(followed.metric, workload)
+        if message and not one.own:
+            log.warn(followed.position, followed.path, f"has no effect, as in Kubernetes: {message}")
+            continue
+        if message:
+            example = f"resources: {{requests: {{{followed.metric.resource}: …}}}}"
+            hint = f"give each container {example}, or follow an amount"
+            log.problem(followed.position, followed.path, message, hint)
+        metrics.append(followed.metric)
+    return replace(one.scaling, metrics=tuple(metrics))
+
+
+def _no_requests(metric: Metric, workload: Workload) -> str | None:
+    """What is wrong where a percentage is of nothing.
+
+    It is of what every container requests (pod autoscaler's calculatePodRequests).
+    """
     if metric.percent is None:
-        return
+        return None
     without = [
         container.name
         for container in workload.running
@@ -113,14 +141,13 @@ def _check_requests(followed: Followed, workload: Workload, log: Log) -> None:
         )
         is None
     ]
-    if without:
-        names = ", ".join(f"`{name}`" for name in without[:5])
-        message = (
-            f"{metric.percent}% is of the {metric.resource} that the containers of deployment"
-            f" `{workload.name}` request, and {names} {'requests' if len(without) == 1 else 'request'} none"
-        )
-        hint = f"give each container resources: {{requests: {{{metric.resource}: …}}}}, or follow an amount"
-        log.problem(followed.position, followed.path, message, hint)
+    if not without:
+        return None
+    names = ", ".join(f"`{name}`" for name in without[:5])
+    return (
+        f"{metric.percent}% is of the {metric.resource} that the containers of deployment"
+        f" `{workload.name}` request, and {names} {'requests' if len(without) == 1 else 'request'} none"
+    )
 
 
 def _metrics(spec: Record, words: tuple[str, str], log: Log) -> Iterator[Followed]:

@@ -8,10 +8,12 @@ import ipaddress
 import re
 from collections.abc import Callable
 
+from i2kit.errors import printable
 from i2kit.manifest.log import did_you_mean
 from i2kit.manifest.places import shown
 from i2kit.manifest.source import is_template
 from i2kit.model import CAPABILITIES
+from i2kit.model.reference import InvalidReference, parse
 
 Complaint = tuple[str, str | None]
 """What is wrong, and a hint."""
@@ -212,7 +214,7 @@ def search(text: str) -> Complaint | None:
 
 
 def image(text: str) -> Complaint | None:
-    """An image is named, and by something that was filled in. (What it names is found out later.)"""
+    """An image is named, by something that was filled in and that a registry could have."""
     if not text.strip():
         return "is empty", "name an image, such as nginx:1.27"
     if complaint := placeholder(text):
@@ -227,6 +229,13 @@ def image(text: str) -> Complaint | None:
     if upper := re.search(r"[A-Za-z0-9._-]*[A-Z][A-Za-z0-9._-]*", repository):
         message = f"`{shown(text)}` names no image: `{shown(upper.group())}` has upper case"
         return message, "names of images have none: fill in what is a placeholder"
+    if text.startswith(_FILES):
+        return None
+    try:
+        parse(text)
+    except InvalidReference as error:
+        (problem,) = error.problems
+        return printable(problem.message.replace(f"`{text}`", f"`{shown(text)}`", 1)), problem.hint
     return None
 
 

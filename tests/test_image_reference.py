@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2kit.errors import InputError
-from i2kit.image.sources.reference import InvalidReference, Reference, parse
+from i2kit.model.reference import InvalidReference, Reference, parse
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
