@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2kit.errors import InputError
+from i2kit.manifest import parse
 from i2kit.model import Deployment, Job, MachineImage, Release
 from i2kit.providers import Scale
 from i2kit.providers.local.design import desired, jobs, orders, plan
@@ -210,3 +211,13 @@ def test_another_schedule_counts_from_its_order_on_and_the_same_from_before() ->
     state = desired.ran(ordered(EVERY_HOUR), KEY, (), "2026-01-05T10:00:00Z")
     assert only(ordered(replace(EVERY_HOUR, suspended=True), state)).scheduled_at == "2026-01-05T10:00:00Z"
     assert only(ordered(replace(EVERY_HOUR, schedule="1 * * * *"), state)).scheduled_at == NOON
+
+
+def test_what_is_tried_for_ever_is_not_waited_for_once_it_fails_again_and_again() -> None:
+    pod = parse(
+        [("pod.yml", b"{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {restartPolicy: OnFailure,"
+          b" containers: [{name: a, image: a}]}}")]
+    ).workloads[0]  # fmt: skip
+    assert pod.job
+    assert [jobs.goes_on(pod.job, 4, failures) for failures in (4, 6, 7)] == [True, True, False]
+    assert jobs.goes_on(Job(retry=True), 0, 5), "it comes to its end"

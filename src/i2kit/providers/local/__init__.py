@@ -165,9 +165,13 @@ class LocalProvider:
         return self._wait(order, revision, watch)
 
     def _wait_for_job(self, order: desired.Order, job: Job, revision: int, watch: Watcher) -> Deployment:
-        """Until it has ended; one with a schedule is only noted. Ended before that, nothing changes."""
+        """Until it has ended; one with a schedule is only noted. Ended before that, nothing changes.
+
+        What is tried for ever is waited for no longer once it has failed again and again.
+        """
         watch(Started(order.key, f"running {order.key}"))
         told = Watched(order.key, watch)
+        before: int | None = None
         while True:
             data = self._told(order.key, told)
             if data is None:
@@ -184,6 +188,12 @@ class LocalProvider:
                 case "failed":
                     hint = f"see `i2kit logs {spoken(order.key)}`; mend it and deploy again"
                     raise NotReadyError(f"{order.key} failed\n{runs[-1].story}", hint=hint)
+            failures = sum(one["failures"] for one in data["instances"])
+            before = failures if before is None else min(before, failures)
+            if not jobs.goes_on(job, before, failures):
+                said = "".join(f"\n  {one['id']}: {one['detail']}" for one in data["instances"])
+                hint = f"see `i2kit logs {spoken(order.key)}`; mend it and deploy again, or wait"
+                raise NotReadyError(f"{order.key} fails again and again, and is tried on{said}", hint=hint)
             watch(Progress(order.key, runs[-1].succeeded, job.completions, "items"))
             time.sleep(0.1)
 

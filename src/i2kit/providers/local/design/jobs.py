@@ -16,6 +16,11 @@ from i2kit.model import Job
 KEPT_RUNS = 3
 """Of how many runs that have ended it is known what came of them, with what they said."""
 
+FOREVER = 1_000_000
+"""What may fail as often as this is tried for ever, as Kubernetes' pods are."""
+
+MOST_FAILURES = 3
+
 NEAR = timedelta(seconds=30)
 """Less than what two times of a schedule are apart."""
 
@@ -53,6 +58,13 @@ def phase(job: Job, runs: Runs) -> Literal["running", "succeeded", "failed", "sc
     if job.schedule or not runs:
         return "scheduled"
     return runs[-1].outcome or "running"
+
+
+def goes_on(job: Job, before: int, failures: int) -> bool:
+    """Whether a job whose containers have failed so often, `before` somebody began to wait for its end, may
+    yet come to one: what is tried for ever may not, once new VMs of a rollout would be given up.
+    """
+    return job.most_failures < FOREVER or failures - before < MOST_FAILURES
 
 
 def begun(runs: Runs, now: str) -> Runs:
