@@ -344,14 +344,14 @@ def test_hostile_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("../../etc/cron.d/x"))
-    for data, said in (
-        (packed.getvalue(), r"kernel.tar, entry `../../etc/cron.d/x`: .* leads upwards"),
-        (b"x" * 1024, r"kernel.tar cannot be read: no tar header"),
+    for name, data, said in (
+        ("kernel.tar", packed.getvalue(), r"kernel.tar, entry `../../etc/cron.d/x`: .* leads upwards"),
+        ("lib/mods.tar", b"x" * 1024, r"mods.tar cannot be read: no tar header"),
     ):
-        kernel = tree(file("kernel"), file("kernel.tar", data))
+        kernel = tree(file("kernel"), file(name, data))
         monkeypatch.setitem(IMAGES, "k", SourceImage(kernel, ImageConfig()))
         with pytest.raises(InputError, match=f"pod.yml:1:17: the image `k`: {said}"):
-            assembled("kernel: {image: k}\n", tmp_path)
+            assembled(f"kernel: {{image: k, tar: {name}}}\n", tmp_path)
 
 
 def whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Assembly:

@@ -209,7 +209,8 @@ class _Builder:
         if modules not in ("", "none"):
             found = self._part(image, modules, limit_bytes=MAX_CONTENT_BYTES)
             assert found is not None and found.content is not None
-            archive = self.scratch / "kernel.tar"
+            archive = self.scratch / "modules" / Path(modules).name
+            archive.parent.mkdir(exist_ok=True)
             with archive.open("wb") as out:
                 out.writelines(found.content.chunks())
             try:

@@ -5,7 +5,7 @@ that the program writes. It gets all images from us, into a cache of its own bel
 builds from the same digests and needs no network.
 
 What it does differently stands in docs/linuxkit.md. Besides, `metadata` shows the names under which
-it got the images. Source: LinuxKit v1.8, src/cmd/linuxkit/{build,cache_import}.go.
+it got the images and the sources of files. Source: LinuxKit v1.8, src/cmd/linuxkit/{build,cache_import}.go.
 """
 
 from collections.abc import Mapping
@@ -68,15 +68,18 @@ def name_of(stored: Stored) -> str:
 
 
 def with_copied_sources(template: Template, folder: Path) -> Template:
-    """The template with the contents of its files' sources in `folder`, named by whole paths."""
+    """The template with the contents of its files' sources in `folder`, named as they are from there.
+
+    `metadata` shows these names: with the folder in them no two builds would be the same.
+    """
     files = []
     for number, file in enumerate(with_sources(template).files):
         if file.data is None:
             files.append(file)
             continue
-        copy = folder / f"source-{number}"
-        copy.write_bytes(file.data)
-        files.append(replace(file, source=str(copy.absolute()), data=None))
+        copy = f"source-{number}"
+        (folder / copy).write_bytes(file.data)
+        files.append(replace(file, source=copy, data=None))
     return replace(template, files=tuple(files))
 
 
