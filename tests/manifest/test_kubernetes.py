@@ -366,6 +366,44 @@ def test_rights_that_pods_cannot_use() -> None:
     assert problems(AS_OP + "      automountServiceAccountToken: true\n", binding % by_name, tokenless % "op")
 
 
+WINDOWS = "matchExpressions: [{key: kubernetes.io/os, operator: In, values: [windows]}]"
+LINUX = "matchExpressions: [{key: kubernetes.io/os, operator: NotIn, values: [windows]}]"
+ACCELERATED = "matchExpressions: [{key: cloud.google.com/gke-accelerator, operator: Exists}]"
+
+
+@pytest.mark.parametrize(
+    ("terms", "why"),
+    [
+        (
+            f"{{{WINDOWS}}}",
+            "a.yml:12:122: spec.template.spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution: is not possible: machines run Linux\n  hint: leave it out, if the image is for Linux",
+        ),
+        (f"{{{WINDOWS.replace('In', 'NotIn').replace('windows', 'linux')}}}", "machines run Linux"),
+        (f"{{{ACCELERATED}}}, {{{WINDOWS}}}", "the machine image has no driver for it"),
+        (f"{{{LINUX}}}", None),
+        (f"{{{WINDOWS}}}, {{{LINUX}}}", None),
+        (f"{{{ACCELERATED.replace('Exists', 'DoesNotExist')}}}", None),
+        ("{matchExpressions: [{key: disk, operator: In, values: [1]}, 2]}, 3", None),
+    ],
+)
+def test_nodes_that_no_machine_could_be(terms: str, why: str | None) -> None:
+    required = f"requiredDuringSchedulingIgnoredDuringExecution: {{nodeSelectorTerms: [{terms}]}}"
+    text = POD + f"      affinity: {{nodeAffinity: {{{required}}}}}\n"
+    if why:
+        assert why in problem(text)
+    else:
+        (warning,) = manifest(text).warnings
+        assert warning.endswith("nodeAffinity: has no effect: there are no nodes to choose from")
+
+
+def test_what_is_lost_with_nodes_is_told() -> None:
+    text = POD + "      overhead: {cpu: 1}\n      setHostnameAsFQDN: true\n"
+    assert [one.split(": ", 2)[1] for one in manifest(text).warnings] == [
+        "spec.template.spec.overhead",
+        "spec.template.spec.setHostnameAsFQDN",
+    ]
+
+
 @pytest.mark.parametrize(
     ("selector", "warned"),
     [

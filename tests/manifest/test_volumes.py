@@ -273,7 +273,6 @@ def volume(text: str) -> str:
             POD + "      hostPID: true\n      shareProcessNamespace: true\n",
             "shareProcessNamespace: cannot be beside hostPID",
         ),
-        (POD + "      setHostnameAsFQDN: true\n", "setHostnameAsFQDN: is not supported yet"),
         (
             f"{POD}---\n{CLAIM}".replace("ReadWriteOnce", "ReadWriteMany").replace(
                 "name: data", "name: other"

@@ -98,6 +98,11 @@ def test_the_old_name_of_the_kind_of_disk() -> None:
     assert volume.source == Claim("data", 2**30, each=True, kind="fast")
 
 
+def test_no_service_by_an_empty_name() -> None:
+    found = manifest(STATEFUL.replace("serviceName: db", 'serviceName: ""'))
+    assert (found.workloads[0].subdomain, found.warnings) == (None, ())
+
+
 def test_a_template_of_claims_takes_the_place_of_a_volume_with_its_name() -> None:
     volumes = "volumes: [{name: data, persistentVolumeClaim: {claimName: none}}, {name: tmp, emptyDir: {}}]"
     text = STATEFUL.replace("image: postgres}]", f"image: postgres}}], {volumes}")

@@ -78,7 +78,7 @@ def stateful_set(record: Record, version: str, reading: Reading, log: Log) -> No
         found.workload,
         replicas=one.replicas,
         stateful=True,
-        subdomain=one.spec.text("serviceName"),
+        subdomain=one.spec.text("serviceName") or None,
         # One at a time, as Kubernetes does it.
         strategy=Strategy(max_surge=Amount(0), max_unavailable=Amount(1)),
         min_ready_s=one.spec.whole("minReadySeconds") or 0,

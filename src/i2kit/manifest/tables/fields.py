@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from i2kit.manifest.tables import names
 from i2kit.manifest.tables.config_fields import CONFIG_MAP_KEY_REF, CONFIG_NAME, ENV_FROM, SECRET_KEY_REF
 from i2kit.manifest.tables.downward_fields import FIELD_REF, RESOURCE_FIELD_REF
+from i2kit.manifest.tables.node_terms import NodeTerms
 from i2kit.manifest.tables.scalars import INT32, Choice, Flag, NumberOrName, Quantity, Text, Whole
 from i2kit.manifest.tables.shape import Field, ListOf, Object
 from i2kit.manifest.tables.table import (
@@ -452,7 +453,12 @@ INIT_CONTAINER = Object("InitContainer", first(CONTAINER.fields))
 AFFINITY = Object(
     "Affinity",
     (
-        warned("nodeAffinity", "has no effect: there are no nodes to choose from"),
+        accepted(
+            "nodeAffinity",
+            NodeTerms(dict.fromkeys(ACCELERATORS, (NO_DRIVER, ELSEWHERE))),
+            "warned about: there are no nodes to choose from; refused where it asks for what no machine is,"
+            " such as Windows or a GPU",
+        ),
         warned("podAffinity", "has no effect: each pod has a machine of its own"),
         silent("podAntiAffinity", "each pod has a machine of its own"),
     ),
@@ -597,7 +603,7 @@ POD = Object(
             NAME,
             "the headless Service below whose name the pod has a name of its own: HOSTNAME.SUBDOMAIN",
         ),
-        later("setHostnameAsFQDN", "leave it out: the host's name is the short one", False),
+        warned("setHostnameAsFQDN", "has no effect: the host's name is the short one", False, type_=Flag()),
         warned("priorityClassName", "has no effect: pods do not compete for nodes"),
         warned("priority", "has no effect: pods do not compete for nodes"),
         silent("preemptionPolicy", "pods do not compete for nodes"),
@@ -607,7 +613,7 @@ POD = Object(
         refused("activeDeadlineSeconds", "is not possible: a deployment runs until it is destroyed"),
         refused("readinessGates", "is not possible: there is no controller that would set conditions"),
         refused("ephemeralContainers", "is not possible in a manifest"),
-        refused("overhead", "is not possible: there are no nodes", "leave it out"),
+        warned("overhead", "has no effect: there are no nodes"),
         refused("schedulingGates", "is not possible: there is no controller that would remove them"),
         refused("resourceClaims", "is not possible: there is no controller that would serve them"),
         later("resources", "give them per container"),

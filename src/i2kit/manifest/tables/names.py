@@ -208,6 +208,11 @@ def word(text: str) -> Complaint | None:
     return None if re.fullmatch(r"[!-~]+", text) else (f"`{shown(text)}` is not one word", None)
 
 
+def label_or_empty(text: str) -> Complaint | None:
+    """A name as in `dns_label`, or none."""
+    return dns_label(text) if text else None
+
+
 def search(text: str) -> Complaint | None:
     """A domain in which names are looked up; it may end with a dot, or be one."""
     return None if text == "." else dns_name(text.removesuffix("."))

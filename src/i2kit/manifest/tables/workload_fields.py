@@ -46,7 +46,7 @@ STATEFUL_SPEC = Object(
         _TEMPLATE,
         accepted(
             "serviceName",
-            NAME,
+            Text(names.label_or_empty, rf"({names.DNS_LABEL})?", names.LABEL_LENGTH, "DNS label"),
             "the headless Service below whose name each machine has a name of its own: NAME-0.SERVICE",
         ),
         accepted(
