@@ -106,6 +106,30 @@ def test_no_value_of_a_secret_can_be_in_it() -> None:
     assert "db/a%3Db%20c" in rendered(EVERYTHING)
 
 
+def test_what_is_mounted_in_a_read_only_volume_has_a_place_there() -> None:
+    """No folder can be made in it later."""
+    conf = Volume("conf", Files((File("app.conf", data=b"a"), File("there/x", data=b"b"))))
+    one = Volume("one", Files((File("file", data=b"c"),)))
+    mounts = (
+        Mount("conf", "/etc/app"),
+        Mount("data", "/etc/app/var/data"),
+        Mount("one", "/etc/app/extra/one.conf", "file"),
+        Mount("one", "/etc/app/app.conf", "file"),
+        Mount("data", "/etc/app/there"),
+    )
+    pod = Workload(
+        "pod", (Container("c", "app", mounts=mounts),), volumes=(conf, one, Volume("data", Scratch()))
+    )
+    made = [(entry["path"], entry.get("directory", False)) for entry in volumes.files(pod)]
+    assert [entry for entry in made if entry[0].startswith(f"{volumes.FOLDER}/conf/")] == [
+        (f"{volumes.FOLDER}/conf/{path}", folder)
+        for path, folder in (
+            ("extra", True), ("there", True), ("var", True), ("var/data", True),
+            ("app.conf", False), ("there/x", False), ("extra/one.conf", False),
+        )
+    ]  # fmt: skip
+
+
 def test_what_new_disks_begin_with() -> None:
     """What the first container has there, or its user as the owner; not so for parts."""
     mounts = (

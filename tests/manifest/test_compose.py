@@ -795,6 +795,7 @@ def test_include_in_its_long_form() -> None:
         ("volumes: ['./d:/x']", ["volumes[0]: `./d` holds more than 1 MiB, and is not copied\n  hint: copy it into the image with COPY in its Dockerfile; for data use a named volume: NAME:/PATH, and NAME at the top level under volumes"]),
         ("volumes: ['C:\\a:/x']", ["volumes[0]: `C:\\a:/x` is a path of Windows\n  hint: write it relative to the file: ./FOLDER:/PATH"]),
         ("volumes: [/a, ./s:/a, ./s:/a]", ["volumes[2]: `/a` is mounted already, at compose.yml:1:46\n  hint: leave one of them out"]),
+        ("volumes: [./few:/app, /app/node_modules, /other]", ["volumes[1]: what the image has at `/app/node_modules` is hidden by what is copied to `/app`\n  hint: leave out both: the image has its files at /app"]),
         ("volumes: [./s:/]", ["volumes[0]: `/` cannot be mounted over\n  hint: such as /data"]),
         ("env_file: no.env", ["env_file: the file `no.env` does not exist\n  hint: name it relative to the compose file, or write required: false"]),
         ("env_file: bad.env", ["`=a` is no variable\n  hint: write NAME=VALUE"]),
@@ -840,6 +841,7 @@ def test_what_is_wrong_with_a_service(text: str, messages: list[str]) -> None:
         "d/a": "x" * 2**19,
         "d/b": "x" * (2**19 + 1),
         "s": "",
+        "few/a": "",
         "s.yml": "services: {c: {extends: {file: s.yml, service: c}}}",
         "bad.env": "A=1\n=a",
     }

@@ -76,8 +76,11 @@ def files(workload: Workload) -> Iterator[dict[str, Any]]:
             continue
         parts = [file for file in volume.source.files if file.secret is None]
         folders = {posixpath.dirname(normal(file.path)) for file in parts}
+        below = nested(workload, volume)
         if is_fixed(volume.source):
             folders |= missing(workload, volume)
+            folders |= {path if folder else posixpath.dirname(path) for path, folder in below.items()}
+            parts += [File(path) for path, folder in below.items() if not folder]
         for folder in with_parents(folders):
             path = posixpath.normpath(f"{FOLDER}/{volume.name}/{folder}")
             yield {"path": path, "directory": True, "mode": "0755", **owner}
@@ -103,6 +106,31 @@ def missing(workload: Workload, volume: Volume) -> set[str]:
         if mount.volume == volume.name and FIELD not in mount.sub_path
     }
     return wanted - known
+
+
+def nested(workload: Workload, volume: Volume) -> dict[str, bool]:
+    """Where in a read-only volume containers mount others, and it has nothing: whether that is a folder."""
+    assert isinstance(volume.source, Files)
+    paths = {normal(file.path) for file in volume.source.files}
+    known = {*paths, *with_parents({posixpath.dirname(path) for path in paths})}
+    sources = {one.name: one.source for one in workload.volumes}
+    found: dict[str, bool] = {}
+    for container in (*workload.init, *workload.containers):
+        for above in container.mounts:
+            if above.volume != volume.name:
+                continue
+            start = normal(above.sub_path)
+            for one in container.mounts:
+                if not target(one).startswith(f"{target(above)}/"):
+                    continue
+                path = posixpath.join(start, posixpath.relpath(target(one), target(above)))
+                source, part = sources[one.volume], normal(one.sub_path)
+                is_file = isinstance(source, Files) and any(
+                    normal(file.path) == part for file in source.files
+                )
+                if path not in known and start not in paths:
+                    found.setdefault(path, not is_file)
+    return found
 
 
 def with_parents(folders: set[str]) -> list[str]:

@@ -98,6 +98,7 @@ class Disks:
                     size = options.whole("size") if options else None
                     scratch = Volume(f"tmpfs-{index}", Scratch(memory=True, limit_bytes=size))
                     found.add(scratch, Mount(scratch.name, target), mount.place("target"), mount.path)
+        _check_hidden(record, found, log)
         for index, one in enumerate(record.items("tmpfs")):
             target = one.text("target") or ""
             if complaint := _target(target):
@@ -239,6 +240,24 @@ def is_external(top: Record) -> bool:
 def _name_outside(top: Record) -> str | None:
     external = top.record("external")
     return top.text("name") or (external.text("name") if external else None)
+
+
+def _check_hidden(record: Record, found: Mounted, log: Log) -> None:
+    """An anonymous volume below a copied folder is meant to keep what the image has there."""
+    copied = [
+        mount.path for mount in found.mounts if mount.volume.startswith("files-") and not mount.sub_path
+    ]
+    for mount in record.items("volumes"):
+        target = mount.text("target") or ""
+        if _kind(mount) != "volume" or mount.has("source"):
+            continue
+        for above in copied:
+            if target.startswith(f"{above.rstrip('/')}/"):
+                message = (
+                    f"what the image has at `{shown(target)}` is hidden by what is copied to `{shown(above)}`"
+                )
+                hint = f"leave out both: the image has its files at {shown(above)}"
+                log.problem(mount.place("target"), mount.path, message, hint)
 
 
 def _kind(mount: Record) -> str:
