@@ -332,6 +332,17 @@ def test_an_image_that_is_no_kernel(tmp_path: Path) -> None:
         assembled("kernel: {image: app}\n", tmp_path)
 
 
+def test_an_image_that_cannot_be_unpacked_is_told_where_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Content(1 << 30, Path(os.devnull))
+    huge = tree(Entry("lib/apk/db/installed", Kind.FILE, 0o644, content=database))
+    monkeypatch.setitem(IMAGES, "h", SourceImage(huge, ImageConfig()))
+    said = "pod.yml:1:8: the image `h`: /lib/apk/db/installed of the image has 1,073,741,824 bytes"
+    with pytest.raises(InputError, match=said):
+        assembled("init: [h]\n", tmp_path)
+
+
 def test_a_kernel_that_is_too_large_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     huge = Entry("kernel", Kind.FILE, 0o644, content=Content(1 << 30, Path(os.devnull)))
     monkeypatch.setitem(IMAGES, "k", SourceImage(tree(huge, file("kernel.tar")), ImageConfig()))

@@ -22,7 +22,8 @@ at fault, this is not; docs/linuxkit.md says where.
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -250,10 +251,11 @@ class _Builder:
         databases = []
         for reference in self.template.init:
             image = self.fetch(reference)
-            self._unpack("", image, resolv_conf=RESOLV_CONF)
+            with self._placed(reference):
+                self._unpack("", image, resolv_conf=RESOLV_CONF)
+                if (database := read_file(image.tree, APK_DATABASE)) is not None:
+                    databases.append(database)
             self.own_guest = self.own_guest or find(image.tree, initramfs.LIST) is not None
-            if (database := read_file(image.tree, APK_DATABASE)) is not None:
-                databases.append(database)
         if len(databases) > 1:
             # Each image knows of its own packages only.
             self.root.put(_regular(APK_DATABASE, b"".join(data + b"\n\n" for data in databases)))
@@ -267,7 +269,9 @@ class _Builder:
                 raise InputError([Problem(message, volume.position)])
             self.root.unpack(lower, fetch_layout(volume.image, volume.platforms))
         elif volume.image:
-            self._unpack(lower, self.fetch(volume.image), resolv_conf=RESOLV_CONF)
+            image = self.fetch(volume.image)
+            with self._placed(volume.image):
+                self._unpack(lower, image, resolv_conf=RESOLV_CONF)
         for name in ("tmp", "merged"):
             self.root.put(_folder(f"{volume.folder}/{name}"))
 
@@ -281,7 +285,8 @@ class _Builder:
         key = expanded_reference(entry.image)
         if key not in self._unpacked:
             self._unpacked[key] = place
-            self._unpack(place, image, resolv_conf=None)
+            with self._placed(entry.image):
+                self._unpack(place, image, resolv_conf=None)
         self.root.put(_folder(f"{folder}/rootfs"), keep=True)
         if not readonly:
             self.root.put(_folder(f"{folder}/tmp"))  # noqa: S108 (a folder in the image)
@@ -321,6 +326,22 @@ class _Builder:
             text = as_text(self.template, file.metadata) if file.metadata else file.contents or ""
             data = text.encode()
         return Content(len(data), data=data)
+
+    @contextmanager
+    def _placed(self, reference: str) -> Iterator[None]:
+        """Tells which image an error is about, and where it is named."""
+        try:
+            yield
+        except InputError as error:
+            place = self.template.positions.get(reference)
+            raise InputError(
+                replace(
+                    problem,
+                    position=problem.position or place,
+                    message=f"the image `{reference}`: {problem.message}",
+                )
+                for problem in error.problems
+            ) from error
 
     def _unpack(self, place: str, image: SourceImage, *, resolv_conf: str | None) -> None:
         """Unpack an image and add what LinuxKit adds; `resolv_conf` is a link's target, None is a file."""
