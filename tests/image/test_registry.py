@@ -509,7 +509,7 @@ def layer(**changes: object) -> dict[str, object]:
     ("body", "said"),
     [
         (b"x" * ((4 << 20) + 1), "larger than 4 MiB"),
-        (b"[" * 100_000, "is not JSON"),
+        (b"[" * 100_000, "is nested too deeply"),
         (b"not json", "is not JSON"),
         (b"[]", "is not a JSON object"),
         (b'{"schemaVersion": 1, "fsLayers": []}', "schema 1"),

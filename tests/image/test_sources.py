@@ -379,12 +379,15 @@ def test_decompression_needs_little_memory(store: Store, tmp_path: Path) -> None
         (b'{"config": []}', "config is not an object"),
         (b'{"rootfs": {"diff_ids": ["../x"]}}', "`../x` is not a sha256 digest"),
         (b"\xff", "is not JSON"),
+        (b"[" * 100_000, "is nested too deeply"),
+        (b'{"x": ' + b"1" * 5000 + b"}", "holds a number of too many digits"),
     ],
 )
 def test_configs_that_are_wrong(config: bytes, said: str) -> None:
     with pytest.raises(BadImage) as caught:
         read_config(config, "org/app:1")
     assert said in caught.value.message and "org/app:1" in caught.value.message
+    assert caught.value.hint
 
 
 FIELDS = ["mediaType", "schemaVersion", "config", "layers", "manifests", "digest", "size", "platform"]

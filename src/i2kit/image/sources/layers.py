@@ -37,15 +37,15 @@ _SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 _REFUSED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
-def media_suffix(head: bytes, image: str) -> str:
-    """How the first bytes of a layer say that it is compressed: "", "gzip" or "zstd".
+def media_suffix(head: bytes, what: str) -> str:
+    """How the first bytes of `what` say that it is compressed: "", "gzip" or "zstd".
 
     Raises BadImage for compressions that images do not have.
     """
     for magic, name in _REFUSED.items():
         if head.startswith(magic):
             raise BadImage(
-                f"{image} has a layer compressed with {name}", hint="push it again with gzip or zstd"
+                f"{what} is compressed with {name}", hint="push or save it again with gzip or zstd"
             )
     if head.startswith(_GZIP):
         return "gzip"
@@ -97,7 +97,7 @@ def unpack(
             yield chunk
 
     with blob.open("rb") as file:
-        compression = media_suffix(file.read(6), image)
+        compression = media_suffix(file.read(6), f"{image}: the layer {layer.digest}")
     size = blob.stat().st_size
     limit = limit_of(size)
     try:

@@ -292,7 +292,7 @@ def _take_in_docker_layer(
     path, offset, size = found
     with path.open("rb") as file:
         file.seek(offset)
-        compression = layers.media_suffix(file.read(min(size, 6)), image)
+        compression = layers.media_suffix(file.read(min(size, 6)), f"{image}: the layer {diff_id}")
     digest = hashlib.sha256()
     for chunk in _chunks(path, offset, size):
         digest.update(chunk)

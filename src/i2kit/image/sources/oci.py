@@ -45,6 +45,9 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 class BadImage(OperationError):
     """What was found is not an image that can run here; the message says what it is instead."""
 
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint or "build it and push or save it again, or use another image")
+
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
@@ -90,8 +93,12 @@ def parse_json(content: bytes, what: str) -> Any:
         raise BadImage(f"{what} is larger than {MAX_JSON_BYTES >> 20} MiB")
     try:
         return json.loads(content)
-    except (ValueError, RecursionError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BadImage(f"{what} is not JSON: {error}") from None
+    except RecursionError:
+        raise BadImage(f"{what} is nested too deeply") from None
+    except ValueError:
+        raise BadImage(f"{what} holds a number of too many digits") from None
 
 
 def read_json(content: bytes, what: str) -> dict[str, Any]:
