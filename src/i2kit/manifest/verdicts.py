@@ -14,7 +14,7 @@ import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import starmap, takewhile
+from itertools import starmap
 from typing import Literal
 
 from i2kit.errors import InputError, Position, Problem
@@ -187,8 +187,8 @@ class _About:
         self._offered: dict[Hashable, Document] = {}
         """By place, kind and key: the first."""
         self._below = {one.file.name: (one.file.below, one.file.folder) for one in read}
-        self._elsewhere: dict[tuple[str, str, str], list[Document]] = defaultdict(list)
-        """By folder named, kind and key: what is offered in any file below it."""
+        self._elsewhere: dict[tuple[str, str, str], Document] = {}
+        """By folder, kind and key: what is offered in a file there or below, by the shortest way."""
         self._used: set[int] = set()
         everything = [document for one in read for document in one.documents]
         for document in everything:
@@ -231,11 +231,9 @@ class _About:
             if use in told or any((near, *use) in self._offered for near in self._near[workload.file]):
                 continue
             told.add(use)
-            known = self._elsewhere.get((below, *use), [])[:MAX_ABOUT]
-            # A Secret that is wrong may be another example's; one that is missing is given to a deploy.
-            offered = [one for one in known if kind != "Secret" or not one.log.problems]
-            if offered:
-                yield needed, min(offered, key=lambda one: _distance(folder, self._below[one.file][1]))
+            offered = (self._elsewhere.get((above, *use)) for above in _above(folder, below))
+            if one := next(filter(None, offered), None):
+                yield needed, one
 
     def is_used(self, document: Document) -> bool:
         return id(document) in self._used
@@ -244,9 +242,13 @@ class _About:
         return id(document) in self._lost
 
     def _enter(self, document: Document) -> None:
-        below = self._below[document.file][0]
-        if document.kind in documents.OFFERS and below:
-            self._elsewhere[below, document.kind, document.key].append(document)
+        below, folder = self._below[document.file]
+        # A Secret that is wrong may be another example's; one that is missing is given to a deploy.
+        if document.kind in documents.OFFERS and not (document.kind == "Secret" and document.log.problems):
+            for above in _above(folder, below) if below else ():
+                at = above, document.kind, document.key
+                if at not in self._elsewhere or len(folder) < len(self._below[self._elsewhere[at].file][1]):
+                    self._elsewhere[at] = document
         if document.pods and below and not document.pods.account.endswith(("/", "/default")):
             self._workloads[("below", below), "account", document.pods.account].append(document)
         for near in self._near[document.file]:
@@ -357,10 +359,12 @@ def _needed(workload: Document) -> Iterator[tuple[str, str, Reference | NamedCla
                 yield "PersistentVolumeClaim", claim.claim, claim
 
 
-def _distance(folder: str, other: str) -> tuple[int, int]:
-    """How far another folder is: how few of the folders above are the same, then how deep it is."""
-    here, there = folder.split("/"), other.split("/")
-    return -sum(takewhile(bool, map(str.__eq__, here, there))), len(there)
+def _above(folder: str, below: str) -> Iterator[str]:
+    """A folder and those above it, as far as the one that was named."""
+    while len(folder) > len(below):
+        yield folder
+        folder = folder.rpartition("/")[0]
+    yield below
 
 
 def _stem(claim: str) -> str:
