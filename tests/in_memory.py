@@ -41,6 +41,7 @@ class InMemoryProvider:
     ask = False
     volumes = False
     hurry = False
+    together: Sequence[str] = ()
 
     def __init__(self) -> None:
         self.deployments: dict[str, Deployment] = {}

@@ -156,6 +156,7 @@ def destroy(
         services = manifest.services
     provider = load(provider_name, settings)
     provider.volumes, provider.hurry = volumes, hurry
+    provider.together = tuple(dict.fromkeys(keys))
     wanted: list[tuple[str, Wanted | None]] = [(key, None) for key in dict.fromkeys(keys)]
     for found in provider.list() if services else ():
         there = {service.key for service in found.services}

@@ -1,9 +1,11 @@
-"""The command line's side of provider `local`, against supervisors that are not as it expects."""
+"""The command line's side of provider `local`, against supervisors that are not as it expects, or none."""
 
+import json
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 from i2kit.errors import OperationError
 from i2kit.events import Event, Note, ignore
 from i2kit.model import NetworkPolicy, Selector
-from i2kit.providers.local import LocalProvider, client
+from i2kit.providers import Plan
+from i2kit.providers.local import LocalProvider, client, control
 from i2kit.providers.local.design.desired import Desired, admit, order_of, to_json
 from i2kit.settings import Settings
 
@@ -71,3 +74,34 @@ def test_nothing_is_brought_back_where_its_policies_would_not_hold(settings: Set
 def test_machines_here_are_amd64_whatever_is_built_for_others(settings: Settings) -> None:
     provider = LocalProvider(replace(settings, architecture="arm64"))
     assert provider.architecture(release().workload) == "amd64"
+
+
+def test_what_goes_together_has_its_grace_period_at_the_same_time(settings: Settings) -> None:
+    provider = LocalProvider(settings)
+    provider.together = ("default/a", "default/b")
+    running = ["a", "b"]
+    asked: list[object] = []
+
+    def supervise() -> None:
+        while True:
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rb") as lines:
+                asked.append(request := json.loads(lines.readline()))
+                if request["do"] == "remove":
+                    running.remove(request["key"].removeprefix("default/"))
+                # The first ends only after the second was asked to.
+                answer = {
+                    "protocol": control.PROTOCOL,
+                    "deployments": [{"namespace": "default", "name": one} for one in running],
+                    "leaving": ["default/a"] if running == ["b"] and len(asked) < 20 else [],
+                }
+                connection.sendall(json.dumps(answer).encode())
+
+    settings.run_dir.mkdir(exist_ok=True)
+    with control.listen(provider._client.layout.control) as listener:
+        supervisor = threading.Thread(target=supervise, daemon=True)
+        supervisor.start()
+        for key in provider.together:
+            assert provider.apply(Plan(key, None, None, (), prepared=()), ignore) is None
+    words = [one["do"] for one in asked if isinstance(one, dict)]
+    assert (words.count("remove"), words[:3]) == (2, ["status", "remove", "remove"])

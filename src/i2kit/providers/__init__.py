@@ -135,6 +135,8 @@ class Provider(Protocol):
     """Set where a deployment that goes away takes its volumes with it, also those of one that is gone."""
     hurry: bool
     """Set where what goes away need not finish what it does, as far as that is the provider's to say."""
+    together: Sequence[str]
+    """Set to the keys of all that goes away in one command: a provider may end them at the same time."""
 
     def architecture(self, workload: Workload) -> Architecture:
         """Of the machines that this workload gets."""

@@ -114,7 +114,9 @@ _EMPTY = Object(
             "Memory: what is in it counts as memory of the machine; else it is on a disk of the machine's",
         ),
         accepted(
-            "sizeLimit", Quantity("memory", zero=True), "how much fits into it (0: as much as there is)"
+            "sizeLimit",
+            Quantity("memory", zero=True),
+            "how much fits into it (0: as much as there is); those on disk share one with room for all",
         ),
     ),
 )

@@ -39,6 +39,7 @@ class AwsProvider:
     volumes = False
     """Whether a deployment that goes away takes its volumes with it."""
     hurry = False
+    together: Sequence[str] = ()
 
     pace: Any = None
     """How often AWS is asked, as stacks.Pace; None for the usual."""

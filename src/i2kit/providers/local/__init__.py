@@ -90,6 +90,7 @@ class LocalProvider:
     ask = False
     volumes = False
     hurry = False
+    together: Sequence[str] = ()
 
     def __init__(self, settings: Settings) -> None:
         self._client = Client(settings)
@@ -199,27 +200,25 @@ class LocalProvider:
 
     def _remove(self, key: str, disks: Sequence[KeptVolume], watch: Watcher) -> None:
         """End a deployment, and once its machines are gone remove these disks."""
-        found = self._client.deployments(watch)
-        if any(_key(data) == key for data in found):
-            watch(Started(key, f"removing {key}"))
-            self._client.ask({"do": "remove", "key": key, "hurry": self.hurry})
-            self._wait_until_gone(key, watch)
-            watch(Finished(key, "removed"))
-        else:
-            self._wait_until_gone(key, watch)
+        running = {_key(data) for data in self._client.deployments(watch)}
+        going = [one for one in dict.fromkeys((key, *self.together)) if one in running]
+        for one in going:
+            watch(Started(one, f"removing {one}"))
+            self._client.ask({"do": "remove", "key": one, "hurry": self.hurry})
+        told_s = time.monotonic() + LEAVING_S
+        # Also what an interrupted command removed; ended before that, all of them go on to end.
+        for one in (*going, *([] if key in going else [key])):
+            while self._client.is_leaving(one):
+                if time.monotonic() > told_s:
+                    told_s = float("inf")
+                    watch(Note(f"{one} has its grace period to end (`destroy --now` gives none)"))
+                time.sleep(0.1)
+            if one in going:
+                watch(Finished(one, "removed"))
         if disks:
             watch(Started(key, f"removing {len(disks)} volume(s) of {key}"))
             volumes.remove(self._client.layout, disks)
             watch(Finished(key, "volumes removed"))
-
-    def _wait_until_gone(self, key: str, watch: Watcher) -> None:
-        """Until the machines of a deployment that was removed have ended; they do so without us, too."""
-        told_s = time.monotonic() + LEAVING_S
-        while self._client.is_leaving(key):
-            if time.monotonic() > told_s:
-                told_s = float("inf")
-                watch(Note(f"{key} has its grace period to end (`destroy --now` gives none)"))
-            time.sleep(0.1)
 
     def _wait(self, order: desired.Order, revision: int, watch: Watcher) -> Deployment:
         """Until every replica is available and no other machine runs. Ended before that, nothing changes."""
