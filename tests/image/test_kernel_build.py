@@ -169,7 +169,7 @@ def test_options_that_do_not_hold_are_named() -> None:
 @pytest.mark.parametrize("menu", ["CPU_MITIGATIONS", "SPECULATION_MITIGATIONS"])
 def test_mitigations_are_those_of_the_menu_that_are_on_by_default(menu: str) -> None:
     found = kernel_build.mitigations(KCONFIG.replace("CPU_MITIGATIONS", menu))
-    assert found == (f"CONFIG_{menu}", "CONFIG_RETHUNK", "CONFIG_TSA")
+    assert found == (f"CONFIG_{menu}", "CONFIG_RETHUNK", "CONFIG_SLS", "CONFIG_TSA")
 
 
 def test_a_source_without_mitigations_is_refused() -> None:

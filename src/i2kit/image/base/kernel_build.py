@@ -27,7 +27,7 @@ from i2kit.image.base.own_kernel import CONFIG_FILE
 from i2kit.image.base.packages import Gone, Index, Package, distribution, opened
 from i2kit.image.store import FULL, FULL_HINT, Store
 
-RECIPE = 1
+RECIPE = 2
 """Counts up when the same source, configuration and compiler lead to other bytes than before."""
 
 SOURCE = "linux-source"
@@ -70,6 +70,9 @@ VERSIONS: Mapping[str, tuple[Version, Version]] = {
 }
 """The options that not every version of Linux has: the first that does, and the first that does not."""
 
+SLS = ("SLS", "MITIGATION_SLS")
+"""It takes GCC 12."""
+
 
 def build(
     *,
@@ -110,11 +113,12 @@ def build(
                     records = components.records(store, [source])
                 _configure(tree, fragment)
                 image = _compiled(store, tree, watch)
-            with hold():
-                reference = components.add_image(store, "kernel", component(image, records))
-                digest = reference.rpartition(":")[2]
-                kernel = Kernel(source, hashlib.sha256(fragment.encode()).hexdigest(), digest)
-                own_kernel.remember(store, build_key(source, fragment, toolchain), kernel)
+                # Before the source is removed, which can take a while: from here on nothing is lost.
+                with hold():
+                    reference = components.add_image(store, "kernel", component(image, records))
+                    digest = reference.rpartition(":")[2]
+                    kernel = Kernel(source, hashlib.sha256(fragment.encode()).hexdigest(), digest)
+                    own_kernel.remember(store, build_key(source, fragment, toolchain), kernel)
             watch(Finished(STEP, f"{len(image) / 1e6:.1f} MB"))
     if recorded is not None and recorded.kernel != kernel:
         if not locked:
@@ -163,7 +167,8 @@ def unmet(options: Mapping[str, str], config: str) -> tuple[str, ...]:
 def mitigations(kconfig: str) -> tuple[str, ...]:
     """The mitigations of CPU vulnerabilities that are on by default, out of the text of arch/x86/Kconfig.
 
-    Each version of Linux has its own, and allnoconfig would leave them all out.
+    Each version of Linux has its own, and allnoconfig would leave them all out. Also that one which the
+    distributions have on beside, where the compiler knows it: of straight-line speculation.
     """
     menu = re.search(
         r"^menuconfig (?:CPU|SPECULATION)_MITIGATIONS\n.*?^endif\b", kconfig, re.MULTILINE | re.DOTALL
@@ -174,7 +179,7 @@ def mitigations(kconfig: str) -> tuple[str, ...]:
     return tuple(
         f"CONFIG_{name}"
         for name, text in zip(entries[::2], entries[1::2], strict=True)
-        if re.search(r"^\tdef(?:ault|_bool) y", text, re.MULTILINE)
+        if name in SLS or re.search(r"^\tdef(?:ault|_bool) y", text, re.MULTILINE)
     )
 
 
