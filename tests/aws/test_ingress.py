@@ -101,7 +101,7 @@ def test_a_life(aws: Aws, make: Make, built: Callable[..., Release]) -> None:
     ]
     assert planned.cost
     assert [line.count for line in planned.cost.lines if line.what == "application load balancer"] == [2]
-    assert any("shop.example.com is in no hosted zone" in note for note in planned.notes)
+    assert any("shop.example.com is not in the hosted zone cluster.local" in note for note in planned.notes)
     assert writes(aws) == []
 
     found = deployed(make(), web(built))

@@ -15,7 +15,7 @@ from i2kit.providers.aws.values import Zone
 
 from .conftest import Aws
 from .releases import AMI, NETWORK, OPTIONS, PRIVATE_ZONE, PUBLIC_ZONE, release, service
-from .test_provider import Make, built, deployed, do, make, plan, writes
+from .test_provider import Make, built, deployed, do, make, plan, without_names, writes
 
 __all__ = ["built", "make"]
 
@@ -33,25 +33,46 @@ def told(made: dict[str, Any], name: str) -> list[str]:
     return str(data if isinstance(data, str) else data["Fn::Sub"]).splitlines()
 
 
-@pytest.mark.parametrize("called", ["dbs", "dbs.default", "dbs.default.svc", "dbs.default.svc.cluster.local"])
-def test_every_form_of_a_name_is_found(called: str) -> None:
-    """As a resolver goes through the search list, with fewer dots than ndots."""
-    there = names.all_names(service("dbs"), CLUSTER).values()
-    searched = names.searched("default", CLUSTER).split()
-    assert any(one in there for one in (*(f"{called}.{domain}" for domain in searched), called))
-    # And with its namespace from any other.
-    other = names.searched("shop", CLUSTER).split()
-    if called != "dbs":
-        assert any(one in there for one in (*(f"{called}.{domain}" for domain in other), called))
+ZONES = [CLUSTER, PRIVATE_ZONE, replace(PUBLIC_ZONE, inner=CLUSTER), replace(PUBLIC_ZONE, inner=PRIVATE_ZONE)]
+
+
+def looked_up(called: str, namespace: str, zone: Zone) -> list[str]:
+    """What a resolver asks for, in its order. musl's asks for names with as many dots as ndots alone."""
+    if called.count(".") >= names.ndots(zone):
+        return [called]
+    return [*(f"{called}.{domain}" for domain in names.searched(namespace, zone).split()), called]
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("namespace", ["default", "shop"])
+@pytest.mark.parametrize("form", ["{}", "{}.default", "{}.default.svc", "{}.default.svc.cluster.local"])
+def test_every_form_of_a_name_is_found(form: str, namespace: str, zone: Zone) -> None:
+    """With its namespace from any other, too."""
+    inner = zone.looked_up
+    assert inner
+    there = [name for _, id_, name in names.records(service("dbs"), zone) if id_ == inner.id]
+    if form != "{}":
+        assert any(one in there for one in looked_up(form.format("dbs"), namespace, zone))
+    elif namespace == "default":
+        assert any(one in there for one in looked_up("dbs", namespace, zone))
+    # What machines register, and call themselves.
+    made = numbered(release("db", replicas=1, ports=(Port(5432),)))
+    told = dict(line.split("=", 1) for line in names.registration(made, zone, "db-0"))
+    registered = [word.partition("=")[0] for word in told["register"].split()]
+    assert told["register"].startswith(inner.id)
+    for called in ("db-0.dbs", "dbs") if namespace == "default" else ():
+        assert any(one in registered for one in looked_up(form.format(called), namespace, zone))
 
 
 def test_numbered_machines_register_their_names() -> None:
     wanted = numbered(release("db", replicas=2, ports=(Port(5432),)))
     made = template(wanted, AMI, NETWORK, PRIVATE_ZONE, OPTIONS)
-    shared = "dbs.i2kit.internal=db-1 dbs.default.svc.i2kit.internal=db-1"
+    names_ = ("dbs", "dbs.default.svc", "dbs.default.svc.cluster.local")
+    shared = " ".join(f"{one}.i2kit.internal=db-1" for one in names_)
     own = "db-1.dbs.default.svc.i2kit.internal"
     lines = told(made, "LaunchTemplate1")
-    assert f"register={PRIVATE_ZONE.id} {own} {shared}" in lines
+    below = "db-1.dbs.default.svc.cluster.local.i2kit.internal"
+    assert f"register={PRIVATE_ZONE.id} {own} {below} {shared}" in lines
     assert f"fqdn={own}" in lines
     assert "register_unready=1" not in lines
     policies = {
@@ -63,7 +84,9 @@ def test_numbered_machines_register_their_names() -> None:
         [
             "dbs.i2kit.internal",
             "dbs.default.svc.i2kit.internal",
+            "dbs.default.svc.cluster.local.i2kit.internal",
             "db-*.dbs.default.svc.i2kit.internal",
+            "db-*.dbs.default.svc.cluster.local.i2kit.internal",
         ]
     ]
     # Anybody in the network calls them directly; nobody else has changed.
@@ -80,21 +103,25 @@ def test_machines_of_a_deployment_register_by_their_ids() -> None:
     for one in (wanted, alike):
         made = template(one, AMI, NETWORK, PRIVATE_ZONE, OPTIONS)
         assert told(made, "LaunchTemplate")[3:5] == [
-            f"register={PRIVATE_ZONE.id} peers.i2kit.internal= peers.default.svc.i2kit.internal=",
+            f"register={PRIVATE_ZONE.id} peers.i2kit.internal= peers.default.svc.i2kit.internal= "
+            "peers.default.svc.cluster.local.i2kit.internal=",
             "register_unready=1",
         ]
 
 
 def test_names_need_a_zone(aws: Aws, make: Make, built: Callable[..., Release]) -> None:
     wanted = replace(numbered(built("a", "db")), aliases=(Alias("mail", "smtp.example.org"),))
+    # Nothing has to be named where the network is ours.
+    assert any("cluster.local" in note for note in plan(make(), wanted).notes)
     with pytest.raises(InputError) as raised:
-        plan(make(), wanted)
+        plan(make(vpc=without_names(aws)), wanted)
     texts = [str(one) for one in raised.value.problems]
     assert len(texts) == 2
     assert "service `dbs` is headless" in texts[0] and "cluster.local" in texts[0]
     assert "service `mail` stands for smtp.example.org" in texts[1]
     assert writes(aws) == []
     assert list(names.problems(numbered(release("db")), PUBLIC_ZONE))
+    assert not list(names.problems(numbered(release("db")), replace(PUBLIC_ZONE, inner=CLUSTER)))
 
 
 def records(aws: Aws) -> dict[tuple[str, str], str]:

@@ -26,7 +26,7 @@ PACE = Pace(first_s=0.0, longest_s=0.0, wait=lambda seconds: None)
 BLOCK = 512 << 10
 WEB = "default/web"
 ZONE = "i2kit.internal"
-READS = ("Describe", "List", "Get", "Filter")
+READS = ("Describe", "List", "Get", "GET ", "Filter")
 
 Make = Callable[..., AwsProvider]
 
@@ -95,6 +95,12 @@ def writes(aws: Aws, since: int = 0) -> list[str]:
     """The calls that change something."""
     called = aws.emulator.control("calls")[since:]
     return [one for one in called if not one.partition(":")[2].startswith(READS)]
+
+
+def without_names(aws: Aws) -> str:
+    """A VPC that machines look no names up in."""
+    vpcs = aws.client("ec2").describe_vpcs()["Vpcs"]
+    return str(next(one["VpcId"] for one in vpcs if one["IsDefault"]))
 
 
 def running(aws: Aws) -> list[str]:
@@ -167,7 +173,10 @@ def test_a_life(aws: Aws, make: Make, built: Callable[..., Release]) -> None:
     # More machines: those that are there stay.
     ids = {one.id for one in found.instances}
     scaled = plan(make(), Scale(4))
-    assert subjects(scaled) == {"group of machines Group": "scale"}
+    # Names count calls by machines: other deployments may be behind them.
+    assert {verb: subject for subject, verb in subjects(scaled).items() if "DNS" not in subject} == {
+        "scale": "group of machines Group"
+    }
     found = deployed(make(), Scale(4))
     assert (found.revision, found.replicas_wanted, found.replicas_ready) == (1, 4, 4)
     assert ids < {one.id for one in found.instances}
@@ -319,7 +328,7 @@ def test_two_deployments_behind_one_service(aws: Aws, make: Make, built: Callabl
 def test_a_new_neighbour_replaces_nothing_by_itself(
     aws: Aws, make: Make, built: Callable[..., Release]
 ) -> None:
-    provider = make()
+    provider = make(vpc=without_names(aws))
     deployed(provider, built("a"))
     database = built("d", "db", ports=(Port(5432),), replicas=1)
     (own,) = database.services
@@ -425,7 +434,7 @@ def test_two_deployments_of_the_same_files_find_each_other_without_a_zone(
 ) -> None:
     web, shop = built("a"), built("b", "shop")
     wanted = [replace(web, neighbours=shop.services), replace(shop, neighbours=web.services)]
-    provider = make()
+    provider = make(vpc=without_names(aws))
     app.apply(provider, app.planned(provider, [(one.workload.key, one) for one in wanted]), ignore)
     data = {}
     for one in wanted:

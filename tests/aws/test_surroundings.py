@@ -25,6 +25,7 @@ from .releases import OPTIONS, release
 PACE = stacks.Pace(0, 0, lambda seconds: None)
 NOTHING = AwsSettings()
 PRIVATE = AwsSettings(hosted_zone="i2kit.internal")
+USUAL = Zone(NO_ZONE, "cluster.local", private=True)
 
 
 @pytest.fixture
@@ -55,9 +56,10 @@ def changing(aws: Aws) -> list[str]:
 
 def test_the_shared_network_is_told_before_it_is_made(aws: Aws, account: Account) -> None:
     found = look(account, NOTHING)
-    assert found.to_make == network_template([f"{REGION}a", f"{REGION}b", f"{REGION}c"])
+    assert found.to_make == network_template([f"{REGION}{x}" for x in "abc"], zone_name=USUAL.name)
     assert zones(found) == [f"{REGION}a", f"{REGION}b", f"{REGION}c"]
-    assert (found.network.vpc, found.zone, found.notes) == (NO_VPC, None, ())
+    assert (found.network.vpc, found.zone) == (NO_VPC, USUAL)
+    assert [note for note in found.notes if "cluster.local is to be made" in note]
     assert form_problems(release(), found.network, found.zone, OPTIONS) == ()
     assert changing(aws) == []
 
@@ -102,7 +104,7 @@ def test_where_offerings_may_not_be_read_all_zones_count(aws: Aws, account: Acco
 
 
 def test_a_network_that_exists_is_used_as_it_is(aws: Aws, account: Account) -> None:
-    body = dumps(network_template([f"{REGION}e", f"{REGION}f"]))
+    body = dumps(network_template([f"{REGION}e", f"{REGION}f"], zone_name=USUAL.name))
     stacks.deploy(account.cloudformation, NETWORK_STACK, body, TAGS, ignore, pace=PACE)
     found = look(account, AwsSettings(instance_type="m7i.large"))
     assert (zones(found), found.to_make) == ([f"{REGION}e", f"{REGION}f"], None)
@@ -175,7 +177,7 @@ def test_private_zones_are_made_with_the_network_and_beside_others(aws: Aws, acc
     assert second.zone and second.zone.name == "shop.internal"
     later = look(account, PRIVATE)
     assert (later.network, later.zone, later.to_make) == (first.network, first.zone, None)
-    assert look(account, NOTHING).zone is None
+    assert look(account, NOTHING).zone == USUAL
     found = aws.client("route53").get_hosted_zone(Id=first.zone.id)
     assert [one["VPCId"] for one in found["VPCs"]] == [first.network.vpc]
 
@@ -184,9 +186,12 @@ def test_a_public_zone_is_found_and_the_network_made_without_it(aws: Aws, accoun
     id_ = aws.client("route53").create_hosted_zone(Name="i2kit.com", CallerReference="1")["HostedZone"]["Id"]
     given = AwsSettings(hosted_zone="i2kit.com.")
     found = made(account, given)
-    assert found.zone == Zone(id_.removeprefix("/hostedzone/"), "i2kit.com", private=False)
     stack = stacks.find(account.cloudformation, NETWORK_STACK)
-    assert stack and not any(key.startswith("Zone") for key in stack.outputs)
+    assert stack
+    # Machines look names up in one of their own.
+    inner = replace(USUAL, id=stack.outputs["Zone"])
+    assert found.zone == Zone(id_.removeprefix("/hostedzone/"), "i2kit.com", private=False, inner=inner)
+    assert look(account, given).to_make is None
     with pytest.raises(InputError, match=r"no hosted zone `i2kit.net`") as raised:
         look(account, AwsSettings(hosted_zone="i2kit.net"))
     assert "i2kit.com" in str(raised.value.problems[0].hint)
@@ -231,7 +236,8 @@ def test_runs_at_once_take_nothing_from_each_other(aws: Aws, account: Account, t
         found = look(account, given)
         assert found.to_make is None and found.zone and found.zone.name == given.hosted_zone
     ids = {look(account, given).zone for given in names}
-    assert len(ids) == len(aws.client("route53").list_hosted_zones()["HostedZones"]) == 3
+    zones = aws.client("route53").list_hosted_zones()["HostedZones"]
+    assert (len(ids), len(zones)) == (3, 3 + there)
 
 
 # --- a network that was given -----------------------------------------------------------------
@@ -347,6 +353,28 @@ def test_a_private_zone_needs_a_vpc_that_looks_names_up(aws: Aws, account: Accou
     assert found.zone and found.zone.private and found.zone.name == "corp.internal"
 
 
+def test_names_of_kubernetes_in_a_network_that_was_given(aws: Aws, account: Account, theirs: Given) -> None:
+    given, route53 = AwsSettings(vpc=theirs.vpc), aws.client("route53")
+    found = look(account, given)
+    assert found.zone is None
+    assert "aws route53 create-hosted-zone --name cluster.local" in found.notes[-1]
+    where = {"VPCRegion": REGION, "VPCId": theirs.vpc}
+    route53.create_hosted_zone(Name="cluster.local", CallerReference="1", VPC=where)
+    found = look(account, given)
+    assert found.zone is None and "--enable-dns-hostnames" in found.notes[-1]
+    theirs.ec2.modify_vpc_attribute(VpcId=theirs.vpc, EnableDnsHostnames={"Value": True})
+    found = look(account, given)
+    assert found.zone and found.zone.name == "cluster.local" and found.notes == ()
+    # Beside a public one, too.
+    route53.create_hosted_zone(Name="example.com", CallerReference="2")
+    public = look(account, replace(given, hosted_zone="example.com")).zone
+    assert public and (public.name, public.inner) == ("example.com", found.zone)
+    # Whoever may not look gets no names, and no error.
+    aws.emulator.control("fault", code="AccessDenied", status=403, action="GET /2013-04-01/hostedzonesbyname")
+    assert look(account, given).zone is None
+    aws.emulator.control("no_faults")
+
+
 @pytest.mark.parametrize(
     ("code", "hint"),
     [
@@ -385,7 +413,7 @@ def test_somewhere_is_right_in_form(given: AwsSettings) -> None:
     options = replace(OPTIONS, region=given.region or "us-east-1")
     assert form_problems(release(), found.network, found.zone, options) == ()
     assert all(one.zone.startswith(options.region) for one in found.network.subnets)
-    assert bool(found.zone) == bool(given.hosted_zone)
+    assert bool(found.zone) == (given.vpc is None)
     assert "only assumed" in found.notes[0]
 
 

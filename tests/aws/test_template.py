@@ -257,7 +257,7 @@ def test_machines_are_told_of_services_by_name_where_there_is_a_zone() -> None:
     assert "env=DB_SERVICE_PORT=5432" in lines
     assert "env=DB_SERVICE_PORT_TCP_SQL=5432" in lines
     assert "search=default.svc.i2kit.internal svc.i2kit.internal i2kit.internal" in lines
-    assert "dns_option=ndots:5" in lines
+    assert "dns_option=ndots:6" in lines
     assert "ready_port=80" in lines
 
 
@@ -303,10 +303,19 @@ def test_records() -> None:
         "web.i2kit.internal",
         "web.default.i2kit.internal",
         "web.default.svc.i2kit.internal",
+        "web.default.svc.cluster.local.i2kit.internal",
     }
     assert record_names(PRIVATE_ZONE, "shop") == {
         "web.shop.i2kit.internal",
         "web.shop.svc.i2kit.internal",
+        "web.shop.svc.cluster.local.i2kit.internal",
+    }
+    # Machines look names up in one of their own beside a public one.
+    cluster = Zone("Z0CLUSTER", "cluster.local", private=True)
+    assert record_names(replace(PUBLIC_ZONE, inner=cluster), "shop") == {
+        "web.shop.example.com",
+        "web.shop.cluster.local",
+        "web.shop.svc.cluster.local",
     }
 
 

@@ -872,7 +872,7 @@ class Steps:
             elif found.stand:
                 self.settle(found.stand.record, (), watch)
             if found.stack is None and stacks.find(self.account.cloudformation, NETWORK_STACK):
-                watch(Note(f"the shared network {NETWORK_STACK} stays; it costs nothing by itself"))
+                watch(Note(f"the shared network {NETWORK_STACK} stays; its hosted zone costs $0.50 a month"))
 
     def drop(self, volumes: Volumes, watch: Watcher) -> None:
         """After a failed first deploy, remove the volumes that it made: nothing that counts is on them."""

@@ -57,11 +57,20 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A hosted zone of Route 53, where services get their names. `name` without a dot at its end."""
+    """A hosted zone of Route 53, where services get their names. `name` without a dot at its end.
+
+    `inner` is a private one beside a public one: there machines look names up.
+    """
 
     id: str
     name: str
     private: bool
+    inner: "Zone | None" = None
+
+    @property
+    def looked_up(self) -> "Zone | None":
+        """The private one that machines look names up in."""
+        return self if self.private else self.inner
 
 
 @dataclass(frozen=True, slots=True)

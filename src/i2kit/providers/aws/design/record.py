@@ -170,7 +170,7 @@ def metadata(record: Record) -> Data:
     return {
         **_data(record),
         "Network": _given(place),
-        **({"Zone": {"Id": zone.id, "Name": zone.name, "Private": zone.private}} if zone else {}),
+        **({"Zone": _zone(zone)} if zone else {}),
         **({"Links": data_of(record.links)} if record.links else {}),
         **({"Peers": data_of(record.peers)} if record.peers else {}),
         **({"Held": data_of(record.held)} if record.held else {}),
@@ -203,7 +203,7 @@ def of(template: Mapping[str, Any]) -> Record:
                 tuple(Subnet(*one) for one in network["Subnets"]),
                 network.get("SecurityGroup"),
             ),
-            zone=Zone(zone["Id"], zone["Name"], zone["Private"]) if zone else None,
+            zone=_zone_of(zone) if zone else None,
             links=tuple(value_of(Link, one) for one in found.get("Links", ())),
             peers=tuple(value_of(Peer, one) for one in found.get("Peers", ())),
             held=tuple(value_of(NetworkPolicy, one) for one in found.get("Held", ())),
@@ -294,6 +294,16 @@ def _data(record: Record) -> Data:
         # There can be many, and they are much alike.
         **({"Neighbours": _packed(near)} if near else {}),
     }
+
+
+def _zone(one: Zone) -> Data:
+    inner = {"Inner": _zone(one.inner)} if one.inner else {}
+    return {"Id": one.id, "Name": one.name, "Private": one.private, **inner}
+
+
+def _zone_of(data: Mapping[str, Any]) -> Zone:
+    inner = _zone_of(data["Inner"]) if "Inner" in data else None
+    return Zone(data["Id"], data["Name"], data["Private"], inner)
 
 
 def _given(data: Data) -> Data:

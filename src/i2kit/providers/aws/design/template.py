@@ -298,13 +298,13 @@ def url_parts(speech: Speech, number: int) -> tuple[str, str]:
 def records(service: Service, balancer: Balancer, zone: Zone, release: Release) -> Data:
     """The service's names. Weighted by machines: other deployments behind it have records of their own.
 
-    A private zone also has those that machines look up.
+    Private zones also have those that machines look up.
     """
     return {
         f"Record{camel(service.name)}{which}": resource(
             "Route53::RecordSet",
             {
-                "HostedZoneId": zone.id,
+                "HostedZoneId": place,
                 "Name": name,
                 "Type": "A",
                 "SetIdentifier": stack_name(release.workload.key),
@@ -316,7 +316,7 @@ def records(service: Service, balancer: Balancer, zone: Zone, release: Release) 
                 },
             },
         )
-        for which, name in names.all_names(service, zone).items()
+        for which, place, name in names.records(service, zone)
     }
 
 

@@ -15,10 +15,6 @@ from i2kit.providers.aws.values import Zone, log_group
 LIMIT_BYTES = 16 << 10
 """Of EC2, before base64."""
 
-NDOTS = 5
-"""As in pods: names with fewer dots are looked up in the namespace first. Some C libraries do not do so once
-they have looked for the name as it is."""
-
 
 def render(
     release: Release,
@@ -38,7 +34,10 @@ def render(
     if number is not None:
         lines.append("stable=1")
     if zone:
-        lines += [f"search={names.searched(workload.namespace, zone)}", f"dns_option=ndots:{NDOTS}"]
+        lines += [
+            f"search={names.searched(workload.namespace, zone)}",
+            f"dns_option=ndots:{names.ndots(zone)}",
+        ]
         stable = None if number is None else name_of(workload, number)
         lines += names.registration(release, zone, stable)
     lines += [f"ready_port={port}" for port in ready_ports(release)]

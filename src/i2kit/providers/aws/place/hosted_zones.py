@@ -16,14 +16,12 @@ from botocore.exceptions import ClientError
 from i2kit.errors import Problem
 from i2kit.providers.aws.access.account import Account
 from i2kit.providers.aws.access.calls import DENIED, code, explained
+from i2kit.providers.aws.design.names import CLUSTER
 from i2kit.providers.aws.place.network import NO_VPC, NO_ZONE
 from i2kit.providers.aws.values import Network, Zone
 
 PRIVATE_SUFFIX = ".internal"
 """ICANN keeps it free for private use (2024): a zone of such a name is made where there is none."""
-CLUSTER = "cluster.local"
-"""And one of this name, in which services have the names that they have in Kubernetes."""
-
 SHOWN = 10
 
 _ID = re.compile(r"(?:/hostedzone/)?(Z[0-9A-Z]{5,31})")
@@ -60,7 +58,7 @@ def is_id(given: str) -> bool:
 
 
 def is_ours(name: str) -> bool:
-    """Whether a zone of this name is made in the shared network."""
+    """Whether a zone of this name is made in the shared network; one has the names of Kubernetes."""
     return name == CLUSTER or name.endswith(PRIVATE_SUFFIX)
 
 

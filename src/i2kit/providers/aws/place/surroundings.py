@@ -12,7 +12,8 @@ from i2kit.errors import I2kitError, InputError, OperationError, Problem
 from i2kit.events import Watcher
 from i2kit.model import Release
 from i2kit.providers.aws.access.account import Account
-from i2kit.providers.aws.access.calls import code, explained, hint_for
+from i2kit.providers.aws.access.calls import DENIED, code, explained, hint_for
+from i2kit.providers.aws.design.names import CLUSTER
 from i2kit.providers.aws.design.parts import dumps
 from i2kit.providers.aws.place import hosted_zones, reality, vpc
 from i2kit.providers.aws.place.network import (
@@ -85,7 +86,7 @@ def make(
     for _ in range(stacks.ATTEMPTS):
         if _deployed(account.cloudformation, found, watch, pace):
             made = look(account, given)
-            if made.network.vpc != NO_VPC and not (made.zone and made.zone.id == NO_ZONE):
+            if made.network.vpc != NO_VPC and _missing(made.zone) is None:
                 # Another run may be adding to it: what this one needs is there.
                 return replace(made, to_make=None)
     raise OperationError(
@@ -115,13 +116,16 @@ def somewhere(given: AwsSettings) -> Surroundings:
     made = not_made_yet([f"{region}a", f"{region}b"])
     network = Network(given.vpc or NO_VPC, made.cidrs, subnets or made.subnets, given.security_group)
     notes = ["nothing was asked of AWS: ids, zones and what is public are only assumed"]
-    zone = None
+    ours = not (given.vpc or given.subnets or given.security_group)
+    inner = Zone(NO_ZONE, CLUSTER, private=True) if ours else None
+    zone = None if given.hosted_zone else inner
     if given.hosted_zone and hosted_zones.is_id(given.hosted_zone):
-        zone = Zone(hosted_zones.plain(given.hosted_zone), "example.com", private=False)
+        zone = Zone(hosted_zones.plain(given.hosted_zone), "example.com", private=False, inner=inner)
         notes.append(f"the hosted zone {zone.id} is taken to be {zone.name}")
     elif given.hosted_zone:
         name = hosted_zones.plain(given.hosted_zone)
-        zone = Zone(NO_ZONE, name, private=hosted_zones.is_ours(name))
+        private = hosted_zones.is_ours(name)
+        zone = Zone(NO_ZONE, name, private, None if private else inner)
     return Surroundings(network, zone, notes=tuple(notes))
 
 
@@ -141,7 +145,31 @@ def _given(account: Account, given: AwsSettings, types: Collection[str]) -> Surr
         wrong += [problem] if problem else []
     if wrong or choice.network is None:
         raise InputError(wrong)
+    if not (zone.zone and zone.zone.private):
+        zone = _beside(account, choice.network, zone)
     return Surroundings(choice.network, zone.zone, notes=(*choice.notes, *zone.notes))
+
+
+def _beside(account: Account, network: Network, named: hosted_zones.Choice) -> hosted_zones.Choice:
+    """With the private zone of Kubernetes' names, where the network has one and we may look."""
+    try:
+        found = _named(account, AwsSettings(hosted_zone=CLUSTER), network, ours=False)
+    except OperationError as error:
+        if error.__cause__ and code(error.__cause__) in DENIED:
+            return named
+        raise
+    inner = found.zone if found.zone and found.zone.private else None
+    problem = hosted_zones.names_work(account, network.vpc) if inner else found.problem
+    if inner and problem is None:
+        return replace(named, zone=replace(named.zone, inner=inner) if named.zone else inner)
+    note = "machines do not find services by the names that they have in Kubernetes"
+    hint = f". For that, {problem.hint}" if problem and problem.hint else ""
+    return replace(named, notes=(*named.notes, note + hint))
+
+
+def _missing(zone: Zone | None) -> str | None:
+    """The name of what has to be made."""
+    return next((one.name for one in (zone, zone and zone.inner) if one and one.id == NO_ZONE), None)
 
 
 def _named(
@@ -163,22 +191,28 @@ def _named(
 
 def _shared(account: Account, given: AwsSettings, types: Collection[str]) -> Surroundings:
     """The stack as it is, else as it would be made. A private zone that it lacks is added to it."""
-    name = hosted_zones.plain(given.hosted_zone) if given.hosted_zone else None
     stack, template = _stack(account)
     there = template
     if stack and template:
-        network, zone = network_of(template, stack.outputs, name)
+        network, _ = network_of(template, stack.outputs)
     else:
         template = network_template(_best_zones(account, types))
         descriptions = {id_: one.get("Description", "") for id_, one in template["Outputs"].items()}
         network = not_made_yet([zone for id_, zone in descriptions.items() if id_.startswith("Subnet")])
-        zone = None
-    choice = hosted_zones.Choice(zone if name else None)
-    if name and zone is None:
-        choice = _named(account, given, network, ours=True)
+
+    def named(name: str) -> hosted_zones.Choice:
+        if stack and there and (known := network_of(there, stack.outputs, hosted_zones.plain(name))[1]):
+            return hosted_zones.Choice(known)
+        return _named(account, replace(given, hosted_zone=name), network, ours=True)
+
+    choice = named(given.hosted_zone or CLUSTER)
+    if choice.zone and not choice.zone.private:
+        beside = named(CLUSTER)
+        notes = (*choice.notes, *beside.notes)
+        choice = replace(choice, zone=replace(choice.zone, inner=beside.zone), notes=notes)
     if choice.problem:
         raise InputError([choice.problem])
-    missing = choice.zone.name if choice.zone and choice.zone.id == NO_ZONE else None
+    missing = _missing(choice.zone)
     whole = stack is not None and stack.serves and missing is None
     to_make = None if whole else with_zone(template, missing) if missing else template
     return Surroundings(network, choice.zone, to_make, there, choice.notes)
@@ -199,7 +233,7 @@ def _stack(account: Account) -> tuple[stacks.Stack | None, Mapping[str, Any] | N
 
 def _deployed(client: Any, found: Surroundings, watch: Watcher, pace: stacks.Pace) -> bool:
     """False where another run, which began at the same moment, removed this one's change set."""
-    missing = found.zone.name if found.zone and found.zone.id == NO_ZONE else None
+    missing = _missing(found.zone)
 
     def order(stack: stacks.Stack | None) -> stacks.Order:
         """Nothing goes of what is there by now: others may have made it in other zones, or added to it."""

@@ -15,6 +15,7 @@ from i2kit.providers.aws.access.account import Account
 from i2kit.providers.aws.access.calls import explained
 from i2kit.providers.aws.design import names
 from i2kit.providers.aws.design.record import Record
+from i2kit.providers.aws.values import Zone
 
 Data = Mapping[str, Any]
 
@@ -24,25 +25,25 @@ AT_ONCE = 100
 
 def tidy(account: Account, one: Record, is_there: Callable[[str], bool], watch: Watcher) -> None:
     """Remove the records of machines for which `is_there` does not hold, by how they call themselves."""
-    if one.zone is None or not names.registered(one.whole, one.zone):
+    zone = one.zone and one.zone.looked_up
+    if zone is None or not names.registered(one.whole, zone):
         return
-    with explained(f"looking at the records of {one.zone.name}"):
-        gone = [each for each in _found(account, one) if not is_there(_called(each))]
+    with explained(f"looking at the records of {zone.name}"):
+        gone = [each for each in _found(account, one, zone) if not is_there(_called(each))]
         for start in range(0, len(gone), AT_ONCE):
             changes = [
                 {"Action": "DELETE", "ResourceRecordSet": each} for each in gone[start : start + AT_ONCE]
             ]
             account.route53.change_resource_record_sets(
-                HostedZoneId=one.zone.id, ChangeBatch={"Changes": changes}
+                HostedZoneId=zone.id, ChangeBatch={"Changes": changes}
             )
     if gone:
         watch(Note(f"removed {len(gone)} records of machines of {one.key} that are gone"))
 
 
-def _found(account: Account, one: Record) -> Iterator[Data]:
-    assert one.zone
-    wanted = [_pattern(name) for name in names.registered(one.whole, one.zone)]
-    pages = account.route53.get_paginator("list_resource_record_sets").paginate(HostedZoneId=one.zone.id)
+def _found(account: Account, one: Record, zone: Zone) -> Iterator[Data]:
+    wanted = [_pattern(name) for name in names.registered(one.whole, zone)]
+    pages = account.route53.get_paginator("list_resource_record_sets").paginate(HostedZoneId=zone.id)
     for each in (each for page in pages for each in page["ResourceRecordSets"]):
         name = each["Name"].rstrip(".")
         ours = each["Type"] == "A" and each.get("TTL") == names.TTL_S
