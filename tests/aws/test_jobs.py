@@ -50,7 +50,7 @@ def test_what_comes_of_a_run(job: Job, ended: list[jobs.Ended], phase: str) -> N
 @pytest.mark.parametrize(
     ("job", "message"),
     [
-        (Job(5, 2), "5 completions by 2 machine(s) at a time"),
+        (Job(5, 2, schedule="0 3 * * *"), "5 completions by 2 machine(s) at a time"),
         (Job(schedule="0 3 * * *", overlap="Replace"), "concurrencyPolicy Replace"),
         (Job(schedule="0 3 1 * 1"), "has days of the month and of the week"),
     ],
@@ -58,6 +58,15 @@ def test_what_comes_of_a_run(job: Job, ended: list[jobs.Ended], phase: str) -> N
 def test_what_a_group_cannot_do_is_a_problem(job: Job, message: str) -> None:
     (problem,) = jobs.problems(release(job=job).workload)
     assert message in problem.message
+
+
+def test_machines_are_told_how_many_are_to_end_well() -> None:
+    assert jobs.lines(Job(5, 2, most_failures=3), 4) == ("job=4 3", "job_pods=5 2")
+    assert list(jobs.problems(release(job=Job(5, 2)).workload)) == []
+    # Runs that share a log stream are told apart by their times.
+    assert jobs.lines(Job(most_failures=3, schedule="@daily"), 4) == ("job=4 3", "job_window=43200")
+    for text, window_s in (("0 3,9 * * *", 3 * 3600), ("*/10 * * * *", 300), ("50 23,0 * * *", 1800)):
+        assert jobs.window_s(text) == window_s
 
 
 def test_a_job_has_no_load_balancer() -> None:

@@ -3,6 +3,7 @@
 In the place of TLS and of the metadata service there are a plain connection and fixed credentials.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -234,3 +235,44 @@ def test_machines_of_a_job_leave_their_group(session: Any, run: Run, monkeypatch
     words = {"logGroupName": "/i2kit/i2kit-job", "logStreamName": "i2kit/run-4"}
     events = session.client("logs").get_log_events(**words, startFromHead=True)["events"]
     assert [one["message"] for one in events] == [f"{well} 0", f"{bad} 3", f"{other} 137"]
+
+
+def test_machines_that_ended_well_are_followed_by_others(
+    session: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as more are to end well than run."""
+    monkeypatch.setenv("USER_DATA", "log_group=/i2kit/i2kit-job\njob=1 0\njob_pods=3 2")
+    first, second = job(session, 2)
+    assert run("finish", "0", instance=first) == ""
+    (third,) = [one for one in members(session) if one != second]
+    assert third != first
+    assert run("finish", "0", instance=second) == ""
+    assert members(session) == [third]
+    assert run("finish", "0", instance=third) == ""
+    assert members(session) == []
+
+
+def test_machines_that_go_without_a_word_have_failed(
+    session: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USER_DATA", "log_group=/i2kit/i2kit-job\njob=1 1\njob_pods=1 1")
+    (member,) = job(session, 1)
+    lost = [f"i-{number:017x}" for number in range(7)]
+    assert [run("begin", instance=one) for one in lost] == [""] * len(lost)
+    assert run("begin", instance=member) == "lost"
+    # It is the last.
+    assert run("finish", "255", instance=member) == ""
+    assert members(session) == []
+    # In a job that is repeated, failures of earlier runs do not count.
+    monkeypatch.setenv("USER_DATA", "log_group=/i2kit/i2kit-job\njob=2 1\njob_window=60")
+    where = {"logGroupName": "/i2kit/i2kit-job", "logStreamName": "i2kit/run-2"}
+    logs, group = session.client("logs"), {"AutoScalingGroupName": "job"}
+    logs.create_log_stream(**where)
+    earlier = int(time.time() * 1000) - 120_000
+    said = [{"timestamp": earlier, "message": f"{one} 1"} for one in lost]
+    logs.put_log_events(**where, logEvents=said)
+    session.client("autoscaling").set_desired_capacity(**group, DesiredCapacity=1)
+    (member,) = members(session)
+    assert run("begin", instance=member) == ""
+    assert run("finish", "1", instance=member) == ""
+    assert len(members(session)) == 1

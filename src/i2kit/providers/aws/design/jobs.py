@@ -2,13 +2,15 @@
 
 In: a Job, and what its machines said when they had finished. Out: sizes, the schedule of a group, user data,
 permissions, a phase. A machine that finished writes so to the log stream of its run, and takes itself out of
-its group: for good, or to be replaced where it failed and may be tried again (guest/aws, finish).
+its group: for good, or to be replaced where it failed and may be tried again, or where more are to end well
+(guest/aws, finish). One that begins writes that too: those that go without a word are counted (begin).
 
 Sources: TerminateInstanceInAutoScalingGroup and PutScheduledUpdateGroupAction in the EC2 Auto Scaling API
 reference; "Scheduled scaling" in its user guide.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any, Literal
 
 from i2kit import cron
@@ -47,9 +49,19 @@ def stream(run: int) -> str:
     return f"i2kit/run-{run}"
 
 
-def line(job: Job, run: int) -> str:
+def lines(job: Job, run: int) -> tuple[str, ...]:
     """What its machines are told, as user data."""
-    return f"job={run} {most_failures(job)}"
+    told = f"job={run} {most_failures(job)}"
+    if job.schedule:
+        return told, f"job_window={window_s(job.schedule)}"
+    return told, f"job_pods={job.completions} {machines(job)}"
+
+
+def window_s(schedule: str) -> int:
+    """For how long a machine looks back on others of its run: half of the shortest time between two runs."""
+    found = cron.parse(schedule)
+    times = [hour * 60 + minute for hour in found.hours for minute in found.minutes]
+    return min(later - one for one, later in pairwise([*times, times[0] + 24 * 60])) * 60 // 2
 
 
 def phase(job: Job, ended: Iterable[Ended]) -> Phase:
@@ -149,14 +161,14 @@ def problems(workload: Workload) -> Iterator[Problem]:
     def problem(message: str, hint: str) -> Problem:
         return Problem(f"job `{workload.name}`: {message}", workload.position, hint)
 
-    if machines(job) < job.completions:
-        yield problem(
-            f"{job.completions} completions by {job.parallelism} machine(s) at a time are not possible on "
-            "aws: nobody would be there to start the next",
-            f"set parallelism to {job.completions}, or deploy it to provider local",
-        )
     if job.schedule is None:
         return
+    if machines(job) < job.completions:
+        yield problem(
+            f"{job.completions} completions by {job.parallelism} machine(s) at a time are not possible at "
+            "times on aws: a machine would not know how many of its run have ended",
+            f"set parallelism to {job.completions}, or deploy it to provider local",
+        )
     if job.overlap == "Replace":
         yield problem(
             "concurrencyPolicy Replace is not possible on aws: nobody would end the run before",

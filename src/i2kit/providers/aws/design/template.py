@@ -579,7 +579,7 @@ def user_data(one: Record, found: tuple[Balancer, ...], number: int | None = Non
     text = userdata.render(one.release, one.zone, told, one.options.region, one.secrets, number)
     text += "".join(f"{line}\n" for line in volumes.lines(number or 0, one.release.workload, one.volumes))
     if job := one.release.workload.job:
-        text += f"{jobs.line(job, one.revision)}\n"
+        text += "".join(f"{line}\n" for line in jobs.lines(job, one.revision))
     return {"Fn::Sub": text} if "${" in text else text
 
 
