@@ -1,5 +1,6 @@
 """What AWS would refuse is said before any call."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -200,6 +201,16 @@ def test_a_template_that_is_too_large() -> None:
     texts = found(release(services=many, ports=ports(40)))
     assert any("bytes, and CloudFormation takes 51,200" in text for text in texts)
     assert any("403 outputs, and CloudFormation takes 200" in text for text in texts)
+
+
+def test_more_numbered_machines_than_a_template_holds() -> None:
+    def numbered(replicas: int) -> list[str]:
+        return found(release("db", replicas=replicas, stateful=True))
+
+    (text,) = numbered(40)
+    match = re.search(r"40 numbered machines takes [\d,]+\n  hint: have (\d+) replicas, or fewer", text)
+    assert match
+    assert numbered(int(match[1])) == [] != numbered(int(match[1]) + 1)
 
 
 def test_the_hint_names_what_named_the_type() -> None:

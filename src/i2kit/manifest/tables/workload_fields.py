@@ -92,7 +92,8 @@ STATEFUL_SPEC = Object(
         ),
         silent(
             "podManagementPolicy",
-            "machines start in order, each once the one before is ready",
+            "machines start in order, each once the one before is ready; on aws all start at once at the"
+            " first deploy, and are then replaced one at a time",
             Choice(("OrderedReady", "Parallel")),
         ),
         accepted(
@@ -274,7 +275,7 @@ CRON_JOB_SPEC = Object(
             "concurrencyPolicy",
             Choice(("Allow", "Forbid", "Replace")),
             "what happens when the run before has not ended: both run, the new one is left out, or the old"
-            " one is stopped (default: Allow)",
+            " one is stopped (default: Allow); on aws runs never overlap, and Replace is refused",
         ),
         accepted("suspend", Flag(), "whether no run begins (default: false)"),
         silent(

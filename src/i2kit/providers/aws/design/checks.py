@@ -11,6 +11,7 @@ differ in case are the same); EC2, "Instance launch behavior with Amazon EC2 boo
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from i2kit.errors import Problem
@@ -41,6 +42,8 @@ from i2kit.providers.aws.values import (
 MAX_STACK_NAME = 128
 MAX_RESOURCES = 500
 MAX_OUTPUTS = 200
+LIMITS = {"bytes": MAX_BYTES, "resources": MAX_RESOURCES, "outputs": MAX_OUTPUTS}
+"""Of a template."""
 MAX_TAGS = 50
 OWN_TAGS = 5
 """Room for what i2kit says by tags."""
@@ -159,7 +162,7 @@ def _of_names(release: Release, found: Iterable[Balancer], zone: Zone | None) ->
             f"make the names of deployment and namespace shorter by {len(name) - MAX_STACK_NAME} together",
         )
     for service in (service for balancer in found for service in balancer.services) if zone else ():
-        full = max(names.all_names(service, zone).values(), key=len) if zone else ""
+        full = max((name for *_, name in names.records(service, zone)), key=len) if zone else ""
         if len(full) > MAX_NAME:
             yield Problem(
                 f"the name `{full}` has {len(full)} characters: no more than {MAX_NAME} are possible in DNS",
@@ -386,15 +389,26 @@ def _of_sizes(release: Release, network: Network, zone: Zone | None, options: Op
             fewer,
         )
     made = template(release, SOME_AMI, network, zone, options)
-    limits = {
-        "bytes": (len(dumps(made).encode()), MAX_BYTES),
-        "resources": (len(made["Resources"]), MAX_RESOURCES),
-        "outputs": (len(made["Outputs"]), MAX_OUTPUTS),
-    }
-    for what, (count, most) in limits.items():
+    for what, count in _sizes(made).items():
+        most = LIMITS[what]
         if count > most:
             message = f"its template has {count:,} {what}, and CloudFormation takes {most:,}"
+            if workload.stateful and workload.replicas > 1:
+                one_less = replace(workload, replicas=workload.replicas - 1)
+                other = template(replace(release, workload=one_less), SOME_AMI, network, zone, options)
+                each = (count - _sizes(other)[what]) or 1
+                fit = workload.replicas - -(-(count - most) // each)
+                message += f"; each of its {workload.replicas} numbered machines takes {each:,}"
+                fewer = f"have {fit} replicas, or fewer" if fit > 0 else fewer
             yield Problem(f"deployment `{workload.name}`: {message}", workload.position, fewer)
+
+
+def _sizes(made: Mapping[str, Any]) -> Mapping[str, int]:
+    return {
+        "bytes": len(dumps(made).encode()),
+        "resources": len(made["Resources"]),
+        "outputs": len(made["Outputs"]),
+    }
 
 
 def _mib(size_bytes: int) -> str:
