@@ -38,6 +38,7 @@ from tests.image.registries import (
     make_image,
     make_index,
     running_registry,
+    write_layout,
 )
 from tests.image.tars import entry, tar_bytes
 
@@ -667,6 +668,14 @@ def test_no_plain_http_to_other_machines(registry: RunningRegistry, store: Store
 def test_an_unknown_host(store: Store) -> None:
     with pytest.raises(OperationError, match=r"the host regsitry.test.* is unknown"):
         get(store, "regsitry.test/org/app:1")
+
+
+@pytest.mark.usefixtures("_names")
+def test_who_gives_images_is_told_that_none_has_the_name(store: Store, tmp_path: Path) -> None:
+    write_layout(tmp_path / "images", {"org/app:2": make_image([])})
+    with pytest.raises(OperationError) as raised:
+        resolve("regsitry.test/org/app:1", store=store, images=[tmp_path / "images"])
+    assert str(raised.value.hint).endswith(f"; no image in {tmp_path / 'images'} has this name")
 
 
 @pytest.mark.usefixtures("_names")

@@ -60,7 +60,13 @@ def resolve(
         name = f"{LOCAL}/{taken.name}" if local == reference else parse(reference).name
         image = _from_store(reference, name, taken.digest, store, platform)
     else:
-        image = _from_registry(reference, store, logins, platform, watch)
+        try:
+            image = _from_registry(reference, store, logins, platform, watch)
+        except OperationError as error:
+            if images:
+                nowhere = f"no image in {', '.join(map(str, images))} has this name"
+                error.hint = f"{error.hint}; {nowhere}" if error.hint else nowhere
+            raise
     if image is None:
         raise BadImage(f"{reference} is incomplete", hint="the image is damaged; build and push it again")
     watch(Finished(key, image.digest[:19]))
