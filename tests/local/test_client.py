@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -84,7 +85,10 @@ def test_what_goes_together_has_its_grace_period_at_the_same_time(settings: Sett
 
     def supervise() -> None:
         while True:
-            connection, _ = listener.accept()
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
             with connection, connection.makefile("rb") as lines:
                 asked.append(request := json.loads(lines.readline()))
                 if request["do"] == "remove":
@@ -99,9 +103,13 @@ def test_what_goes_together_has_its_grace_period_at_the_same_time(settings: Sett
 
     settings.run_dir.mkdir(exist_ok=True)
     with control.listen(provider._client.layout.control) as listener:
-        supervisor = threading.Thread(target=supervise, daemon=True)
+        supervisor = threading.Thread(target=supervise)
         supervisor.start()
-        for key in provider.together:
-            assert provider.apply(Plan(key, None, None, (), prepared=()), ignore) is None
+        try:
+            for key in provider.together:
+                assert provider.apply(Plan(key, None, None, (), prepared=()), ignore) is None
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            supervisor.join()
     words = [one["do"] for one in asked if isinstance(one, dict)]
     assert (words.count("remove"), words[:3]) == (2, ["status", "remove", "remove"])
