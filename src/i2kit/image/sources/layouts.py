@@ -371,7 +371,7 @@ def _read(files: _Files, name: str) -> bytes | None:
     if found is None:
         return None
     if found[2] > oci.MAX_JSON_BYTES:
-        raise BadImage(f"{name} is larger than {oci.MAX_JSON_BYTES >> 20} MiB")
+        raise BadImage(f"{found[0]}: {name} is larger than {oci.MAX_JSON_BYTES >> 20} MiB")
     return b"".join(_chunks(*found))
 
 

@@ -25,7 +25,7 @@ MAX_TEXT_BYTES, ENTRY_BYTES = 64 << 20, 150
 Each entry counts as so many beside its own, lest there be as many as can be with names as long as can be."""
 MAX_RECORDS = 3_000_000
 """Extended headers and what is in them; an entry has a handful. A megabyte can hold 170,000."""
-MAX_STEPS = 20_000_000
+MAX_STEPS = 10_000_000
 """Directories entered on the way to all entries, which symlinks can make 50,000 for each."""
 MAX_SPECIAL_FILES = 10_000
 """Devices and pipes; /dev has a few hundred at most, and nothing limits what a flood of them costs."""
