@@ -114,3 +114,50 @@ def test_an_alias_and_a_service_have_names_of_their_own() -> None:
     assert problem(POD, SERVICE + PORTS, text).startswith(
         "c.yml:1:50: the service `default/web` is given twice; the first is at b.yml:3:18"
     )
+
+
+AWS = "service.beta.kubernetes.io/aws-load-balancer-"
+
+
+@pytest.mark.parametrize(
+    ("note", "why"),
+    [
+        (f"{AWS}ssl-cert: 'arn:aws:acm:us-east-1:123456789012:certificate/1'", "is not supported for a Service: nothing would end TLS"),
+        (f"{AWS}backend-protocol: ssl", "is not supported: pods are called as they are"),
+        (f"{AWS}backend-protocol: tcp", None),
+        (f"{AWS}proxy-protocol: '*'", "pods would wait for the PROXY protocol's greeting"),
+        (f"{AWS}target-group-attributes: 'a=b, proxy_protocol_v2.enabled = true'", "pods would wait for its greeting"),
+        (f"{AWS}target-group-attributes: deregistration_delay.timeout_seconds=1", None),
+        (f"{AWS}security-groups: sg-1", "keeps callers out, and is not supported"),
+        (f"{AWS}eip-allocations: eipalloc-1", "addresses are given by the provider"),
+        ("service.beta.kubernetes.io/do-loadbalancer-enable-proxy-protocol: 'true'", "PROXY protocol"),
+        (f"{AWS}healthcheck-path: /h", None),
+        (f"{AWS}ssl-ports: '443'", None),
+        (f"{AWS}type: nlb", None),
+    ],
+)  # fmt: skip
+def test_notes_that_decide_what_pods_get_are_refused(note: str, why: str | None) -> None:
+    service = SERVICE.replace("{name: web}", f"{{name: web, annotations: {{{note}}}}}")
+    text = service + "  type: LoadBalancer\n  ports: [{port: 80}]\n"
+    if why:
+        assert why in problem(POD, text)
+    else:
+        assert not manifest(POD, text).warnings
+
+
+@pytest.mark.parametrize(
+    ("notes", "public"),
+    [
+        (f"{AWS}type: nlb", True),
+        (f"{AWS}type: external", False),
+        (f"{AWS}type: nlb-ip", False),
+        (f"{AWS}type: external, {AWS}scheme: internet-facing", True),
+        (f"{AWS}type: external, {AWS}internal: 'false'", True),
+        (f"{AWS}cross-zone-load-balancing-enabled: 'true'", True),
+    ],
+)
+def test_what_the_controller_of_aws_makes_public(notes: str, public: bool) -> None:
+    service = SERVICE.replace("{name: web}", f"{{name: web, annotations: {{{notes}}}}}")
+    found = manifest(POD, service + "  type: LoadBalancer\n  ports: [{port: 80}]\n")
+    assert found.services[0].public == public
+    assert len(found.warnings) == ("cross-zone" in notes)

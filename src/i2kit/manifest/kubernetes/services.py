@@ -159,8 +159,10 @@ def _is_internal(notes: Record | None) -> bool:
     """Whether a Service's annotations keep its load balancer within the network."""
     if notes is None:
         return False
-    internal = notes.text(service_fields.AWS_INTERNAL) in ("true", "0.0.0.0/0")
-    return internal or notes.text(service_fields.AWS_SCHEME) == "internal"
+    internal, scheme = notes.text(service_fields.AWS_INTERNAL), notes.text(service_fields.AWS_SCHEME)
+    if internal or scheme:
+        return internal in ("true", "0.0.0.0/0") or scheme == "internal"
+    return notes.text(service_fields.AWS_TYPE) in service_fields.AWS_CONTROLLED
 
 
 def _check_service_ports(ports: Sequence[Record], log: Log) -> None:

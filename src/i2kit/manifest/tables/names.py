@@ -208,6 +208,14 @@ def word(text: str) -> Complaint | None:
     return None if re.fullmatch(r"[!-~]+", text) else (f"`{shown(text)}` is not one word", None)
 
 
+def target_attributes(text: str) -> Complaint | None:
+    """What AWS's controller may be told of its targets, as far as pods do not see it."""
+    if "proxy_protocol_v2.enabled=true" in text.replace(" ", ""):
+        hint = "leave it out, and let the application do without"
+        return "is not supported with proxy_protocol_v2: pods would wait for its greeting", hint
+    return None
+
+
 def label_or_empty(text: str) -> Complaint | None:
     """A name as in `dns_label`, or none."""
     return dns_label(text) if text else None

@@ -7,8 +7,63 @@ from i2kit.manifest.tables.shape import ListOf, Object
 from i2kit.manifest.tables.table import LABELS, NAME, PORT, PROTOCOL, accepted, later, refused, silent, warned
 
 _INTERNAL = "use type: ClusterIP for a Service that is not public"
-AWS_INTERNAL = "service.beta.kubernetes.io/aws-load-balancer-internal"
-AWS_SCHEME = "service.beta.kubernetes.io/aws-load-balancer-scheme"
+AWS = "service.beta.kubernetes.io/aws-load-balancer-"
+AWS_INTERNAL = f"{AWS}internal"
+AWS_SCHEME = f"{AWS}scheme"
+AWS_TYPE = f"{AWS}type"
+AWS_CONTROLLED = ("external", "nlb-ip")
+"""Types that AWS's own controller is for, whose load balancers are internal unless they say otherwise."""
+
+_ENDS_TLS = "is not supported for a Service: nothing would end TLS"
+_BY_INGRESS = "write an Ingress with tls, or let the application do it"
+_GREETS = "is not supported: pods would wait for the PROXY protocol's greeting"
+_TUNES = "has no effect: the provider's load balancer has its own"
+_WITHOUT_EFFECT = (
+    ("machines are asked whether they are ready", ("healthcheck-",)),
+    ("machines are the targets", ("nlb-target-type", "target-node-labels")),
+    ("is of use with `ssl-cert` only", ("ssl-ports", "ssl-negotiation-policy", "alpn-policy")),
+    ("names and tags are the provider's", ("name", "additional-resource-tags")),
+)
+"""Why, and what AWS's notes of no effect begin with."""
+
+_TUNING = ("subnets", "cross-zone-", "connection-", "access-log-", "attributes", "extra-security-groups")
+_AWS_NOTES = (
+    silent(
+        AWS_TYPE,
+        "the provider has one; of the types external and nlb-ip, a Service is public only where its scheme"
+        " says so",
+        Text(),
+    ),
+    refused(f"{AWS}ssl-cert", _ENDS_TLS, _BY_INGRESS),
+    refused(
+        f"{AWS}backend-protocol",
+        "is not supported: pods are called as they are",
+        _BY_INGRESS,
+        *("tcp", "http", "TCP", "HTTP"),
+    ),
+    refused(f"{AWS}proxy-protocol", _GREETS, "leave it out, and let the application do without"),
+    accepted(
+        f"{AWS}target-group-attributes",
+        Text(names.target_attributes),
+        "refused where it asks for the PROXY protocol; else of no effect",
+    ),
+    refused(
+        f"{AWS}security-groups",
+        "keeps callers out, and is not supported",
+        "write loadBalancerSourceRanges, or leave it out",
+    ),
+    *(
+        refused(f"{AWS}{word}", "is not possible: addresses are given by the provider", "leave it out")
+        for word in ("eip-allocations", "private-ipv4-addresses", "ipv6-addresses")
+    ),
+)
+_DO = "service.beta.kubernetes.io/do-loadbalancer-"
+_OTHER_CLOUDS = (
+    refused(
+        "service.beta.kubernetes.io/do-loadbalancer-enable-proxy-protocol", _GREETS, "leave it out", "false"
+    ),
+    refused("service.beta.kubernetes.io/do-loadbalancer-certificate-id", _ENDS_TLS, _BY_INGRESS),
+)
 SOURCES_NOTE = "service.beta.kubernetes.io/load-balancer-source-ranges"
 SERVICE_NOTES = Object(
     "ServiceAnnotations",
@@ -20,6 +75,8 @@ SERVICE_NOTES = Object(
             "the same as loadBalancerSourceRanges, with commas; counts where there is none of those",
         ),
         accepted(AWS_SCHEME, Choice(("internal", "internet-facing")), "whether it is public"),
+        *_AWS_NOTES,
+        *_OTHER_CLOUDS,
         *(
             later(name, _INTERNAL)
             for name in (
@@ -30,6 +87,10 @@ SERVICE_NOTES = Object(
         ),
     ),
     others=silent("", "notes for other tools", Text(null=True)),
+    families=(
+        *((f"{AWS}{word}", silent("", why, Text())) for why, words in _WITHOUT_EFFECT for word in words),
+        *((f"{AWS}{word}", warned("", _TUNES, type_=Text())) for word in _TUNING),
+    ),
 )
 SERVICE_METADATA = Object(
     "ServiceMetadata", (NAMED, *META, accepted("annotations", SERVICE_NOTES, "its parts decide"))
