@@ -214,7 +214,9 @@ def base_sizes(variants: Variants) -> Iterator[tuple[str, str]]:
     made, _ = image.output(empty, "kernel+root", settings=variants.given)
     assert made and made.root
     raw, packed = 0.0, 0.0
-    for name, path in (("kernel", made.vmlinuz), ("initrd", made.initrd), ("root", made.root)):
+    # A kernel of our own needs none.
+    initrd = () if made.direct else (("initrd", made.initrd),)
+    for name, path in (("kernel", made.vmlinuz), *initrd, ("root", made.root)):
         size = path.stat().st_size / 1e6
         done = subprocess.run(["zstd", "-19", "-T0", "-qc", path], check=True, stdout=subprocess.PIPE)
         raw, packed = raw + size, packed + len(done.stdout) / 1e6
