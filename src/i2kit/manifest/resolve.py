@@ -492,7 +492,10 @@ class _Resolver:
         except UnicodeDecodeError:
             # No runtime takes it: what a container is to be is written in JSON, and CRI in text.
             message = f"the value of `{key}` of {reference.kind} `{reference.name}` is no text"
-            self._log.problem(*reference.key_place, message, "mount it as a file")
+            hint = "mount it as a file"
+            if reference.kind == "Secret":
+                hint += "; what is written plainly belongs into stringData, where data is base64"
+            self._log.problem(*reference.key_place, message, hint)
             return ""
         if reference.kind == "Secret":
             self._secrets[SecretKey(reference.name, key)] = None
