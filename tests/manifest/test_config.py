@@ -196,7 +196,7 @@ def test_text_comes_through_as_it_is_and_never_shows_and_other_bytes_are_no_vari
             held(value)
         return
     if value.decode(errors="ignore").encode() != value:
-        with pytest.raises(InputError, match="the value of `k` of Secret `db` is no text\n.*stringData"):
+        with pytest.raises(InputError, match=r"the value of `k` of Secret `db` is no text\n.*stringData"):
             held(value)
         return
     found = held(value)
