@@ -109,10 +109,11 @@ def test_qemu_arguments(network: str) -> None:
         net = vm.UserNetwork(((41000, 80),), "52:54:00:4d:01:01")
     words = vm.argv(
         "web-0a1b2",
-        replace(machine, root="/odd,path/root.erofs"),
+        replace(machine, root="/odd,path/root.erofs", cpus=3),
         net,
         vm.Channels(10, 11, 12),
         accelerator="tcg",
+        most_cpus=2,
         userdata=Path("/r/web-0a1b2.user-data") if network == "user" else None,
         drives=[vm.Drive(13, "disk0"), vm.Drive(14, "secrets", read_only=True)] if network == "user" else (),
     )

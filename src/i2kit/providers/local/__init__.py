@@ -118,9 +118,9 @@ class LocalProvider:
         if wanted is None or not made.actions:
             return made
         order = orders.order_for(noted, key, made.prepared or wanted, before, here)
-        crowded = room.crowded(order, room.promised(noted), self._planned, here.host) if here.host else ""
+        told = room.told(order, room.promised(noted), self._planned, here.host)
         self._planned[key] = order.replicas * order.machine.memory_bytes
-        return replace(made, notes=(*made.notes, crowded)) if crowded else made
+        return replace(made, notes=(*made.notes, *told))
 
     def _here(self, key: str, wanted: Wanted | None) -> tuple[orders.Here, Mapping[str, str]]:
         """What is on this machine; also the sets of secrets that are wanted and new, by their names."""
@@ -151,12 +151,10 @@ class LocalProvider:
                 raise OperationError(
                     f"the machine image's file {path} is gone", hint="deploy again to rebuild it"
                 )
-            for short in (
-                room.crowded(order, room.promised(noted), {}, here.host) if here.host else "",
-                _short_of_room(self._client.layout, order, here),
-            ):
-                if short:
-                    watch(Warned(short))
+            for short in room.told(order, room.promised(noted), {}, here.host):
+                watch(Warned(short))
+            if short := _short_of_room(self._client.layout, order, here):
+                watch(Warned(short))
             if failed := _failed_before(order, before):
                 watch(Note(failed))
             self._client.start(order.machine, watch)

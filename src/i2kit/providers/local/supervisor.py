@@ -522,6 +522,7 @@ class Supervisor:
             net,
             channels,
             accelerator=self._accelerator,
+            most_cpus=os.cpu_count() or 1,
             userdata=told,
             drives=drives,
         )

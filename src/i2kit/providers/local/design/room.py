@@ -1,7 +1,8 @@
 """Whether this machine has the memory and CPUs for VMs. Pure.
 
 In: what it has, and what they ask for. Out: what is wrong, in words. VMs take memory as they come to use it,
-so that more may be promised than there is; what one of them can never have is an error.
+so that more may be promised than there is; what one of them can never have is an error. Processors are
+shared: a VM that asks for more than there are gets all of them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,11 +30,24 @@ def beyond(order: Order, host: Host) -> Iterator[tuple[str, str]]:
             f" {host.memory_bytes >> 20} MiB",
             "lower resources.requests.memory or limits.memory",
         )
-    if order.machine.cpus > host.cpus:
-        yield (
-            f"{order.key} asks for {order.machine.cpus} CPUs a VM, this machine has {host.cpus}",
-            "lower resources.requests.cpu or limits.cpu",
-        )
+
+
+def told(
+    order: Order, before: Mapping[str, int], planned: Mapping[str, int], host: Host | None
+) -> tuple[str, ...]:
+    """What to know before a deployment changes.
+
+    `before` is the memory that is promised, by key, `planned` what the same command is about to promise too.
+    """
+    found = (crowded(order, before, planned, host), slowed(order, host)) if host else ()
+    return tuple(filter(None, found))
+
+
+def slowed(order: Order, host: Host) -> str:
+    """What to know of processors; "" where a VM gets as many as it asks for."""
+    if order.machine.cpus <= host.cpus:
+        return ""
+    return f"{order.key} asks for {order.machine.cpus} CPUs a VM, and gets this machine's {host.cpus}"
 
 
 def promised(state: Desired) -> dict[str, int]:
@@ -46,10 +60,7 @@ def promised(state: Desired) -> dict[str, int]:
 
 
 def crowded(order: Order, before: Mapping[str, int], planned: Mapping[str, int], host: Host) -> str:
-    """What to know of memory before a deployment changes; "" where it asks for no more, or there is enough.
-
-    `before` is what is promised, by key, `planned` what the same command is about to promise as well.
-    """
+    """What to know of memory, as `told` has it; "" where it asks for no more, or there is enough."""
     each, mine = order.machine.memory_bytes, order.replicas * order.machine.memory_bytes
     total = sum({**before, **planned, order.key: mine}.values())
     fits = total <= host.memory_bytes and total - sum(before.values()) <= host.free_bytes

@@ -188,7 +188,9 @@ def _try_kvm(machine: Machine) -> str:
         net = vm.UserNetwork((), "52:54:00:4d:00:01")
         userdata = Path(folder) / "user-data"
         userdata.write_text("hostname=trial\n")
-        words = list(vm.argv("trial", machine, net, channels, accelerator="kvm", userdata=userdata))
+        words = list(
+            vm.argv("trial", machine, net, channels, accelerator="kvm", most_cpus=1, userdata=userdata)
+        )
         words[0] = str(require(words[0]))
         process = subprocess.Popen(
             words,

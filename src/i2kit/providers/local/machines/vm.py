@@ -56,12 +56,13 @@ def argv(
     channels: Channels,
     *,
     accelerator: Literal["kvm", "tcg"],
+    most_cpus: int,
     userdata: Path | None,
     drives: Sequence[Drive] = (),
 ) -> Sequence[str]:
     """QEMU's arguments for this VM. `name` is for people who look at processes.
 
-    `userdata` is a file for machines without a metadata service.
+    `most_cpus` is as many as the host has. `userdata` is a file for machines without a metadata service.
     """
     words = [
         "qemu-system-x86_64",
@@ -74,7 +75,7 @@ def argv(
         *("-accel", accelerator),
         *("-cpu", "host" if accelerator == "kvm" else "max"),
         *("-m", f"{machine.memory_bytes >> 20}M"),
-        *("-smp", str(machine.cpus)),
+        *("-smp", str(min(machine.cpus, most_cpus))),
         *("-kernel", machine.kernel),
         *(("-initrd", machine.initrd) if machine.initrd else ()),
         *("-append", machine.cmdline),
