@@ -23,7 +23,7 @@ lint: setup
 	$(VENV)/bin/lint-imports
 
 test: lint
-	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	$(VENV)/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 demo:
 	@.ci/install-packages run demo

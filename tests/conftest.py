@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.vm import own_kernel
 
@@ -21,18 +23,29 @@ LONGEST = ("tests/vm/test_local", "tests/vm/", "tests/test_", "tests/aws/")
 """Where tests take longest. At the end they would leave processors idle."""
 
 
+PUBLISHING = (
+    "tests/vm/test_local",
+    "tests/vm/test_compose.py",
+    "tests/vm/test_demos.py",
+    "tests/vm/test_provider_contract.py",
+    "tests/test_in_memory.py",
+)
+"""The tests that publish ports on the host."""
+
+
+class Groups(LoadScopeScheduling):  # type: ignore[misc]
+    def _split_scope(self, nodeid: str) -> str:
+        """Which tests share a process with this one."""
+        return "ports" if nodeid.startswith(PUBLISHING) else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return Groups(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order(item.nodeid))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-
-
-def group(test: pytest.Item) -> str:
-    """Which tests share a process with this one."""
-    publishes = (
-        "machine_settings" in getattr(test, "fixturenames", ()) or test.path.name == "test_in_memory.py"
-    )
-    return "deployments" if publishes else test.nodeid.partition("::")[0]
 
 
 def order(test: str) -> int:
