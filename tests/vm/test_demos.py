@@ -51,7 +51,9 @@ class Demo:
         return next(
             endpoint.url.replace("tcp://", "http://")
             for endpoint in self.found[name].endpoints
-            if endpoint.service == f"{namespace}/{service or name}" and port in (None, endpoint.port)
+            if endpoint.service == f"{namespace}/{service or name}"
+            and port in (None, endpoint.port)
+            and not endpoint.url.startswith("udp:")
         )
 
     def get(self, name: str, path: str = "", service: str = "", port: int | None = None) -> str:

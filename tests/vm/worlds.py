@@ -93,7 +93,7 @@ class Emulated:
         (balancer,) = [
             one["LoadBalancerArn"]
             for one in elb.describe_load_balancers()["LoadBalancers"]
-            if one["DNSName"].lower() == where.hostname
+            if one["DNSName"].lower() in (where.hostname, self._looked_up(str(where.hostname)))
         ]
         (group,) = [
             one["DefaultActions"][0]["TargetGroupArn"]
@@ -115,6 +115,15 @@ class Emulated:
             return self._versions[tags[ami.IMAGE_TAG]]
 
         return {f"{one['InstanceId']} {version(one)}".strip() for one in machines}
+
+    def _looked_up(self, name: str) -> str:
+        """What this name in a hosted zone leads to."""
+        route53 = self._aws.client("route53")
+        for zone in route53.list_hosted_zones()["HostedZones"]:
+            for one in route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]:
+                if one["Name"].rstrip(".") == name and "AliasTarget" in one:
+                    return str(one["AliasTarget"]["DNSName"]).lower()
+        return ""
 
     def _clock(self) -> float:
         """Minutes pass between two looks at what cannot run, so that its deadline comes."""
