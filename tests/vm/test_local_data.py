@@ -207,6 +207,7 @@ def test_a_secret_is_told_to_its_vm_and_is_nowhere_else(here: Here) -> None:
         ),
         volumes=(Volume("login", Files((File("pass", 0o400, secret=key),))),),
         secrets=(key,),
+        grace_s=1,
     )
     given = here.release(workload, SecretValue("default", "login", "password", PASSWORD.encode()))
     before = time.time() - 1
