@@ -106,3 +106,17 @@ def test_folders_that_are_no_packages(tmp_path: Path) -> None:
         "empty/build.yml:1:1: the package must have `image`",
         "pod.yml:5:5: git has nothing of the folder fresh",
     ]
+
+
+def test_a_program_that_a_repository_names_is_not_run(tmp_path: Path) -> None:
+    folder = repository(tmp_path)
+    before = name(tmp_path)
+    monitor = tmp_path / "monitor"
+    monitor.write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\n")
+    monitor.chmod(0o755)
+    git(folder, "config", "core.fsmonitor", str(monitor))
+    git(folder, "status")
+    assert (tmp_path / "was-run").exists(), "git asks it"
+    (tmp_path / "was-run").unlink()
+    assert name(tmp_path) == before
+    assert not (tmp_path / "was-run").exists()

@@ -24,6 +24,9 @@ BUILD_FILE = "build.yml"
 NO_REPOSITORY = "not a git repository"
 DIRTY_DIGITS = 7
 
+GIT = ("git", "-c", "core.fsmonitor=false")
+"""A repository may name a program there, which asking it something would run."""
+
 
 def named(template: Template) -> Template:
     """The template with names for all packages. Raises InputError with each folder that is none."""
@@ -76,7 +79,7 @@ def name_of(folder: Path) -> str:
 
 
 def tag_of(folder: Path, package: Package) -> str:
-    inside = run(["git", "-C", folder, "rev-parse", "--is-inside-work-tree"], check=False)
+    inside = run([*GIT, "-C", folder, "rev-parse", "--is-inside-work-tree"], check=False)
     if inside.status and NO_REPOSITORY in inside.stderr.decode(errors="replace"):
         return "latest"
     found = tree_hash(folder)
@@ -88,7 +91,7 @@ def tag_of(folder: Path, package: Package) -> str:
 
 def tree_hash(folder: Path) -> str:
     """The hash that git has of a folder. Raises OperationError where it has none."""
-    asked = run(["git", "-C", folder, "rev-parse", "--verify", "--quiet", "HEAD:./"], check=False)
+    asked = run([*GIT, "-C", folder, "rev-parse", "--verify", "--quiet", "HEAD:./"], check=False)
     if asked.status:
         raise OperationError(
             f"git has nothing of the folder {folder}",
@@ -99,7 +102,7 @@ def tree_hash(folder: Path) -> str:
 
 def is_dirty(folder: Path) -> bool:
     """Whether the folder differs from what git has of it."""
-    git = ("git", "-C", folder)
+    git = (*GIT, "-C", folder)
     changed = run([*git, "diff", "--no-ext-diff", "--quiet", "HEAD", "--", "."], check=False)
     return bool(changed.status or run([*git, "ls-files", "--exclude-standard", "--others", "--", "."]).stdout)
 
@@ -107,8 +110,8 @@ def is_dirty(folder: Path) -> bool:
 def content_hash(folder: Path) -> str:
     """The hash of all files that are there, known to git or not, in the order in which it tells them."""
     found = hashlib.sha256()
-    known = run(["git", "-C", folder, "ls-files"]).text
-    others = run(["git", "-C", folder, "ls-files", "--exclude-standard", "--others"]).text
+    known = run([*GIT, "-C", folder, "ls-files"]).text
+    others = run([*GIT, "-C", folder, "ls-files", "--exclude-standard", "--others"]).text
     for name in f"{known}\n{others}".strip().split("\n"):
         file = folder / name
         if file.is_file() and not file.is_symlink():
