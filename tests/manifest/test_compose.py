@@ -703,7 +703,7 @@ def test_included_files_have_their_own_folder_and_variables() -> None:
                 image: "postgres:${TAG}"
                 build: {args: [A]}
                 env_file: db.env
-                volumes: ["./conf:/conf:ro", "../shared:/shared", "data:/data", "/var/run/x"]
+                volumes: ["./conf:/conf:ro", "../common:/common", "data:/data", "/var/run/x"]
                 secrets: [password]
                 command: echo $$HOME
                 extends: {file: ../base.yml, service: base}
@@ -715,7 +715,7 @@ def test_included_files_have_their_own_folder_and_variables() -> None:
         "db/db.env": "X=${WHO}\n",
         "db/Dockerfile": "",
         "db/conf/a": "a",
-        "shared/b": "b",
+        "common/b": "b",
         "db/password.txt": "p",
         "base.yml": "services: {base: {environment: {FROM: '$WHO $$'}, hostname: box, extends: {file: base/more.yml, service: more}}}",
         "base/more.yml": "services: {more: {env_file: more.env, cap_add: [SYS_TIME]}}",
